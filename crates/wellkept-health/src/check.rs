@@ -1,0 +1,161 @@
+//! What can be asked: an async function, a blocking function or a trait object.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::outcome::{IntoOutcome, Outcome};
+
+/// Something that can be asked how it is.
+///
+/// Implement `run` as an `async fn`. It is called at the component's interval, never on top of itself, and dropped
+/// at the deadline: it must be cancel-safe, which it is when all that it holds is released by `Drop`.
+///
+/// ```
+/// use wellkept_health::{Check, Context, Outcome, Reason};
+///
+/// struct Queue;
+///
+/// impl Check for Queue {
+///     async fn run(&self, _context: &Context) -> Outcome {
+///         let waiting = 12;
+///         if waiting > 1_000 {
+///             return Outcome::warn(Reason::Threshold, "queue is long");
+///         }
+///         Outcome::pass().with("waiting", waiting)
+///     }
+/// }
+/// ```
+pub trait Check: Send + Sync + 'static {
+    /// Runs once. Does not block the thread: what blocks belongs into [`AnyCheck::blocking`].
+    fn run(&self, context: &Context) -> impl Future<Output = Outcome> + Send;
+}
+
+/// What a run is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Context {
+    deadline: Instant,
+    timeout: Duration,
+}
+
+impl Context {
+    /// A context whose deadline is `timeout` from now.
+    pub fn within(timeout: Duration) -> Self {
+        Self { deadline: Instant::now() + timeout, timeout }
+    }
+
+    /// When the run must have ended. A check that gives up by itself a moment earlier can say what it waited for.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The component's timeout.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The time left, zero when the deadline has passed.
+    pub fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Whether a check looks beyond this process and its machine. Remote checks are refused on liveness: a restart
+/// does not mend another machine (Kubernetes, "Liveness, Readiness, and Startup Probes").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Only this process.
+    Process,
+    /// The machine or container it runs on.
+    Machine,
+    /// Anything reached over a network. Also what is assumed of a check that does not say.
+    Remote,
+}
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Any check, ready to be registered. Cheap to clone: clones ask the same check.
+#[derive(Clone)]
+pub struct AnyCheck {
+    pub(crate) run: Run,
+}
+
+#[derive(Clone)]
+pub(crate) enum Run {
+    Async(Arc<dyn ErasedCheck>),
+    Blocking(Arc<dyn Fn(&Context) -> Outcome + Send + Sync>),
+}
+
+impl AnyCheck {
+    /// From something that implements [`Check`].
+    pub fn new(check: impl Check) -> Self {
+        Self { run: Run::Async(Arc::new(check)) }
+    }
+
+    /// From an async function or closure.
+    pub fn from_fn<F, R>(function: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output: IntoOutcome> + Send + 'static,
+    {
+        Self::new(FunctionCheck(function))
+    }
+
+    /// From a function that blocks its thread. Each run gets a thread of its own, off the async ones; a run that
+    /// hangs occupies that one thread and is not started again on top of itself.
+    pub fn blocking<F, T>(function: F) -> Self
+    where
+        F: Fn() -> T + Send + Sync + 'static,
+        T: IntoOutcome,
+    {
+        Self::blocking_with(move |_| function().into_outcome())
+    }
+
+    /// As [`AnyCheck::blocking`], for a function that wants to know its deadline.
+    pub fn blocking_with(function: impl Fn(&Context) -> Outcome + Send + Sync + 'static) -> Self {
+        Self { run: Run::Blocking(Arc::new(function)) }
+    }
+}
+
+impl<C: Check> From<C> for AnyCheck {
+    fn from(check: C) -> Self {
+        Self::new(check)
+    }
+}
+
+impl fmt::Debug for AnyCheck {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.run {
+            Run::Async(_) => "async",
+            Run::Blocking(_) => "blocking",
+        };
+        formatter.debug_tuple("AnyCheck").field(&kind).finish()
+    }
+}
+
+/// [`Check`] made usable as a trait object.
+pub(crate) trait ErasedCheck: Send + Sync {
+    fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Outcome>;
+}
+
+impl<C: Check> ErasedCheck for C {
+    fn run<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Outcome> {
+        Box::pin(Check::run(self, context))
+    }
+}
+
+struct FunctionCheck<F>(F);
+
+impl<F, R> Check for FunctionCheck<F>
+where
+    F: Fn() -> R + Send + Sync + 'static,
+    R: Future<Output: IntoOutcome> + Send + 'static,
+{
+    async fn run(&self, _context: &Context) -> Outcome {
+        (self.0)().await.into_outcome()
+    }
+}

@@ -1,0 +1,81 @@
+//! What is remembered: status changes and results, behind a trait that a store implements.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::outcome::Verdict;
+use crate::status::Status;
+
+/// One thing worth remembering.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    /// A component's, or the service's, status changed.
+    Change(StatusChange),
+    /// A check ran.
+    Result(RunResult),
+}
+
+/// A change of the served status, with its cause.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusChange {
+    /// The component's name; `None` for the service as a whole.
+    pub component: Option<Arc<str>>,
+    /// The status before; `None` when there was none.
+    pub from: Option<Status>,
+    /// The status since.
+    pub to: Status,
+    /// The reason code, for example `refused`.
+    pub reason: Option<String>,
+    /// The public message.
+    pub message: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// One run of a check.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// The component's name.
+    pub component: Arc<str>,
+    /// What the run found, before thresholds.
+    pub verdict: Verdict,
+    /// The reason code when it did not pass.
+    pub reason: Option<String>,
+    /// How long the run took, in milliseconds.
+    pub response_time_ms: f64,
+    /// When it ended.
+    pub at: Timestamp,
+}
+
+/// Where history is kept. Implementations block; the engine calls them on a thread of their own, so that a slow
+/// disk delays no check.
+pub trait HistoryStore: Send + 'static {
+    /// Keeps all of `records` or none of them.
+    fn append(&mut self, records: &[Record]) -> Result<(), HistoryError>;
+
+    /// The latest changes, newest first, at most `limit`; of one component, or of everything.
+    fn changes(&mut self, component: Option<&str>, limit: usize) -> Result<Vec<StatusChange>, HistoryError>;
+
+    /// The latest results of one component, newest first, at most `limit`.
+    fn results(&mut self, component: &str, limit: usize) -> Result<Vec<RunResult>, HistoryError>;
+}
+
+/// Why a store could not do as asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct HistoryError {
+    /// Stable, for example `store.read_only`.
+    pub code: &'static str,
+    /// For operators: what failed, where, and what to do.
+    pub message: String,
+}
+
+impl HistoryError {
+    /// An error with its stable code.
+    pub fn new(code: &'static str, message: impl fmt::Display) -> Self {
+        Self { code, message: message.to_string() }
+    }
+}
