@@ -1,11 +1,38 @@
 //! What is true of each component of a service: checks, schedule, thresholds, snapshot, history.
+//!
+//! A [`Component`] is registered with a [`Checker`]; the [`Engine`] runs its check on its own schedule; thresholds
+//! turn outcomes into the status that is served; a new [`Snapshot`] replaces the old one atomically. Readers read the
+//! snapshot and never wait for a check. A result has an age, and past its `max_age` a component is unknown.
 
 mod check;
+mod checker;
+mod clock;
+mod component;
+mod engine;
 mod history;
+mod hysteresis;
+mod liveness;
 mod outcome;
+mod recorder;
+mod run;
+mod schedule;
+mod snapshot;
 mod status;
+mod table;
+pub mod wire;
 
 pub use check::{AnyCheck, Check, Context, Scope};
+pub use checker::{Checker, CheckerStats, Lifecycle, Readiness, Settings, StartupHold};
+pub use clock::{Clock, SystemClock, TokioClock};
+pub use component::{Component, Group, RegisterError};
+pub use engine::Engine;
 pub use history::{HistoryError, HistoryStore, Record, RunResult, StatusChange};
+pub use hysteresis::Thresholds;
+pub use liveness::{Liveness, LivenessWatch};
 pub use outcome::{IntoOutcome, Outcome, Reason, Verdict};
+pub use recorder::{History, HistoryStats, Memory};
+pub use run::{Finished, run_once};
+pub use schedule::Schedule;
+pub use snapshot::{ComponentHealth, Moment, RunTotals, Served, Snapshot, Standing};
 pub use status::{Criticality, Status};
+pub use table::Replaced;

@@ -98,6 +98,11 @@ impl Outcome {
         &self.metadata
     }
 
+    /// A pass that took too long: a warning with the same readings.
+    pub(crate) fn turned_slow(self) -> Self {
+        Self { metadata: self.metadata, detail: self.detail, ..Self::warn(Reason::Slow, "slower than it should be") }
+    }
+
     /// Replaces metadata past [`Outcome::MAX_METADATA`], so that a check can't grow the snapshot.
     pub(crate) fn bounded(mut self) -> Self {
         let mut size = ByteCount::default();

@@ -22,8 +22,7 @@ pub enum Status {
 
 impl Status {
     /// All statuses, in the order in which the worse wins, maintenance last.
-    pub const ALL: [Self; 5] =
-        [Self::Healthy, Self::Degraded, Self::Unknown, Self::Unhealthy, Self::Maintenance];
+    pub const ALL: [Self; 5] = [Self::Healthy, Self::Degraded, Self::Unknown, Self::Unhealthy, Self::Maintenance];
 
     /// The word on the wire, lower case.
     pub fn as_str(self) -> &'static str {
@@ -86,9 +85,7 @@ impl Criticality {
         match (self, status) {
             (_, Status::Maintenance) => None,
             (_, Status::Healthy) => Some(Status::Healthy),
-            (_, Status::Degraded) | (Self::Optional, Status::Unknown | Status::Unhealthy) => {
-                Some(Status::Degraded)
-            }
+            (_, Status::Degraded) | (Self::Optional, Status::Unknown | Status::Unhealthy) => Some(Status::Degraded),
             (Self::Required, status) => Some(status),
         }
     }

@@ -1,0 +1,361 @@
+//! The handle: register components, read the latest snapshot, tell the engine of the process's life.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+
+use crate::clock::{Clock, SystemClock};
+use crate::component::{Component, Group, RegisterError};
+use crate::engine::Engine;
+use crate::liveness::Liveness;
+use crate::recorder::History;
+use crate::snapshot::{Moment, Snapshot};
+use crate::status::Status;
+use crate::table::{Replaced, Table};
+
+/// What a checker is told once, at its start.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The service's name, shown to everyone.
+    pub service: String,
+    /// The service's version, shown to everyone. May be empty.
+    pub version: String,
+    /// What tells replicas apart, so that their checks spread. Default: the machine's host name.
+    pub instance: String,
+    /// How many checks may run at once; more wait in a queue that a metric shows. Default 512.
+    pub max_concurrent: usize,
+    /// How many components there may be. Default 20,000.
+    pub max_components: usize,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Settings {
+    /// The defaults, for a service of this name.
+    pub fn new(service: impl Into<String>) -> Self {
+        Self {
+            service: service.into(),
+            version: String::new(),
+            instance: host_name(),
+            max_concurrent: 512,
+            max_components: 20_000,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// The handle on a service's health. Cheap to clone; all clones speak of the same components.
+///
+/// Reading never waits for a check. Nothing runs before the [`Engine`] that comes with it does.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use wellkept_health::{AnyCheck, Checker, Component, Settings, Status};
+///
+/// let (checker, engine) = Checker::new(Settings::new("orders"));
+/// checker.register(Component::new("queue", AnyCheck::from_fn(async || ())))?;
+/// tokio::spawn(engine.run(std::future::pending()));
+///
+/// let mut published = checker.subscribe();
+/// published.wait_for(|_| checker.status() == Status::Healthy).await.ok();
+/// assert!(checker.readiness().ready);
+/// # Ok::<(), wellkept_health::RegisterError>(()) }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Checker {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) snapshot: ArcSwap<Snapshot>,
+    /// The overall status and until when it holds, in one word: milliseconds of the boot clock above eight bits.
+    pub(crate) quick: AtomicU64,
+    pub(crate) published: watch::Sender<u64>,
+    /// Wakes the engine when something was registered or a hold was released.
+    pub(crate) wake: Notify,
+    pub(crate) started: AtomicBool,
+    pub(crate) holds: AtomicUsize,
+    pub(crate) draining: AtomicBool,
+    pub(crate) born: Moment,
+    pub(crate) liveness: Liveness,
+    pub(crate) history: ArcSwap<Option<History>>,
+    pub(crate) counters: Counters,
+    table: Mutex<Table>,
+}
+
+/// Whether traffic may come, and what that follows from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Readiness {
+    /// Whether traffic may come now.
+    pub ready: bool,
+    /// What the components of the group add up to.
+    pub status: Status,
+    /// Where the process is in its life.
+    pub lifecycle: Lifecycle,
+}
+
+/// Where a process is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lifecycle {
+    /// Not everything has had its first result, or someone still holds the start.
+    Starting,
+    /// Started, and not on its way out.
+    Running,
+    /// On its way out: work in flight goes on, no new traffic should come.
+    Draining,
+}
+
+impl Lifecycle {
+    /// The word on the wire: `starting`, `running`, `draining`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+impl Checker {
+    /// A checker without components, and the engine that runs its checks once it is spawned.
+    pub fn new(settings: Settings) -> (Self, Engine) {
+        let snapshot = Snapshot::before_the_first(Arc::clone(&settings.clock));
+        let shared = Shared {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            quick: AtomicU64::new(pack(Status::Unknown, Duration::ZERO)),
+            published: watch::Sender::new(0),
+            wake: Notify::new(),
+            started: AtomicBool::new(false),
+            holds: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            born: Moment::now(&*settings.clock),
+            liveness: Liveness::new(Arc::clone(&settings.clock)),
+            history: ArcSwap::from_pointee(None),
+            counters: Counters::default(),
+            table: Mutex::new(Table::new(settings.max_components)),
+            settings,
+        };
+        let checker = Self { shared: Arc::new(shared) };
+        let engine = Engine::new(checker.clone());
+        (checker, engine)
+    }
+
+    /// Adds a component. Its first run starts at once, or after its initial delay. One that is added while the
+    /// engine runs counts for no group before its first result.
+    pub fn register(&self, component: Component) -> Result<(), RegisterError> {
+        self.table().insert(component, &*self.shared.settings.clock)?;
+        self.shared.wake.notify_one();
+        Ok(())
+    }
+
+    /// Removes a component, also while its check runs. Says whether there was one.
+    pub fn unregister(&self, name: &str) -> bool {
+        let removed = self.table().remove(name);
+        self.shared.wake.notify_one();
+        removed
+    }
+
+    /// Makes `components` the whole set: all of it, or nothing and every error. Components whose fingerprint is
+    /// unchanged keep their state.
+    pub fn replace(&self, components: Vec<Component>) -> Result<Replaced, Vec<RegisterError>> {
+        let replaced = self.table().replace(components, &*self.shared.settings.clock)?;
+        self.shared.wake.notify_one();
+        Ok(replaced)
+    }
+
+    /// The latest snapshot. Never waits.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
+    }
+
+    /// What all components add up to, now. The cheapest reading there is: one atomic load and one of the clock.
+    pub fn status(&self) -> Status {
+        let (status, valid_until) = unpack(self.shared.quick.load(Ordering::Acquire));
+        if self.shared.settings.clock.boot() < valid_until { status } else { self.shared.snapshot.load().overall() }
+    }
+
+    /// Whether traffic may come now: not before the start is complete, and not once the process is on its way out.
+    pub fn readiness(&self) -> Readiness {
+        let lifecycle = self.lifecycle();
+        let status = self.shared.snapshot.load().status(&Group::Ready);
+        Readiness { ready: lifecycle == Lifecycle::Running && status.is_ready(), status, lifecycle }
+    }
+
+    /// Where the process is in its life.
+    pub fn lifecycle(&self) -> Lifecycle {
+        if self.shared.draining.load(Ordering::Acquire) {
+            Lifecycle::Draining
+        } else if self.shared.started.load(Ordering::Acquire) {
+            Lifecycle::Running
+        } else {
+            Lifecycle::Starting
+        }
+    }
+
+    /// Whether the start was complete once. Stays true for the rest of the process's life.
+    pub fn is_started(&self) -> bool {
+        self.shared.started.load(Ordering::Acquire)
+    }
+
+    /// Keeps the start from being complete until the guard is dropped: for migrations, caches to fill.
+    #[must_use]
+    pub fn hold_startup(&self) -> StartupHold {
+        self.shared.holds.fetch_add(1, Ordering::AcqRel);
+        StartupHold { checker: self.clone() }
+    }
+
+    /// Turns readiness off for the rest of the process's life. Liveness is not touched.
+    pub fn begin_draining(&self) {
+        self.shared.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the process itself is alive: its runtime answers, and the components in group `live` do.
+    pub fn liveness(&self) -> &Liveness {
+        &self.shared.liveness
+    }
+
+    /// Whether the liveness probe passes now.
+    pub fn is_alive(&self) -> bool {
+        let status = self.shared.snapshot.load().status(&Group::Live);
+        // Nothing is known before the first results, and a process that starts is not a dead one.
+        let wedged = self.is_started() && !status.is_ready();
+        !self.shared.liveness.is_stalled() && !wedged
+    }
+
+    /// Told a new number whenever a snapshot was published; a slow reader sees the latest only.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.shared.published.subscribe()
+    }
+
+    /// The service's name.
+    pub fn service(&self) -> &str {
+        &self.shared.settings.service
+    }
+
+    /// The service's version.
+    pub fn version(&self) -> &str {
+        &self.shared.settings.version
+    }
+
+    /// Where time comes from.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.shared.settings.clock
+    }
+
+    /// Time since the checker was made, suspend included.
+    pub fn uptime(&self) -> Duration {
+        self.shared.settings.clock.boot().saturating_sub(self.shared.born.boot)
+    }
+
+    /// When the checker was made.
+    pub fn born(&self) -> Timestamp {
+        self.shared.born.wall
+    }
+
+    /// Remembers status changes and results from now on.
+    pub fn set_history(&self, history: History) {
+        self.shared.history.store(Arc::new(Some(history)));
+    }
+
+    /// What is remembered, when something is.
+    pub fn history(&self) -> Option<History> {
+        self.shared.history.load().as_ref().clone()
+    }
+
+    /// The checker's own figures.
+    pub fn stats(&self) -> CheckerStats {
+        let counters = &self.shared.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        CheckerStats {
+            components: self.table().len(),
+            running: read(&counters.running),
+            queued: read(&counters.queued),
+            stragglers: read(&counters.stragglers),
+            runs_total: read(&counters.runs),
+            missed_total: read(&counters.missed),
+            published_total: read(&counters.published),
+            changes_total: read(&counters.changes),
+            lag: Duration::from_micros(read(&counters.lag_micros)),
+        }
+    }
+
+    pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
+        // A panic under this lock can't leave the books half-written in a way that readers see: snapshots are
+        // built from whole entries.
+        self.shared.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Checker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let snapshot = self.snapshot();
+        formatter.debug_struct("Checker").field("service", &self.service()).field("components", &snapshot).finish()
+    }
+}
+
+/// Keeps the start from being complete while it lives.
+#[derive(Debug)]
+pub struct StartupHold {
+    checker: Checker,
+}
+
+impl Drop for StartupHold {
+    fn drop(&mut self) {
+        self.checker.shared.holds.fetch_sub(1, Ordering::AcqRel);
+        self.checker.shared.wake.notify_one();
+    }
+}
+
+/// The checker's own figures, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckerStats {
+    /// Registered components.
+    pub components: usize,
+    /// Checks that run now.
+    pub running: u64,
+    /// Checks that are due and wait for a place.
+    pub queued: u64,
+    /// Runs whose time is up but which have not ended: they occupy a thread or a task.
+    pub stragglers: u64,
+    /// Runs that came to a result.
+    pub runs_total: u64,
+    /// Runs that were due while the one before was still going on.
+    pub missed_total: u64,
+    /// Snapshots published.
+    pub published_total: u64,
+    /// Changes of status, of components and of the service.
+    pub changes_total: u64,
+    /// How much later than due the latest run started.
+    pub lag: Duration,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) running: AtomicU64,
+    pub(crate) queued: AtomicU64,
+    pub(crate) stragglers: AtomicU64,
+    pub(crate) runs: AtomicU64,
+    pub(crate) missed: AtomicU64,
+    pub(crate) published: AtomicU64,
+    pub(crate) changes: AtomicU64,
+    pub(crate) lag_micros: AtomicU64,
+}
+
+pub(crate) fn pack(status: Status, valid_until: Duration) -> u64 {
+    let millis = u64::try_from(valid_until.as_millis()).unwrap_or(u64::MAX).min(u64::MAX >> 8);
+    millis << 8 | status as u64
+}
+
+fn unpack(packed: u64) -> (Status, Duration) {
+    (Status::from_rank((packed & 0xff) as u8), Duration::from_millis(packed >> 8))
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,356 @@
+//! A named part of the service: its check, what its failure means, who sees it, and when it runs.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::check::{AnyCheck, Scope};
+use crate::hysteresis::Thresholds;
+use crate::schedule::Schedule;
+use crate::status::Criticality;
+
+/// Which probe sees a component.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Group {
+    /// The liveness probe. Remote checks are refused here.
+    Live,
+    /// The readiness probe.
+    Ready,
+    /// The startup probe.
+    Startup,
+    /// A name of the user's.
+    Named(Arc<str>),
+}
+
+impl Group {
+    /// The name on the wire: `live`, `ready`, `startup` or the user's own.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Live => "live",
+            Self::Ready => "ready",
+            Self::Startup => "startup",
+            Self::Named(name) => name,
+        }
+    }
+}
+
+impl From<&str> for Group {
+    fn from(name: &str) -> Self {
+        match name {
+            "live" => Self::Live,
+            "ready" => Self::Ready,
+            "startup" => Self::Startup,
+            name => Self::Named(name.into()),
+        }
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Group {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// The definition of a component. Everything but name and check has a default.
+///
+/// ```
+/// use std::time::Duration;
+/// use wellkept_health::{AnyCheck, Component};
+///
+/// let component = Component::new("orders-db", AnyCheck::from_fn(async || Ok::<(), std::io::Error>(())))
+///     .interval(Duration::from_secs(5))
+///     .timeout(Duration::from_secs(1))
+///     .slow(Duration::from_millis(200));
+/// # drop(component);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Component {
+    pub(crate) name: Arc<str>,
+    pub(crate) check: AnyCheck,
+    pub(crate) scope: Scope,
+    pub(crate) criticality: Criticality,
+    pub(crate) shared: bool,
+    pub(crate) groups: Option<Vec<Group>>,
+    pub(crate) schedule: Schedule,
+    pub(crate) thresholds: Thresholds,
+    pub(crate) slow: Option<Duration>,
+    pub(crate) max_age: Option<Duration>,
+    pub(crate) fingerprint: Option<u64>,
+}
+
+impl Component {
+    /// A required component, seen by readiness, that runs every 10 s with a timeout of 2 s.
+    pub fn new(name: impl Into<Arc<str>>, check: impl Into<AnyCheck>) -> Self {
+        Self {
+            name: name.into(),
+            check: check.into(),
+            scope: Scope::Remote,
+            criticality: Criticality::Required,
+            shared: false,
+            groups: None,
+            schedule: Schedule::default(),
+            thresholds: Thresholds::default(),
+            slow: None,
+            max_age: None,
+            fingerprint: None,
+        }
+    }
+
+    /// How far the check looks. Default [`Scope::Remote`], which liveness refuses. Checks of the process or the
+    /// machine stand in no group unless one is named.
+    #[must_use]
+    pub fn scope(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// Its failure makes the service degraded, not unhealthy.
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.criticality = Criticality::Optional;
+        self
+    }
+
+    /// Required or optional. Default required.
+    #[must_use]
+    pub fn criticality(mut self, criticality: Criticality) -> Self {
+        self.criticality = criticality;
+        self
+    }
+
+    /// All replicas of the service share this dependency: its failure degrades readiness instead of taking every
+    /// replica out at once (kubernetes#115917). Default false.
+    #[must_use]
+    pub fn shared(mut self, shared: bool) -> Self {
+        self.shared = shared;
+        self
+    }
+
+    /// The groups that see it, replacing the default.
+    #[must_use]
+    pub fn groups(mut self, groups: impl IntoIterator<Item = Group>) -> Self {
+        self.groups = Some(groups.into_iter().collect());
+        self
+    }
+
+    /// From one run's start to the next one's. Default 10 s.
+    #[must_use]
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.schedule.interval = interval;
+        self
+    }
+
+    /// The deadline of one run. Default 2 s.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.schedule.timeout = timeout;
+        self
+    }
+
+    /// Interval, timeout, initial delay and jitter at once.
+    #[must_use]
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
+    /// How many results turn the status. Default: worse after 3, better after 2.
+    #[must_use]
+    pub fn thresholds(mut self, thresholds: Thresholds) -> Self {
+        self.thresholds = thresholds;
+        self
+    }
+
+    /// A pass that took longer than this counts as a warning with the reason `slow`. Default: none.
+    #[must_use]
+    pub fn slow(mut self, slow: Duration) -> Self {
+        self.slow = Some(slow);
+        self
+    }
+
+    /// Past this age a result counts no more and the component is unknown. Default 3 × interval + timeout.
+    #[must_use]
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.max_age = Some(max_age);
+        self
+    }
+
+    /// What tells two definitions of one name apart: a reload keeps the state of a component whose fingerprint is
+    /// the same. Without one, a component given anew is always a new one.
+    #[must_use]
+    pub fn fingerprint(mut self, fingerprint: u64) -> Self {
+        self.fingerprint = Some(fingerprint);
+        self
+    }
+
+    /// The component's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its check.
+    pub fn check(&self) -> &AnyCheck {
+        &self.check
+    }
+
+    /// The deadline of one run.
+    pub fn run_timeout(&self) -> Duration {
+        self.schedule.timeout
+    }
+
+    /// The threshold above which a pass is slow.
+    pub fn slow_above(&self) -> Option<Duration> {
+        self.slow
+    }
+
+    /// Required or optional.
+    pub fn weight(&self) -> Criticality {
+        self.criticality
+    }
+
+    pub(crate) fn effective_groups(&self) -> Arc<[Group]> {
+        match (&self.groups, self.scope) {
+            (Some(groups), _) => groups.clone().into(),
+            (None, Scope::Remote) => Arc::new([Group::Ready]),
+            (None, Scope::Process | Scope::Machine) => Arc::new([]),
+        }
+    }
+
+    pub(crate) fn effective_max_age(&self) -> Duration {
+        self.max_age.unwrap_or(self.schedule.interval.saturating_mul(3).saturating_add(self.schedule.timeout))
+    }
+
+    /// Refuses what can't be kept well. Called at registration; public so that a configuration can be checked
+    /// without registering it.
+    pub fn validate(&self) -> Result<(), RegisterError> {
+        let name = || self.name.chars().take(80).collect::<String>();
+        let refuse = |problem| Err(RegisterError::Setting { name: name(), problem });
+        if self.name.is_empty() || self.name.len() > MAX_NAME || self.name.chars().any(char::is_control) {
+            return Err(RegisterError::Name { name: name().escape_debug().to_string() });
+        }
+        if self.scope == Scope::Remote && self.effective_groups().contains(&Group::Live) {
+            return Err(RegisterError::RemoteLiveness { name: name() });
+        }
+        if self.schedule.interval < Duration::from_millis(10) || self.schedule.interval > MAX_INTERVAL {
+            return refuse("the interval must be from 10ms to 366d");
+        }
+        if self.schedule.timeout.is_zero() || self.schedule.timeout > Duration::from_secs(3600) {
+            return refuse("the timeout must be more than 0 and at most 1h");
+        }
+        if self.schedule.initial_delay > MAX_INTERVAL {
+            return refuse("the initial delay must be at most 366d");
+        }
+        if !(0.0..=0.5).contains(&self.schedule.jitter) {
+            return refuse("the jitter must be from 0% to 50%");
+        }
+        if self.thresholds.fall == 0 || self.thresholds.rise == 0 {
+            return refuse("fall and rise must be at least 1");
+        }
+        Ok(())
+    }
+}
+
+const MAX_NAME: usize = 128;
+const MAX_INTERVAL: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Why a component was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// The name is empty, longer than 128 bytes, or holds a control character.
+    #[error("`{name}` is not a component's name: it must have 1 to 128 bytes and no control character")]
+    Name {
+        /// The name, cut and escaped.
+        name: String,
+    },
+    /// There is a component of that name already.
+    #[error("there are two components named `{name}`: names must differ")]
+    Duplicate {
+        /// The name.
+        name: String,
+    },
+    /// A remote check was attached to liveness.
+    #[error(
+        "`{name}` looks at another machine and can't be in group `live`: a failed liveness probe restarts this \
+         process, which does not mend the other one; put it into `ready`"
+    )]
+    RemoteLiveness {
+        /// The name.
+        name: String,
+    },
+    /// A setting is out of its range.
+    #[error("component `{name}`: {problem}")]
+    Setting {
+        /// The component's name.
+        name: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// There are as many components as the checker takes.
+    #[error("there are {limit} components already, which is the limit")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+impl RegisterError {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Name { .. } => "component.name",
+            Self::Duplicate { .. } => "component.duplicate",
+            Self::RemoteLiveness { .. } => "component.remote_liveness",
+            Self::Setting { .. } => "component.setting",
+            Self::TooMany { .. } => "component.too_many",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn component(name: &str) -> Component {
+        Component::new(name, AnyCheck::from_fn(async || ()))
+    }
+
+    #[test]
+    fn a_remote_check_is_refused_on_liveness_with_the_reason() {
+        let error = component("db").groups([Group::Live]).validate().unwrap_err();
+        assert_eq!(error.code(), "component.remote_liveness");
+        assert!(error.to_string().contains("put it into `ready`"));
+        component("loop").scope(Scope::Process).groups([Group::Live]).validate().unwrap();
+    }
+
+    #[test]
+    fn hostile_names_are_refused_and_escaped() {
+        for name in ["", "a\nb", "x".repeat(10_000).as_str(), "a\u{1b}[31m"] {
+            let error = component(name).validate().unwrap_err();
+            assert_eq!(error.code(), "component.name");
+            assert!(error.to_string().len() < 400);
+            assert!(!error.to_string().contains(['\n', '\u{1b}']));
+        }
+        component("quotes \" and spaces ü").validate().unwrap();
+    }
+
+    #[test]
+    fn remote_checks_stand_in_ready_and_those_of_the_machine_in_no_group() {
+        assert_eq!(*component("db").effective_groups(), [Group::Ready]);
+        assert_eq!(*component("disk").scope(Scope::Machine).effective_groups(), []);
+    }
+
+    #[test]
+    fn the_maximum_age_defaults_to_three_intervals_and_a_timeout() {
+        assert_eq!(component("db").effective_max_age(), Duration::from_secs(32));
+        assert_eq!(component("db").max_age(Duration::from_secs(7)).effective_max_age(), Duration::from_secs(7));
+    }
+}

@@ -1,0 +1,325 @@
+//! The worker: runs every check on its own schedule and publishes what comes of it.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::checker::{Checker, pack};
+use crate::component::Group;
+use crate::history::{Record, StatusChange};
+use crate::run::{Finished, Started};
+use crate::schedule::Timetable;
+use crate::snapshot::Snapshot;
+use crate::status::Status;
+use crate::table::{Announcement, Id, service_change};
+
+/// A snapshot is published at most this often; the first change after a pause is published at once.
+const PUBLISH_EVERY: Duration = Duration::from_millis(10);
+/// How often results are looked over for having grown stale.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs the checks of its [`Checker`]. Made together with it; spawn [`Engine::run`].
+pub struct Engine {
+    checker: Checker,
+    /// When each component is due next.
+    agenda: BinaryHeap<Reverse<(Instant, Id)>>,
+    active: HashMap<Id, Active>,
+    /// Due, waiting for a place.
+    queue: VecDeque<(Id, Instant)>,
+    runs: JoinSet<()>,
+    events_in: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Event>,
+    running: usize,
+    stragglers: usize,
+    unpublished: bool,
+    publish_after: Instant,
+    service: Option<Status>,
+}
+
+struct Active {
+    timetable: Timetable,
+    run: RunState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RunState {
+    Idle,
+    Queued,
+    Running,
+    /// Its result, a timeout, is known; the run itself goes on.
+    Straggling,
+}
+
+enum Event {
+    Finished { id: Id, finished: Finished, straggles: bool },
+    Ended { id: Id },
+}
+
+impl Engine {
+    pub(crate) fn new(checker: Checker) -> Self {
+        let (events_in, events) = mpsc::channel(1024);
+        Self {
+            checker,
+            agenda: BinaryHeap::new(),
+            active: HashMap::new(),
+            queue: VecDeque::new(),
+            runs: JoinSet::new(),
+            events_in,
+            events,
+            running: 0,
+            stragglers: 0,
+            unpublished: true,
+            publish_after: Instant::now(),
+            service: None,
+        }
+    }
+
+    /// Runs until `stop` ends, or for ever with [`std::future::pending`]. Checks that run then are dropped.
+    /// Cancel-safe: dropping it ends all runs but those of blocking checks.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        let checker = self.checker.clone();
+        checker.table().running = true;
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.take_in();
+            self.begin_due();
+            if self.unpublished && Instant::now() >= self.publish_after {
+                self.publish();
+            }
+            let next = self.next_wake();
+            tokio::select! {
+                () = &mut stop => return,
+                Some(event) = self.events.recv() => self.take(event),
+                Some(_) = self.runs.join_next() => {}
+                () = checker.shared.wake.notified() => self.unpublished = true,
+                () = sleep_until(next) => {}
+                _ = sweep.tick() => self.sweep(),
+            }
+        }
+    }
+
+    /// Puts what was registered since the last look onto the agenda.
+    fn take_in(&mut self) {
+        let now = Instant::now();
+        let mut table = self.checker.table();
+        for id in table.take_fresh() {
+            let Some(component) = table.component(id) else { continue };
+            let instance = &self.checker.shared.settings.instance;
+            let (timetable, first) = Timetable::begin(component.schedule, instance, &component.name, now);
+            self.agenda.push(Reverse((first, id)));
+            self.active.insert(id, Active { timetable, run: RunState::Idle });
+            self.unpublished = true;
+        }
+    }
+
+    /// Queues what is due and starts as much of the queue as there are places.
+    fn begin_due(&mut self) {
+        let now = Instant::now();
+        while let Some(&Reverse((due, id))) = self.agenda.peek()
+            && due <= now
+        {
+            self.agenda.pop();
+            self.fall_due(id, due, now);
+        }
+        while self.running < self.checker.shared.settings.max_concurrent
+            && let Some((id, due)) = self.queue.pop_front()
+        {
+            self.start(id, due, now);
+        }
+        let counters = &self.checker.shared.counters;
+        counters.queued.store(self.queue.len() as u64, Ordering::Relaxed);
+        counters.running.store(self.running as u64, Ordering::Relaxed);
+        counters.stragglers.store(self.stragglers as u64, Ordering::Relaxed);
+    }
+
+    fn fall_due(&mut self, id: Id, due: Instant, now: Instant) {
+        let Some(component) = self.checker.table().component(id).cloned() else {
+            self.active.remove(&id);
+            return;
+        };
+        let Some(active) = self.active.get_mut(&id) else { return };
+        let (next, mut missed) = active.timetable.next(now);
+        self.agenda.push(Reverse((next, id)));
+        match active.run {
+            RunState::Idle => {
+                active.run = RunState::Queued;
+                self.queue.push_back((id, due));
+            }
+            RunState::Queued | RunState::Running => missed += 1,
+            RunState::Straggling => {
+                // It still owes its answer: that counts as one more timeout, or a check that hangs for ever would
+                // be found out by its age only.
+                missed += 1;
+                let finished = Finished::still_waiting(component.schedule.timeout);
+                self.apply(id, finished);
+            }
+        }
+        if missed > 0 {
+            self.checker.shared.counters.missed.fetch_add(missed, Ordering::Relaxed);
+            self.checker.table().missed(id, missed);
+        }
+    }
+
+    fn start(&mut self, id: Id, due: Instant, now: Instant) {
+        let Some(component) = self.checker.table().component(id).cloned() else {
+            self.active.remove(&id);
+            return;
+        };
+        if let Some(active) = self.active.get_mut(&id) {
+            active.run = RunState::Running;
+        }
+        self.running += 1;
+        let lag = u64::try_from(now.saturating_duration_since(due).as_micros()).unwrap_or(u64::MAX);
+        self.checker.shared.counters.lag_micros.store(lag, Ordering::Relaxed);
+        let events = self.events_in.clone();
+        self.runs.spawn(async move {
+            let mut run = Started::begin(&component);
+            let finished = run.outcome().await;
+            let straggles = run.straggles();
+            // The engine that would read this may be gone: then nobody waits for the result.
+            if events.send(Event::Finished { id, finished, straggles }).await.is_ok() && straggles {
+                run.end().await;
+                drop(events.send(Event::Ended { id }).await);
+            }
+        });
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Finished { id, finished, straggles } => {
+                self.running -= 1;
+                self.stragglers += usize::from(straggles);
+                self.set_state(id, if straggles { RunState::Straggling } else { RunState::Idle });
+                self.apply(id, finished);
+            }
+            Event::Ended { id } => {
+                self.stragglers -= 1;
+                self.set_state(id, RunState::Idle);
+            }
+        }
+    }
+
+    fn set_state(&mut self, id: Id, state: RunState) {
+        if let Some(active) = self.active.get_mut(&id) {
+            active.run = state;
+        }
+    }
+
+    fn apply(&mut self, id: Id, finished: Finished) {
+        let applied = self.checker.table().apply(id, finished, self.checker.clock());
+        let Some((result, announcement)) = applied else { return };
+        self.checker.shared.counters.runs.fetch_add(1, Ordering::Relaxed);
+        self.remember(Record::Result(result));
+        if let Some(announcement) = announcement {
+            self.announce(announcement);
+        }
+        self.unpublished = true;
+    }
+
+    fn sweep(&mut self) {
+        let stale = self.checker.table().sweep(self.checker.clock());
+        self.unpublished |= !stale.is_empty();
+        for announcement in stale {
+            self.announce(announcement);
+        }
+    }
+
+    fn publish(&mut self) {
+        let shared = Arc::clone(&self.checker.shared);
+        let (healths, all_sampled) = {
+            let table = self.checker.table();
+            (table.healths(), table.all_sampled())
+        };
+        let snapshot = Snapshot::new(healths, Arc::clone(&shared.settings.clock));
+        let (status, valid_until) = snapshot.overall_total();
+        let startup = snapshot.status(&Group::Startup);
+        let taken = snapshot.taken();
+        shared.snapshot.store(Arc::new(snapshot));
+        shared.quick.store(pack(status, valid_until), Ordering::Release);
+        if all_sampled && startup.is_ready() && shared.holds.load(Ordering::Acquire) == 0 {
+            let was_started = shared.started.swap(true, Ordering::AcqRel);
+            if !was_started {
+                tracing::info!(target: "wellkept::health", status = %status, "start is complete");
+            }
+        }
+        if all_sampled && self.service != Some(status) {
+            let change = service_change(self.service, status, taken, "");
+            self.service = Some(status);
+            self.announce(Announcement { change, detail: "".into() });
+        }
+        shared.counters.published.fetch_add(1, Ordering::Relaxed);
+        shared.published.send_modify(|number| *number += 1);
+        self.unpublished = false;
+        self.publish_after = Instant::now() + PUBLISH_EVERY;
+    }
+
+    /// One event for each change: a line in the log, a count, a record in the history.
+    fn announce(&self, announcement: Announcement) {
+        self.checker.shared.counters.changes.fetch_add(1, Ordering::Relaxed);
+        log(&announcement);
+        self.remember(Record::Change(announcement.change));
+    }
+
+    fn remember(&self, record: Record) {
+        if let Some(history) = self.checker.shared.history.load().as_ref() {
+            history.record(record);
+        }
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let due = self.agenda.peek().map(|Reverse((due, _))| *due);
+        let publish = self.unpublished.then_some(self.publish_after);
+        due.into_iter().chain(publish).min()
+    }
+}
+
+fn log(announcement: &Announcement) {
+    let StatusChange { component, from, to, reason, message, .. } = &announcement.change;
+    let component = component.as_deref().unwrap_or("");
+    let from = from.map_or("none", Status::as_str);
+    let reason = reason.as_deref().unwrap_or("");
+    let detail = &*announcement.detail;
+    match (component.is_empty(), to) {
+        (true, Status::Healthy) => {
+            tracing::info!(target: "wellkept::health", from, to = to.as_str(), "service status changed");
+        }
+        (true, _) => {
+            tracing::warn!(target: "wellkept::health", from, to = to.as_str(), "service status changed");
+        }
+        (false, Status::Healthy) => {
+            tracing::info!(target: "wellkept::health", component, from, to = to.as_str(), "component status changed");
+        }
+        (false, _) => {
+            tracing::warn!(
+                target: "wellkept::health", component, from, to = to.as_str(), reason, cause = message, detail,
+                "component status changed"
+            );
+        }
+    }
+}
+
+async fn sleep_until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Engine").field("running", &self.running).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

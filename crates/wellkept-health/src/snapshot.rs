@@ -1,0 +1,278 @@
+//! All components at one instant, immutable; what every reader sees.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::clock::Clock;
+use crate::component::Group;
+use crate::outcome::{Reason, Verdict};
+use crate::status::{Criticality, Status};
+
+/// The components of a service at one instant. Cheap to share; never changes.
+///
+/// A result has an age: what a reader is told is computed against the clock at the time of reading, so that a
+/// snapshot that nobody renews turns unknown by itself.
+#[derive(Clone)]
+pub struct Snapshot {
+    components: Arc<[Arc<ComponentHealth>]>,
+    totals: Vec<(Option<Group>, Total)>,
+    taken: Timestamp,
+    clock: Arc<dyn Clock>,
+}
+
+/// What a group's components add up to, valid until the first of them grows stale.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Total {
+    status: Status,
+    valid_until: Duration,
+}
+
+impl Snapshot {
+    pub(crate) fn new(components: Vec<Arc<ComponentHealth>>, clock: Arc<dyn Clock>) -> Self {
+        let now = clock.boot();
+        let mut totals = vec![(None, Total::of(components.iter().map(|one| &**one), None, now))];
+        for group in [Group::Live, Group::Ready, Group::Startup] {
+            let total = Total::of(components.iter().map(|one| &**one), Some(&group), now);
+            totals.push((Some(group), total));
+        }
+        Self { components: components.into(), totals, taken: clock.wall(), clock }
+    }
+
+    /// What is known before the engine has looked at anything: nothing.
+    pub(crate) fn before_the_first(clock: Arc<dyn Clock>) -> Self {
+        Self { components: Arc::new([]), totals: Vec::new(), taken: clock.wall(), clock }
+    }
+
+    /// When it was taken.
+    pub fn taken(&self) -> Timestamp {
+        self.taken
+    }
+
+    /// All components, in the order of their registration.
+    pub fn components(&self) -> impl ExactSizeIterator<Item = &ComponentHealth> {
+        self.components.iter().map(|one| &**one)
+    }
+
+    /// One component, by name. Walks the components.
+    pub fn component(&self, name: &str) -> Option<&ComponentHealth> {
+        self.components().find(|component| &*component.name == name)
+    }
+
+    /// The components that a group's probe sees.
+    pub fn group<'s>(&'s self, group: &'s Group) -> impl Iterator<Item = &'s ComponentHealth> {
+        self.components().filter(move |component| component.groups.contains(group))
+    }
+
+    /// What all components add up to, now.
+    pub fn overall(&self) -> Status {
+        self.total(None, self.clock.boot())
+    }
+
+    /// What the components of a group add up to, now. A group without components is healthy: nothing that it waits
+    /// for is missing (`MicroProfile` Health, "Readiness").
+    pub fn status(&self, group: &Group) -> Status {
+        self.total(Some(group), self.clock.boot())
+    }
+
+    /// What one component's readers are told now, its age taken into account.
+    pub fn standing(&self, component: &ComponentHealth) -> Standing {
+        component.standing(self.clock.boot())
+    }
+
+    /// How old a component's latest result is.
+    pub fn age(&self, component: &ComponentHealth) -> Option<Duration> {
+        component.checked.map(|checked| self.clock.boot().saturating_sub(checked.boot))
+    }
+
+    /// How long a component has been in its status.
+    pub fn lasting(&self, component: &ComponentHealth) -> Duration {
+        self.clock.boot().saturating_sub(component.since.boot)
+    }
+
+    /// When the oldest result that counts was taken; `None` before the first results.
+    pub fn oldest_result(&self) -> Option<Timestamp> {
+        self.components().filter(|one| one.counted).filter_map(|one| one.checked).map(|at| at.wall).min()
+    }
+
+    /// The service's status and until which reading of the boot clock it holds.
+    pub(crate) fn overall_total(&self) -> (Status, Duration) {
+        self.totals.first().map_or((Status::Unknown, Duration::ZERO), |(_, total)| (total.status, total.valid_until))
+    }
+
+    fn total(&self, group: Option<&Group>, now: Duration) -> Status {
+        if self.totals.is_empty() {
+            return Status::Unknown;
+        }
+        let kept = self.totals.iter().find(|(kept, _)| kept.as_ref() == group);
+        match kept {
+            Some((_, total)) if now < total.valid_until => total.status,
+            _ => Total::of(self.components(), group, now).status,
+        }
+    }
+}
+
+impl Total {
+    fn of<'c>(components: impl Iterator<Item = &'c ComponentHealth>, group: Option<&Group>, now: Duration) -> Self {
+        let mut total = Self { status: Status::Healthy, valid_until: Duration::MAX };
+        for component in components {
+            if !component.counted || group.is_some_and(|group| !component.groups.contains(group)) {
+                continue;
+            }
+            if let Some(status) = component.weigh(component.standing(now).status, group) {
+                total.status = total.status.worse(status);
+            }
+            if let Some(stale_at) = component.stale_at()
+                && stale_at > now
+            {
+                total.valid_until = total.valid_until.min(stale_at);
+            }
+        }
+        total
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let statuses = self.components().map(|one| (&*one.name, self.standing(one).status));
+        formatter.debug_map().entries(statuses).finish()
+    }
+}
+
+/// One component in a snapshot.
+#[derive(Debug, Clone)]
+pub struct ComponentHealth {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What its failure means for the service.
+    pub criticality: Criticality,
+    /// Whether all replicas share it, so that its failure degrades instead of making unready.
+    pub shared: bool,
+    /// The groups that see it.
+    pub groups: Arc<[Group]>,
+    /// Whether it counts: not when it was added at run time and has no result yet, and not when it is disabled.
+    pub counted: bool,
+    /// The result after thresholds; `None` before the first one.
+    pub served: Option<Served>,
+    /// The latest run's verdict, before thresholds.
+    pub raw: Option<Verdict>,
+    /// The latest run's reason.
+    pub raw_reason: Option<Reason>,
+    /// The latest run's private detail.
+    pub detail: Arc<str>,
+    /// The latest run's readings.
+    pub metadata: Arc<Map<String, Value>>,
+    /// How long the latest run took.
+    pub response_time: Option<Duration>,
+    /// When the latest run ended.
+    pub checked: Option<Moment>,
+    /// Since when the served status is what it is.
+    pub since: Moment,
+    /// How many results in a row agreed with the latest one.
+    pub consecutive: u32,
+    /// Past this age the result counts no more.
+    pub max_age: Duration,
+    /// Books of all its runs.
+    pub totals: RunTotals,
+}
+
+/// A status after thresholds, with its cause.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Served {
+    /// The status.
+    pub status: Status,
+    /// Why it is not healthy.
+    pub reason: Option<Reason>,
+    /// One line for everyone.
+    pub message: Arc<str>,
+}
+
+/// What readers are told of a component at one instant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Standing {
+    /// The status, unknown when there is no result or the latest is too old.
+    pub status: Status,
+    /// Why it is not healthy.
+    pub reason: Option<Reason>,
+    /// One line for everyone.
+    pub message: Arc<str>,
+}
+
+/// An instant on both clocks: one for ages, one for people.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Moment {
+    /// On the clock that ages are taken from.
+    pub boot: Duration,
+    /// Of day, UTC.
+    pub wall: Timestamp,
+}
+
+impl Moment {
+    pub(crate) fn now(clock: &dyn Clock) -> Self {
+        Self { boot: clock.boot(), wall: clock.wall() }
+    }
+}
+
+impl ComponentHealth {
+    pub(crate) fn standing(&self, now: Duration) -> Standing {
+        match &self.served {
+            None => {
+                Standing { status: Status::Unknown, reason: Some(Reason::Pending), message: "no result yet".into() }
+            }
+            Some(_) if self.stale_at().is_some_and(|stale_at| now >= stale_at) => Standing {
+                status: Status::Unknown,
+                reason: Some(Reason::Stale),
+                message: "the latest result is too old".into(),
+            },
+            Some(served) => {
+                Standing { status: served.status, reason: served.reason.clone(), message: Arc::clone(&served.message) }
+            }
+        }
+    }
+
+    /// What it counts for a group, or for the service as a whole, which is told the truth also about what is shared.
+    fn weigh(&self, status: Status, group: Option<&Group>) -> Option<Status> {
+        let criticality = if self.shared && group.is_some() { Criticality::Optional } else { self.criticality };
+        criticality.weigh(status)
+    }
+
+    fn stale_at(&self) -> Option<Duration> {
+        self.checked.map(|checked| checked.boot.saturating_add(self.max_age))
+    }
+}
+
+/// Counts over all runs of a component since it was registered.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct RunTotals {
+    /// Runs that passed, warned, failed.
+    pub runs: [u64; 3],
+    /// Changes of the served status.
+    pub changes: u64,
+    /// Runs that were due while the one before was still going on.
+    pub missed: u64,
+    /// How many runs took at most [`RunTotals::BUCKETS`] seconds each, cumulative.
+    pub buckets: [u64; Self::BUCKETS.len()],
+    /// All runs' time, in seconds.
+    pub seconds: f64,
+}
+
+impl RunTotals {
+    /// Upper bounds of the duration's buckets, in seconds.
+    pub const BUCKETS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
+
+    /// Runs of any verdict.
+    pub fn count(&self) -> u64 {
+        self.runs.iter().sum()
+    }
+
+    pub(crate) fn add(&mut self, verdict: Verdict, elapsed: Duration) {
+        self.runs[verdict as usize] += 1;
+        self.seconds += elapsed.as_secs_f64();
+        for (count, bound) in self.buckets.iter_mut().zip(Self::BUCKETS) {
+            *count += u64::from(elapsed.as_secs_f64() <= bound);
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The checker's books: every component's definition and state. Plain data, changed under a lock that nobody holds
+//! for longer than one change.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Map;
+
+use crate::clock::Clock;
+use crate::component::{Component, RegisterError};
+use crate::history::{RunResult, StatusChange};
+use crate::hysteresis::Hysteresis;
+use crate::outcome::Verdict;
+use crate::run::Finished;
+use crate::snapshot::{ComponentHealth, Moment, RunTotals, Served, Standing};
+use crate::status::Status;
+
+/// Names one registration for its whole life: a component removed and added again has another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Id(u64);
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    entries: BTreeMap<Id, Entry>,
+    names: HashMap<Arc<str>, Id>,
+    next_id: u64,
+    limit: usize,
+    /// Registered since the engine last looked.
+    fresh: Vec<Id>,
+    /// Whether the engine runs: what is registered from then on is left out until its first result.
+    pub(crate) running: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    component: Arc<Component>,
+    hysteresis: Hysteresis,
+    /// As last told to readers; replaced, never changed, when a result comes.
+    health: Arc<ComponentHealth>,
+    /// As last announced, so that growing stale is an event too.
+    announced: Option<Status>,
+}
+
+/// What changed by a result or by time, to be told once.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Announcement {
+    pub(crate) change: StatusChange,
+    pub(crate) detail: Arc<str>,
+}
+
+/// What a new set of components changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Replaced {
+    /// Names that are new.
+    pub added: Vec<String>,
+    /// Names whose definition differs: their state begins anew.
+    pub changed: Vec<String>,
+    /// Names that are gone.
+    pub removed: Vec<String>,
+    /// How many kept their state.
+    pub kept: usize,
+}
+
+impl Table {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { entries: BTreeMap::new(), names: HashMap::new(), next_id: 0, limit, fresh: Vec::new(), running: false }
+    }
+
+    pub(crate) fn insert(&mut self, component: Component, clock: &dyn Clock) -> Result<(), RegisterError> {
+        component.validate()?;
+        if self.names.contains_key(&component.name) {
+            return Err(RegisterError::Duplicate { name: component.name.to_string() });
+        }
+        if self.entries.len() >= self.limit {
+            return Err(RegisterError::TooMany { limit: self.limit });
+        }
+        let id = Id(self.next_id);
+        self.next_id += 1;
+        self.names.insert(Arc::clone(&component.name), id);
+        self.entries.insert(id, Entry::new(component, !self.running, clock));
+        self.fresh.push(id);
+        Ok(())
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) -> bool {
+        self.names.remove(name).and_then(|id| self.entries.remove(&id)).is_some()
+    }
+
+    /// Makes `components` the whole set, or changes nothing and says all that is wrong with them.
+    pub(crate) fn replace(
+        &mut self,
+        components: Vec<Component>,
+        clock: &dyn Clock,
+    ) -> Result<Replaced, Vec<RegisterError>> {
+        self.refuse(&components)?;
+        let mut replaced = Replaced::default();
+        let mut before = std::mem::take(&mut self.names);
+        let mut entries = std::mem::take(&mut self.entries);
+        self.fresh.clear();
+        for component in components {
+            let name = component.name.to_string();
+            let old = before.remove(&component.name).and_then(|id| entries.remove(&id).map(|entry| (id, entry)));
+            match old {
+                Some((id, entry)) if entry.is_same(&component) => {
+                    replaced.kept += 1;
+                    self.names.insert(Arc::clone(&component.name), id);
+                    self.entries.insert(id, entry);
+                    continue;
+                }
+                Some(_) => replaced.changed.push(name),
+                None => replaced.added.push(name),
+            }
+            let id = Id(self.next_id);
+            self.next_id += 1;
+            self.names.insert(Arc::clone(&component.name), id);
+            self.entries.insert(id, Entry::new(component, !self.running, clock));
+            self.fresh.push(id);
+        }
+        replaced.removed = before.into_keys().map(|name| name.to_string()).collect();
+        replaced.removed.sort();
+        Ok(replaced)
+    }
+
+    fn refuse(&self, components: &[Component]) -> Result<(), Vec<RegisterError>> {
+        let mut errors: Vec<_> = components.iter().filter_map(|one| one.validate().err()).collect();
+        let mut names: Vec<_> = components.iter().map(|one| &one.name).collect();
+        names.sort();
+        for pair in names.windows(2) {
+            if pair[0] == pair[1] {
+                errors.push(RegisterError::Duplicate { name: pair[0].to_string() });
+            }
+        }
+        if components.len() > self.limit {
+            errors.push(RegisterError::TooMany { limit: self.limit });
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// What was registered since the last call.
+    pub(crate) fn take_fresh(&mut self) -> Vec<Id> {
+        std::mem::take(&mut self.fresh)
+    }
+
+    pub(crate) fn component(&self, id: Id) -> Option<&Arc<Component>> {
+        self.entries.get(&id).map(|entry| &entry.component)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether every component that counts has had a result.
+    pub(crate) fn all_sampled(&self) -> bool {
+        self.entries.values().all(|entry| !entry.health.counted || entry.health.served.is_some())
+    }
+
+    pub(crate) fn healths(&self) -> Vec<Arc<ComponentHealth>> {
+        self.entries.values().map(|entry| Arc::clone(&entry.health)).collect()
+    }
+
+    /// Takes a result into account. `None` when the component has gone meanwhile.
+    pub(crate) fn apply(
+        &mut self,
+        id: Id,
+        finished: Finished,
+        clock: &dyn Clock,
+    ) -> Option<(RunResult, Option<Announcement>)> {
+        self.entries.get_mut(&id).map(|entry| entry.apply(finished, clock))
+    }
+
+    pub(crate) fn missed(&mut self, id: Id, runs: u64) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            Arc::make_mut(&mut entry.health).totals.missed += runs;
+        }
+    }
+
+    /// What changed by the passing of time alone: results that grew stale.
+    pub(crate) fn sweep(&mut self, clock: &dyn Clock) -> Vec<Announcement> {
+        let now = Moment::now(clock);
+        self.entries.values_mut().filter_map(|entry| entry.announce(now)).collect()
+    }
+}
+
+impl Entry {
+    fn new(component: Component, counted: bool, clock: &dyn Clock) -> Self {
+        let health = ComponentHealth {
+            name: Arc::clone(&component.name),
+            criticality: component.criticality,
+            shared: component.shared,
+            groups: component.effective_groups(),
+            counted,
+            served: None,
+            raw: None,
+            raw_reason: None,
+            detail: "".into(),
+            metadata: Arc::new(Map::new()),
+            response_time: None,
+            checked: None,
+            since: Moment::now(clock),
+            consecutive: 0,
+            max_age: component.effective_max_age(),
+            totals: RunTotals::default(),
+        };
+        Self {
+            component: Arc::new(component),
+            hysteresis: Hysteresis::default(),
+            health: Arc::new(health),
+            announced: None,
+        }
+    }
+
+    fn is_same(&self, component: &Component) -> bool {
+        self.component.fingerprint.is_some() && self.component.fingerprint == component.fingerprint
+    }
+
+    fn apply(&mut self, finished: Finished, clock: &dyn Clock) -> (RunResult, Option<Announcement>) {
+        let Finished { outcome, elapsed } = finished;
+        let now = Moment::now(clock);
+        let verdict = outcome.verdict();
+        let served = self.hysteresis.observe(verdict, self.component.thresholds);
+        let health = Arc::make_mut(&mut self.health);
+        health.counted = true;
+        health.raw = Some(verdict);
+        health.raw_reason = outcome.reason().cloned();
+        health.detail = outcome.detail().into();
+        health.metadata = Arc::new(outcome.metadata().clone());
+        health.response_time = Some(elapsed);
+        health.checked = Some(now);
+        health.consecutive = self.hysteresis.consecutive(verdict);
+        health.totals.add(verdict, elapsed);
+        health.served = Some(match &health.served {
+            // The latest run disagrees, but not for long enough: what is served keeps its own reason.
+            Some(kept) if kept.status == Status::from(served) && verdict != served => kept.clone(),
+            _ if verdict == Verdict::Pass || served == Verdict::Pass => {
+                Served { status: served.into(), reason: None, message: "".into() }
+            }
+            _ => Served { status: served.into(), reason: outcome.reason().cloned(), message: outcome.message().into() },
+        });
+        let result = RunResult {
+            component: Arc::clone(&health.name),
+            verdict,
+            reason: outcome.reason().map(ToString::to_string),
+            response_time_ms: milliseconds(elapsed),
+            at: now.wall,
+        };
+        (result, self.announce(now))
+    }
+
+    /// The change since the last announcement, if there is one.
+    fn announce(&mut self, now: Moment) -> Option<Announcement> {
+        self.health.served.as_ref()?;
+        let Standing { status, reason, message } = self.health.standing(now.boot);
+        if self.announced == Some(status) {
+            return None;
+        }
+        let from = self.announced.replace(status);
+        let health = Arc::make_mut(&mut self.health);
+        health.since = now;
+        health.totals.changes += u64::from(from.is_some());
+        Some(Announcement {
+            change: StatusChange {
+                component: Some(Arc::clone(&health.name)),
+                from,
+                to: status,
+                reason: reason.map(|reason| reason.to_string()),
+                message: message.to_string(),
+                at: now.wall,
+            },
+            detail: Arc::clone(&health.detail),
+        })
+    }
+}
+
+/// A duration in milliseconds, to a microsecond.
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}
+
+/// The service's own change of status.
+pub(crate) fn service_change(from: Option<Status>, to: Status, at: Timestamp, cause: &str) -> StatusChange {
+    StatusChange { component: None, from, to, reason: None, message: cause.to_owned(), at }
+}

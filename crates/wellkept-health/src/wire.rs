@@ -1,0 +1,258 @@
+//! The JSON shapes of health, written by the doors and read by whoever asks another service. Promises: fields may
+//! be added, none renamed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::checker::{Checker, Lifecycle};
+use crate::component::Group;
+use crate::outcome::Verdict;
+use crate::snapshot::{ComponentHealth, Snapshot};
+use crate::status::{Criticality, Status};
+use crate::table::milliseconds;
+
+/// `GET /health`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Health {
+    /// What all components add up to.
+    pub status: Status,
+    /// The service's name.
+    pub service: String,
+    /// The service's version.
+    pub version: String,
+    /// Now.
+    pub timestamp: String,
+    /// When the oldest result that counts was taken.
+    pub checked_at: Option<String>,
+    /// Time since the start as `72:30:15`.
+    pub uptime: String,
+    /// Time since the start, whole seconds.
+    pub uptime_seconds: u64,
+}
+
+impl Health {
+    /// The service's health now.
+    pub fn of(checker: &Checker) -> Self {
+        let snapshot = checker.snapshot();
+        let uptime = checker.uptime();
+        Self {
+            status: snapshot.overall(),
+            service: checker.service().to_owned(),
+            version: checker.version().to_owned(),
+            timestamp: rfc3339(checker.clock().wall()),
+            checked_at: snapshot.oldest_result().map(rfc3339),
+            uptime: hours(uptime),
+            uptime_seconds: uptime.as_secs(),
+        }
+    }
+}
+
+/// `GET /health/live`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Live {
+    /// Whether the process lives.
+    pub alive: bool,
+    /// When its runtime last answered.
+    pub last_heartbeat: String,
+}
+
+impl Live {
+    /// The process's liveness now.
+    pub fn of(checker: &Checker) -> Self {
+        Self { alive: checker.is_alive(), last_heartbeat: rfc3339(checker.liveness().last_heartbeat()) }
+    }
+}
+
+/// `GET /health/ready` and `GET /ready`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Ready {
+    /// Whether traffic may come.
+    pub ready: bool,
+    /// What the group's components add up to.
+    pub status: Status,
+    /// Where the process is in its life when that is why it is not ready: `starting` or `draining`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// The group's components by name.
+    pub dependencies: BTreeMap<String, Status>,
+    /// With `?detailed=true`, for those who may see it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub components: Option<BTreeMap<String, Component>>,
+}
+
+impl Ready {
+    /// The service's readiness now.
+    pub fn of(checker: &Checker, detailed: bool) -> Self {
+        let snapshot = checker.snapshot();
+        let readiness = checker.readiness();
+        let group = Group::Ready;
+        Self {
+            ready: readiness.ready,
+            status: readiness.status,
+            reason: match readiness.lifecycle {
+                Lifecycle::Running => None,
+                lifecycle => Some(lifecycle.as_str().to_owned()),
+            },
+            dependencies: snapshot
+                .group(&group)
+                .map(|one| (one.name.to_string(), snapshot.standing(one).status))
+                .collect(),
+            components: detailed.then(|| components(&snapshot, snapshot.group(&group))),
+        }
+    }
+}
+
+/// `GET /health/startup`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Startup {
+    /// Whether the start is complete.
+    pub started: bool,
+}
+
+/// `GET /health/detailed`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Detailed {
+    /// What all components add up to.
+    pub status: Status,
+    /// The service's name.
+    pub service: String,
+    /// The service's version.
+    pub version: String,
+    /// Now.
+    pub timestamp: String,
+    /// Time since the start as `72:30:15`.
+    pub uptime: String,
+    /// Whether traffic may come.
+    pub ready: bool,
+    /// Where the process is in its life: `starting`, `running`, `draining`.
+    pub lifecycle: String,
+    /// All components by name.
+    pub components: BTreeMap<String, Component>,
+}
+
+impl Detailed {
+    /// All components now.
+    pub fn of(checker: &Checker) -> Self {
+        let snapshot = checker.snapshot();
+        let readiness = checker.readiness();
+        Self {
+            status: snapshot.overall(),
+            service: checker.service().to_owned(),
+            version: checker.version().to_owned(),
+            timestamp: rfc3339(checker.clock().wall()),
+            uptime: hours(checker.uptime()),
+            ready: readiness.ready,
+            lifecycle: readiness.lifecycle.as_str().to_owned(),
+            components: components(&snapshot, snapshot.components()),
+        }
+    }
+}
+
+/// One component, as authorised readers see it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Component {
+    /// What is served, after thresholds and age.
+    pub status: Status,
+    /// The reason code when it is not healthy.
+    pub reason: Option<String>,
+    /// One line for everyone.
+    pub message: String,
+    /// The latest run's private detail.
+    pub detail: String,
+    /// The latest run's verdict, before thresholds: `pass`, `warn`, `fail`.
+    pub raw_status: Option<Verdict>,
+    /// The latest run's reason code.
+    pub raw_reason: Option<String>,
+    /// The latest run's time, for people.
+    pub response_time: Option<String>,
+    /// The latest run's time in milliseconds.
+    pub response_time_ms: Option<f64>,
+    /// When the latest run ended.
+    pub timestamp: Option<String>,
+    /// How old the latest result is, in milliseconds.
+    pub age_ms: Option<u64>,
+    /// Since when the status is what it is.
+    pub since: String,
+    /// How many results in a row agreed with the latest.
+    pub consecutive: u32,
+    /// Whether its failure makes the service unhealthy.
+    pub required: bool,
+    /// The groups that see it.
+    pub groups: Vec<String>,
+    /// The latest run's readings.
+    pub metadata: Map<String, Value>,
+}
+
+impl Component {
+    /// One component of a snapshot, now.
+    pub fn of(snapshot: &Snapshot, component: &ComponentHealth) -> Self {
+        let standing = snapshot.standing(component);
+        Self {
+            status: standing.status,
+            reason: standing.reason.map(|reason| reason.to_string()),
+            message: standing.message.to_string(),
+            detail: component.detail.to_string(),
+            raw_status: component.raw,
+            raw_reason: component.raw_reason.as_ref().map(ToString::to_string),
+            response_time: component.response_time.map(short_time),
+            response_time_ms: component.response_time.map(milliseconds),
+            timestamp: component.checked.map(|at| rfc3339(at.wall)),
+            age_ms: snapshot.age(component).map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            since: rfc3339(component.since.wall),
+            consecutive: component.consecutive,
+            required: component.criticality == Criticality::Required,
+            groups: component.groups.iter().map(ToString::to_string).collect(),
+            metadata: (*component.metadata).clone(),
+        }
+    }
+}
+
+fn components<'c>(
+    snapshot: &Snapshot,
+    components: impl Iterator<Item = &'c ComponentHealth>,
+) -> BTreeMap<String, Component> {
+    components.map(|one| (one.name.to_string(), Component::of(snapshot, one))).collect()
+}
+
+/// RFC 3339 in UTC with milliseconds: `2026-01-15T10:30:00.123Z`.
+pub fn rfc3339(timestamp: Timestamp) -> String {
+    format!("{timestamp:.3}")
+}
+
+/// Hours, minutes and seconds: `72:30:15`.
+pub fn hours(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// A time for people: `1.8ms`, `2.3s`.
+pub fn short_time(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    if seconds >= 1.0 {
+        format!("{seconds:.1}s")
+    } else if seconds >= 0.0001 {
+        format!("{:.1}ms", seconds * 1000.0)
+    } else {
+        format!("{:.0}µs", seconds * 1_000_000.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_promised() {
+        let timestamp: Timestamp = "2026-01-15T10:30:00.1239Z".parse().unwrap();
+        assert_eq!(rfc3339(timestamp), "2026-01-15T10:30:00.123Z");
+        assert_eq!(hours(Duration::from_secs(261_015)), "72:30:15");
+        assert_eq!(hours(Duration::from_secs(59)), "00:00:59");
+        assert_eq!(short_time(Duration::from_micros(1_812)), "1.8ms");
+        assert_eq!(short_time(Duration::from_millis(2_340)), "2.3s");
+        assert_eq!(short_time(Duration::from_micros(42)), "42µs");
+    }
+}
