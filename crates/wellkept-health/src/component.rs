@@ -83,6 +83,7 @@ pub struct Component {
     pub(crate) thresholds: Thresholds,
     pub(crate) slow: Option<Duration>,
     pub(crate) max_age: Option<Duration>,
+    pub(crate) depends_on: Vec<Arc<str>>,
     pub(crate) fingerprint: Option<u64>,
 }
 
@@ -100,6 +101,7 @@ impl Component {
             thresholds: Thresholds::default(),
             slow: None,
             max_age: None,
+            depends_on: Vec::new(),
             fingerprint: None,
         }
     }
@@ -183,6 +185,14 @@ impl Component {
         self
     }
 
+    /// Names the components that this one can't work without. While one of them is down, this one names it as its
+    /// cause.
+    #[must_use]
+    pub fn depends_on(mut self, names: impl IntoIterator<Item = impl Into<Arc<str>>>) -> Self {
+        self.depends_on = names.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// What tells two definitions of one name apart: a reload keeps the state of a component whose fingerprint is
     /// the same. Without one, a component given anew is always a new one.
     #[must_use]
@@ -199,6 +209,11 @@ impl Component {
     /// Its check.
     pub fn check(&self) -> &AnyCheck {
         &self.check
+    }
+
+    /// The names of the components that it depends on.
+    pub fn dependencies(&self) -> &[Arc<str>] {
+        &self.depends_on
     }
 
     /// The deadline of one run.
@@ -286,6 +301,12 @@ pub enum RegisterError {
         /// The name.
         name: String,
     },
+    /// Components depend on each other in a circle.
+    #[error("these components depend on each other in a circle: {}", path.join(" → "))]
+    Cycle {
+        /// The names along the circle, the first one again at the end.
+        path: Vec<String>,
+    },
     /// A setting is out of its range.
     #[error("component `{name}`: {problem}")]
     Setting {
@@ -309,6 +330,7 @@ impl RegisterError {
             Self::Name { .. } => "component.name",
             Self::Duplicate { .. } => "component.duplicate",
             Self::RemoteLiveness { .. } => "component.remote_liveness",
+            Self::Cycle { .. } => "component.cycle",
             Self::Setting { .. } => "component.setting",
             Self::TooMany { .. } => "component.too_many",
         }

@@ -8,6 +8,7 @@ mod check;
 mod checker;
 mod clock;
 mod component;
+mod dependencies;
 mod engine;
 mod history;
 mod hysteresis;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::Clock;
 use crate::component::Group;
+use crate::dependencies;
 use crate::outcome::{Reason, Verdict};
 use crate::status::{Criticality, Status};
 
@@ -81,6 +82,20 @@ impl Snapshot {
     /// What one component's readers are told now, its age taken into account.
     pub fn standing(&self, component: &ComponentHealth) -> Standing {
         component.standing(self.clock.boot())
+    }
+
+    /// The component at the root of this one's trouble: while it is not healthy itself, the farthest component that it
+    /// depends on, directly or not, that is down.
+    pub fn root_cause<'s>(&'s self, component: &'s ComponentHealth) -> Option<&'s ComponentHealth> {
+        let now = self.clock.boot();
+        if component.depends_on.is_empty() || component.standing(now).status == Status::Healthy {
+            return None;
+        }
+        dependencies::root_cause(
+            component,
+            |name| self.component(name),
+            |one| matches!(one.standing(now).status, Status::Unhealthy | Status::Unknown),
+        )
     }
 
     /// How old a component's latest result is.
@@ -175,6 +190,8 @@ pub struct ComponentHealth {
     pub consecutive: u32,
     /// Past this age the result counts no more.
     pub max_age: Duration,
+    /// The names of the components that it can't work without.
+    pub depends_on: Arc<[Arc<str>]>,
     /// Books of all its runs.
     pub totals: RunTotals,
 }
@@ -253,7 +270,7 @@ pub struct RunTotals {
     pub changes: u64,
     /// Runs that were due while the one before was still going on.
     pub missed: u64,
-    /// How many runs took at most [`RunTotals::BUCKETS`] seconds each, cumulative.
+    /// How many runs took longer than the bucket before and at most [`RunTotals::BUCKETS`] seconds.
     pub buckets: [u64; Self::BUCKETS.len()],
     /// All runs' time, in seconds.
     pub seconds: f64,
@@ -261,7 +278,7 @@ pub struct RunTotals {
 
 impl RunTotals {
     /// Upper bounds of the duration's buckets, in seconds.
-    pub const BUCKETS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0];
+    pub const BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, f64::MAX];
 
     /// Runs of any verdict.
     pub fn count(&self) -> u64 {
@@ -271,8 +288,9 @@ impl RunTotals {
     pub(crate) fn add(&mut self, verdict: Verdict, elapsed: Duration) {
         self.runs[verdict as usize] += 1;
         self.seconds += elapsed.as_secs_f64();
-        for (count, bound) in self.buckets.iter_mut().zip(Self::BUCKETS) {
-            *count += u64::from(elapsed.as_secs_f64() <= bound);
+        let bucket = Self::BUCKETS.iter().position(|bound| elapsed.as_secs_f64() <= *bound);
+        if let Some(count) = bucket.and_then(|bucket| self.buckets.get_mut(bucket)) {
+            *count += 1;
         }
     }
 }

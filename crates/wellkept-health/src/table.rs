@@ -10,6 +10,7 @@ use serde_json::Map;
 
 use crate::clock::Clock;
 use crate::component::{Component, RegisterError};
+use crate::dependencies;
 use crate::history::{RunResult, StatusChange};
 use crate::hysteresis::Hysteresis;
 use crate::outcome::Verdict;
@@ -76,6 +77,10 @@ impl Table {
         if self.entries.len() >= self.limit {
             return Err(RegisterError::TooMany { limit: self.limit });
         }
+        let known = self.entries.values().map(|entry| &*entry.component);
+        if let Some(path) = dependencies::circle(known.chain([&component])) {
+            return Err(RegisterError::Cycle { path });
+        }
         let id = Id(self.next_id);
         self.next_id += 1;
         self.names.insert(Arc::clone(&component.name), id);
@@ -134,6 +139,9 @@ impl Table {
         }
         if components.len() > self.limit {
             errors.push(RegisterError::TooMany { limit: self.limit });
+        }
+        if let Some(path) = dependencies::circle(components) {
+            errors.push(RegisterError::Cycle { path });
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
@@ -201,6 +209,7 @@ impl Entry {
             since: Moment::now(clock),
             consecutive: 0,
             max_age: component.effective_max_age(),
+            depends_on: component.depends_on.clone().into(),
             totals: RunTotals::default(),
         };
         Self {

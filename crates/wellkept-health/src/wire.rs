@@ -161,6 +161,9 @@ pub struct Component {
     pub reason: Option<String>,
     /// One line for everyone.
     pub message: String,
+    /// The component that it depends on and that is the root of its trouble.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub caused_by: Option<String>,
     /// The latest run's private detail.
     pub detail: String,
     /// The latest run's verdict, before thresholds: `pass`, `warn`, `fail`.
@@ -195,6 +198,7 @@ impl Component {
             status: standing.status,
             reason: standing.reason.map(|reason| reason.to_string()),
             message: standing.message.to_string(),
+            caused_by: snapshot.root_cause(component).map(|root| root.name.to_string()),
             detail: component.detail.to_string(),
             raw_status: component.raw,
             raw_reason: component.raw_reason.as_ref().map(ToString::to_string),

@@ -361,3 +361,23 @@ async fn a_store_that_fails_leaves_history_in_memory_and_says_so() {
     assert_eq!(finished.outcome.metadata()["backlog"], 20);
     assert!(!finished.outcome.message().contains("space"), "the store's words are private");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_component_names_the_root_of_its_trouble() {
+    let (up, down) = (Arc::new(AtomicU8::new(0)), Arc::new(AtomicU8::new(2)));
+    let checker = checker([
+        switched("network", &down),
+        switched("db", &down).depends_on(["network"]),
+        switched("orders", &down).depends_on(["cache", "db"]),
+        switched("cache", &up).depends_on(["network"]),
+    ]);
+    sleep(SECOND / 2).await;
+    let snapshot = checker.snapshot();
+    let root = |name| snapshot.root_cause(snapshot.component(name).unwrap()).map(|root| root.name.to_string());
+    assert_eq!(root("orders").as_deref(), Some("network"));
+    assert_eq!(root("db").as_deref(), Some("network"));
+    assert_eq!(root("network"), None);
+    assert_eq!(root("cache"), None, "it works, whatever it depends on");
+    let error = checker.register(switched("loop", &up).depends_on(["loop"])).unwrap_err();
+    assert_eq!(error.to_string(), "these components depend on each other in a circle: loop → loop");
+}

@@ -1,0 +1,108 @@
+//! Which component can't work without which: no circles, and the root of a trouble.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::component::Component;
+use crate::snapshot::ComponentHealth;
+
+/// The names along a circle of dependencies, when there is one. Names that nobody bears lead nowhere.
+pub(crate) fn circle<'c>(components: impl IntoIterator<Item = &'c Component>) -> Option<Vec<String>> {
+    let parents: HashMap<&str, Vec<&str>> =
+        components.into_iter().map(|one| (&*one.name, one.depends_on.iter().map(|name| &**name).collect())).collect();
+    let mut done = HashSet::new();
+    let mut names: Vec<_> = parents.keys().copied().collect();
+    names.sort_unstable();
+    names.into_iter().find_map(|name| circle_from(name, &parents, &mut done))
+}
+
+/// Walks depth first without recursion: a chain of dependencies may be as long as there are components.
+fn circle_from<'n>(
+    start: &'n str,
+    parents: &HashMap<&'n str, Vec<&'n str>>,
+    done: &mut HashSet<&'n str>,
+) -> Option<Vec<String>> {
+    let mut path: Vec<(&str, usize)> = vec![(start, 0)];
+    while let Some((name, next)) = path.last_mut() {
+        let name = *name;
+        let parent = parents.get(name).and_then(|parents| parents.get(*next)).copied();
+        *next += 1;
+        match parent {
+            Some(parent) if !done.contains(parent) => {
+                if let Some(begin) = path.iter().position(|(on_path, _)| *on_path == parent) {
+                    let mut circle: Vec<_> = path.iter().skip(begin).map(|(name, _)| (*name).to_owned()).collect();
+                    circle.push(parent.to_owned());
+                    return Some(circle);
+                }
+                path.push((parent, 0));
+            }
+            Some(_) => {}
+            None => {
+                done.insert(name);
+                path.pop();
+            }
+        }
+    }
+    None
+}
+
+/// The farthest component above `start` that is down, following those that are down.
+pub(crate) fn root_cause<'c>(
+    start: &'c ComponentHealth,
+    find: impl Fn(&str) -> Option<&'c ComponentHealth>,
+    is_down: impl Fn(&ComponentHealth) -> bool,
+) -> Option<&'c ComponentHealth> {
+    let mut seen = HashSet::new();
+    let mut root = None;
+    let mut current = start;
+    // Registration refuses circles; a reader still does not trust its life to it.
+    while seen.insert(&*current.name) {
+        match current.depends_on.iter().filter_map(|name| find(name)).find(|parent| is_down(parent)) {
+            Some(parent) => {
+                root = Some(parent);
+                current = parent;
+            }
+            None => break,
+        }
+    }
+    root
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::check::AnyCheck;
+
+    fn component(name: &str, parents: &[&str]) -> Component {
+        Component::new(name, AnyCheck::from_fn(async || ())).depends_on(parents.iter().copied())
+    }
+
+    #[test]
+    fn a_circle_is_named_and_a_diamond_is_none() {
+        let circle_of = [component("a", &["b"]), component("b", &["c", "d"]), component("d", &["a"])];
+        assert_eq!(circle(&circle_of).unwrap(), ["a", "b", "d", "a"]);
+        assert_eq!(circle(&[component("a", &["a"])]).unwrap(), ["a", "a"]);
+        let diamond =
+            [component("a", &["b", "c"]), component("b", &["d"]), component("c", &["d"]), component("d", &[])];
+        assert_eq!(circle(&diamond), None);
+    }
+
+    proptest! {
+        /// Edges that only lead to smaller numbers can't form a circle; one edge back up the chain does.
+        #[test]
+        fn chains_have_no_circle_until_one_edge_leads_back(length in 2_usize..200, back in 0_usize..200) {
+            let mut chain: Vec<_> = (0..length)
+                .map(|number| if number == 0 { component("0", &[]) } else {
+                    component(&number.to_string(), &[&(number - 1).to_string()])
+                })
+                .collect();
+            prop_assert_eq!(circle(&chain), None);
+            let back = back % length;
+            chain[0] = component("0", &[&back.to_string()]);
+            let found = circle(&chain).unwrap();
+            prop_assert_eq!(found.len(), back + 2);
+            prop_assert_eq!(found.first(), found.last());
+        }
+    }
+}
