@@ -1,0 +1,190 @@
+//! A file's life: loaded, parsed, interpolated, read. Decides what is reported when.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use crate::diagnostics::{Diagnostic, Diagnostics, Reported, codes};
+use crate::interpolate;
+use crate::parse::{self, MAX_FILE_BYTES};
+use crate::section::Section;
+use crate::tree::{Node, Position};
+
+/// A parsed file: its name, its text and the tree.
+///
+/// Its `Debug` form shows the name only: the text may hold secrets.
+#[derive(Clone)]
+pub struct Document {
+    name: String,
+    text: String,
+    root: Node,
+    /// What is wrong and did not keep the tree from being read. Empty unless a `…_deferring` function made it.
+    deferred: Reported,
+}
+
+impl Document {
+    /// Parses `text`, at most [`MAX_FILE_BYTES`] of it. `name` is what messages call the file.
+    pub fn parse(name: impl Into<String>, text: &str) -> Result<Self, Diagnostics> {
+        Self::parse_deferring(name, text)?.settled()
+    }
+
+    /// Like [`parse`](Self::parse), but keeps what leaves the tree readable (a key given twice, a tag, a merge key) for
+    /// [`read`](Self::read), which reports it together with everything else that is wrong.
+    pub fn parse_deferring(name: impl Into<String>, text: &str) -> Result<Self, Diagnostics> {
+        let name = name.into();
+        let mut deferred = Reported::default();
+        match parse::parse(text, &mut deferred) {
+            Ok(root) => Ok(Self { name, text: text.to_owned(), root, deferred }),
+            Err(fatal) => {
+                deferred.push_always(fatal);
+                Err(Diagnostics::collect(&name, deferred).expect("an error was just put in"))
+            }
+        }
+    }
+
+    /// Reads and parses the file at `path`, which is also what messages call it.
+    ///
+    /// Blocks on the file system, for as long as it takes: on a FIFO, until someone writes.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        Ok(Self::load_deferring(path)?.settled()?)
+    }
+
+    /// Like [`load`](Self::load), deferring as [`parse_deferring`](Self::parse_deferring) does.
+    pub fn load_deferring(path: &Path) -> Result<Self, LoadError> {
+        let name = path.display().to_string();
+        let mut bytes = Vec::new();
+        // One byte more than allowed tells a file that is too large; the parser says so.
+        let limit = MAX_FILE_BYTES as u64 + 1;
+        File::open(path)
+            .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+            .map_err(|source| LoadError::Io { path: path.to_owned(), source })?;
+        if bytes.len() > MAX_FILE_BYTES {
+            let message = format!("the file is larger than {MAX_FILE_BYTES} bytes");
+            return Err(Diagnostics::single(name, parse::too_large(Position::START, &message)).into());
+        }
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => Ok(Self::parse_deferring(name, text)?),
+            Err(error) => Err(Diagnostics::single(name, not_utf8(&bytes, error.valid_up_to())).into()),
+        }
+    }
+
+    /// Fills in variables in the values, never in keys: `${NAME}`, `${NAME:-default}` (the default is taken when the
+    /// variable is not set or empty), and `$$` for a dollar sign. A `$` before anything else stays as it is.
+    ///
+    /// The structure is parsed before, so no variable can change it: whatever it holds stays one value. Messages show
+    /// such a value as written.
+    ///
+    /// ```
+    /// use wellkept_config::Document;
+    ///
+    /// let lookup = |name: &str| (name == "HOST").then(|| "db: {port: 1}".to_owned());
+    /// let document = Document::parse("app.yaml", "host: ${HOST}\nprice: $$5\nuser: ${USER_NAME:-nobody}").unwrap();
+    /// let values = document.interpolate(&lookup).unwrap().read(|section| {
+    ///     let (host, price, user) = (section.required("host"), section.required("price"), section.required("user"));
+    ///     Some::<[String; 3]>([host?, price?, user?])
+    /// });
+    /// assert_eq!(values.unwrap(), ["db: {port: 1}", "$5", "nobody"]);
+    /// ```
+    pub fn interpolate(self, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, Diagnostics> {
+        self.interpolate_deferring(lookup).settled()
+    }
+
+    /// Like [`interpolate`](Self::interpolate), but leaves missing variables to [`read`](Self::read), which reports
+    /// them together with everything else that is wrong. Until then such values read as absent.
+    #[must_use]
+    pub fn interpolate_deferring(mut self, lookup: &dyn Fn(&str) -> Option<String>) -> Self {
+        interpolate::fill_in(&mut self.root, lookup, &mut self.deferred);
+        self
+    }
+
+    /// Walks the document: `read` asks the [`Section`] for what it knows, and everything that is wrong is collected.
+    ///
+    /// Fails when anything was reported, even if `read` returned a value. See [`Section`] for how to ask.
+    pub fn read<T>(&self, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Result<T, Diagnostics> {
+        let reported = RefCell::new(self.deferred.clone());
+        let result = Section::read_root(&self.root, &reported, read);
+        let mut reported = reported.into_inner();
+        if let Some(value) = result
+            && reported.is_empty()
+        {
+            return Ok(value);
+        }
+        if reported.is_empty() {
+            let message = "the configuration could not be used";
+            reported.push(Diagnostic::new(self.root.position, codes::REJECTED, message));
+        }
+        Err(Diagnostics::collect(&self.name, reported).expect("an error was reported"))
+    }
+
+    /// What messages call the file.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file's text as written, before interpolation. It may hold secrets.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The whole tree.
+    pub fn root(&self) -> &Node {
+        &self.root
+    }
+
+    fn settled(mut self) -> Result<Self, Diagnostics> {
+        match Diagnostics::collect(&self.name, std::mem::take(&mut self.deferred)) {
+            Some(diagnostics) => Err(diagnostics),
+            None => Ok(self),
+        }
+    }
+}
+
+impl fmt::Debug for Document {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Document").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Why a file could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file could not be read.
+    #[error("can't read the configuration {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The file was read, and is not valid.
+    #[error(transparent)]
+    Rejected(#[from] Diagnostics),
+}
+
+impl LoadError {
+    /// The stable code: [`codes::UNREADABLE`] or [`codes::REJECTED`].
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => codes::UNREADABLE,
+            Self::Rejected(diagnostics) => diagnostics.code(),
+        }
+    }
+}
+
+fn not_utf8(bytes: &[u8], valid: usize) -> Diagnostic {
+    let before = bytes.get(..valid).and_then(|before| std::str::from_utf8(before).ok()).unwrap_or_default();
+    let position = Position::of_byte(before, before.len());
+    let message = match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "the file is UTF-16: save it as UTF-8".to_owned(),
+        _ => {
+            let byte = bytes.get(valid).copied().unwrap_or_default();
+            format!("the file is not UTF-8: the byte 0x{byte:02X} does not belong here")
+        }
+    };
+    Diagnostic::new(position, codes::ENCODING, message)
+}
+
+#[cfg(test)]
+mod tests;
