@@ -1,2 +1,81 @@
-//! Being built.
-fn main() {}
+//! The project's own commands, `cargo xtask …`: what CI and people call, so that both get the same.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "what a command prints is its product")]
+
+mod deny;
+mod servers;
+mod test;
+mod tidy;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const HELP: &str = "\
+Examples:
+  cargo xtask test                    all tests, with the real servers they need
+  cargo xtask test -p wellkept-http   more arguments go to `cargo test`
+  cargo xtask tidy                    the house rules, in seconds
+  cargo xtask bench --quick           the figures beside the named peers
+  cargo xtask deny                    licences, duplicates, sources of all dependencies
+  cargo xtask deep                    what is too slow for every change
+
+Commands:
+  test [ARGS]     finds PostgreSQL and Redis (as root: installs what is missing), starts one throw-away instance of
+                  each, runs `cargo test --workspace --all-features --no-fail-fast ARGS`, and closes with the counts
+  bench [ARGS]    runs `cargo run --release -p wellkept-bench -- ARGS`
+  tidy            checks floors, file sizes, headers, requirements, sleeps in tests, lints, licences
+  deny [--install]  runs cargo-deny; --install builds it first when it is missing (two minutes)
+  deep            runs the ignored tests of all crates
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", arguments.as_slice()),
+    };
+    match command {
+        "test" => test::all(rest),
+        "deep" => test::deep(rest),
+        "bench" => exit_code(cargo().args(["run", "--release", "-p", "wellkept-bench", "--"]).args(rest)),
+        "tidy" => tidy::run(&root()),
+        "deny" => deny::run(rest),
+        "help" | "-h" | "--help" => {
+            print!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        unknown => {
+            eprintln!("error: there is no command `{unknown}`\n\n{HELP}");
+            ExitCode::from(64)
+        }
+    }
+}
+
+/// The repository's root.
+fn root() -> PathBuf {
+    let own = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    own.parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// The cargo that runs this, at the repository's root.
+fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
+/// Runs a command to its end and passes its exit code on.
+fn exit_code(command: &mut Command) -> ExitCode {
+    match command.status() {
+        Ok(status) => code_of(status),
+        Err(error) => {
+            eprintln!("error: can't run {}: {error}", command.get_program().display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn code_of(status: std::process::ExitStatus) -> ExitCode {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    ExitCode::from(code.unwrap_or(1))
+}

@@ -1,1 +1,100 @@
-//! Being built.
+//! Ready-made checks, one file per technology. A check asks and answers; when it runs, how often it may fail and who
+//! hears of it is decided elsewhere.
+//!
+//! | kind | asks | feature |
+//! |---|---|---|
+//! | [`cpu`] | how busy the processors are, or the container's share of them | |
+//! | [`disk`] | how much room a file system has | |
+//! | `http` | a URL, for a status, a text, a JSON value, a header | `http` |
+//! | [`memory`] | how much memory is used, or of the container's limit | |
+//! | `postgres` | a PostgreSQL server, with a query | `postgres` |
+//! | `redis` | a Redis or Valkey server, with `PING` and `INFO` | `redis` |
+//! | [`tcp`] | whether an address accepts connections | |
+//!
+//! Each is a type for use from code, and a [`Kind`] for use from a configuration:
+//!
+//! ```
+//! use wellkept_checks::disk::{Disk, Options};
+//! use wellkept_health::AnyCheck;
+//!
+//! let from_code = AnyCheck::from(Disk::new(Options::new("/var/lib"))?);
+//! let from_configuration = wellkept_checks::kinds().iter().find(|kind| kind.name == "disk");
+//! # assert!(from_configuration.is_some());
+//! # Ok::<(), wellkept_checks::InvalidOption>(())
+//! ```
+//!
+//! # Adding a kind
+//!
+//! One file and one line. The file is named like the kind and has, in this order: its documentation, `Options` whose
+//! fields' documentation states defaults and units, the check's type with its constructors, `impl Check`,
+//! `pub const KIND`, `fn read` which turns a section of the configuration into the check, tests. The line goes into the
+//! list below; it declares the module, registers the kind, and names the feature if the kind needs one.
+//!
+//! Three rules that the compiler does not know: the public message holds no address and no text of a driver's, those
+//! belong into the detail, and a secret into neither; a run that is dropped leaves nothing behind; a connection is kept
+//! between runs or closed in each, but never one more per run.
+
+#[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
+mod driver;
+#[cfg(feature = "http")]
+pub mod fetch;
+mod kept;
+mod kind;
+mod reach;
+#[cfg(test)]
+mod testing;
+
+pub use kind::{InvalidOption, Kind};
+
+/// The one list of kinds: `name,` or `name if "feature",`.
+macro_rules! kinds {
+    ($($module:ident $(if $feature:literal)?),* $(,)?) => {
+        $(
+            $(#[cfg(feature = $feature)])?
+            pub mod $module;
+        )*
+
+        /// All kinds of check that this build knows, by name.
+        pub fn kinds() -> &'static [Kind] {
+            const KINDS: &[Kind] = &[$($(#[cfg(feature = $feature)])? $module::KIND,)*];
+            KINDS
+        }
+
+        /// The kinds that this build leaves out, each with the feature that brings it, so that an error can say so.
+        pub fn gated() -> &'static [(&'static str, &'static str)] {
+            const GATED: &[(&str, &str)] =
+                &[$($(#[cfg(not(feature = $feature))] (stringify!($module), $feature),)?)*];
+            GATED
+        }
+    };
+}
+
+kinds! {
+    cpu,
+    disk,
+    http if "http",
+    memory,
+    postgres if "postgres",
+    redis if "redis",
+    tcp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_sorted_and_described() {
+        let names: Vec<_> = kinds().iter().map(|kind| kind.name).collect();
+        assert!(names.is_sorted(), "{names:?}");
+        assert!(kinds().iter().all(|kind| !kind.summary.is_empty() && !kind.summary.ends_with('.')));
+    }
+
+    #[test]
+    fn every_kind_is_either_there_or_named_with_its_feature() {
+        assert_eq!(kinds().len() + gated().len(), 7);
+        for (kind, feature) in gated() {
+            assert!(kinds().iter().all(|known| known.name != *kind) && !feature.is_empty());
+        }
+    }
+}

@@ -1,2 +1,32 @@
-//! Being built.
-fn main() {}
+//! The program `wellkept`: arguments in, one command, an exit code out.
+
+mod arguments;
+mod ask;
+mod commands;
+mod exit;
+mod output;
+
+use std::process::ExitCode;
+
+use crate::arguments::{Arguments, Command, ConfigCommand};
+use crate::exit::Exit;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::read() {
+        Ok(arguments) => arguments,
+        Err(exit) => return exit.into(),
+    };
+    let ended = match arguments.command {
+        Command::Serve(options) => commands::serve::run(&options),
+        Command::Check(options) => commands::check::run(&options),
+        Command::Status(options) => commands::status::run(&options),
+        Command::Config(ConfigCommand::Check(options)) => commands::config_check::run(&options),
+    };
+    ended.unwrap_or_else(|failure| failure.tell()).into()
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}

@@ -1,1 +1,16 @@
-//! Being built.
+//! The doors of a service: endpoints, server, status page, and the collectors that turn figures into metrics.
+//!
+//! [`Doors`] makes the routes, [`Server`] serves them with limits from the first byte on. Neither keeps state of
+//! health: they read the checker's latest snapshot.
+
+mod access;
+mod collect;
+mod doors;
+mod error;
+mod server;
+
+pub use access::{Access, Caller, Token, TokenError};
+pub use collect::{Figure, FigureKind, FigureValues, Figures};
+pub use doors::{Doors, Names};
+pub use error::ApiError;
+pub use server::{Arrival, BindError, Exempt, Server, ServerHandle, ServerOptions, ServerStats, TimeoutStats};

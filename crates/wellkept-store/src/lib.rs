@@ -1,1 +1,10 @@
-//! Being built.
+//! What survives a restart: the history of health in an embedded SQLite file. It keeps and decides nothing.
+//!
+//! [`SqliteStore`] implements [`wellkept_health::HistoryStore`]. It blocks, so that it belongs on a thread of its own,
+//! which is where the health engine calls it.
+
+mod error;
+mod sqlite;
+
+pub use error::StoreError;
+pub use sqlite::{Limits, SqliteStore};

@@ -1,1 +1,23 @@
-//! Being built.
+//! Operational hardening for services: health checks, probes, graceful shutdown, reload.
+//!
+//! What an axum user writes is a [`Service`] around the application; the parts can be used alone through the modules
+//! [`health`], [`checks`], [`shutdown`], [`http`], [`telemetry`], [`net`] and [`config`].
+#![cfg_attr(feature = "program", doc = "\nThe program `wellkept` stands on the module [`program`].")]
+
+mod service;
+
+#[cfg(feature = "program")]
+pub mod program;
+
+pub use service::{ServeError, Service, ServiceOptions};
+pub use wellkept_health::{AnyCheck, Check, Component, Context, Group, Outcome, Reason, Status};
+
+pub use wellkept_checks as checks;
+pub use wellkept_config as config;
+pub use wellkept_health as health;
+pub use wellkept_http as http;
+pub use wellkept_net as net;
+pub use wellkept_shutdown as shutdown;
+#[cfg(feature = "sqlite")]
+pub use wellkept_store as store;
+pub use wellkept_telemetry as telemetry;

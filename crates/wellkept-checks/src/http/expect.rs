@@ -1,0 +1,229 @@
+//! What is expected of an answer, and how it is judged.
+
+use serde_json::Value;
+use wellkept_config::{FromNode, Section};
+use wellkept_health::{Outcome, Reason};
+
+use super::json_path::JsonPath;
+use crate::fetch::{Response, StatusCode, header::HeaderName};
+
+/// Longest part of an answer that a detail quotes, in characters.
+const MOST_QUOTED: usize = 64;
+
+/// What is expected of an answer. All of it must hold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expect {
+    /// One of these. Default: any from 200 to 299.
+    pub status: Vec<StatusPattern>,
+    /// A text that the body holds, in its first MiB. Not looked for by default.
+    pub body: Option<String>,
+    /// Values in a JSON body, by path. A text, number, truth value or null is compared by how it is written: `healthy`,
+    /// `3`, `true`, `null`. Not looked for by default.
+    pub json: Vec<(JsonPath, String)>,
+    /// Headers and their whole values. Not looked for by default.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Default for Expect {
+    fn default() -> Self {
+        Self {
+            status: vec![StatusPattern::Class(2)],
+            body: None,
+            json: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+}
+
+impl Expect {
+    /// `expect: { status: [200, 204], body: "ok", json: { "$.status": healthy }, header: { x-ready: "1" } }`
+    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let defaults = Self::default();
+        let status = section.or("status", defaults.status);
+        let body = section.optional("body");
+        let json = Self::read_json(section);
+        let headers = Self::read_headers(section);
+        Some(Self { status, body, json: json?, headers: headers? })
+    }
+
+    fn read_json(section: &mut Section<'_>) -> Option<Vec<(JsonPath, String)>> {
+        if !section.has("json") {
+            return Some(Vec::new());
+        }
+        let mut expected = Vec::new();
+        for (path, position, node) in section.entries("json")? {
+            // `null` is a value here, not a missing one.
+            let text = if node.is_null() { Some("null".to_owned()) } else { section.value(node) };
+            match path.parse::<JsonPath>() {
+                Ok(path) => expected.push(text.map(|text| (path, text))),
+                Err(error) => {
+                    section.report(position, error.code(), error.to_string());
+                    expected.push(None);
+                }
+            }
+        }
+        expected.into_iter().collect()
+    }
+
+    fn read_headers(section: &mut Section<'_>) -> Option<Vec<(String, String)>> {
+        if !section.has("header") {
+            return Some(Vec::new());
+        }
+        let mut expected = Vec::new();
+        for (name, position, node) in section.entries("header")? {
+            let value: Option<String> = section.value(node);
+            if HeaderName::try_from(name.as_str()).is_err() {
+                section.report(position, "check.invalid_option", "this is no header's name");
+            }
+            expected.push(value.map(|value| (name, value)));
+        }
+        expected.into_iter().collect()
+    }
+
+    /// Whether anything but status and headers matters.
+    pub(super) fn needs_body(&self) -> bool {
+        self.body.is_some() || !self.json.is_empty()
+    }
+
+    /// Judges an answer. The public hears which part was not as expected, and of the answer only its status.
+    pub(super) fn judge(&self, response: &Response) -> Outcome {
+        let status = response.status;
+        if !self.status.iter().any(|pattern| pattern.matches(status)) {
+            return self.unexpected_status(status);
+        }
+        if let Some(name) = self.headers.iter().find(|(name, value)| !has_header(response, name, value)) {
+            let detail = format!("header `{}` is missing or has another value", name.0);
+            return unexpected("unexpected header", detail);
+        }
+        if let Some(text) = &self.body
+            && !holds(&response.body, text.as_bytes())
+        {
+            let part = if response.truncated { "the first MiB of the body" } else { "the body" };
+            return unexpected("unexpected body", format!("{part} does not hold the expected text"));
+        }
+        self.judge_json(response)
+    }
+
+    fn judge_json(&self, response: &Response) -> Outcome {
+        if self.json.is_empty() {
+            return Outcome::pass();
+        }
+        if response.truncated {
+            return unexpected("unexpected body", "the body is longer than 1 MiB".to_owned());
+        }
+        let body: Value = match serde_json::from_slice(&response.body) {
+            Ok(body) => body,
+            Err(error) => return unexpected("body is not JSON", format!("not JSON: {error}")),
+        };
+        for (path, expected) in &self.json {
+            let found = match path.find(&body) {
+                Some(value) if is_written(value, expected) => continue,
+                Some(value) => quoted(value),
+                None => "nothing".to_owned(),
+            };
+            return unexpected("unexpected value", format!("{path}: expected `{expected}`, found {found}"));
+        }
+        Outcome::pass()
+    }
+
+    fn unexpected_status(&self, status: StatusCode) -> Outcome {
+        let patterns: Vec<_> = self.status.iter().map(ToString::to_string).collect();
+        let note = if status.is_redirection() { ", and redirects are not followed" } else { "" };
+        let detail = format!("expected {}, found {status}{note}", patterns.join(" or "));
+        // The reasons that a machine can act on differently.
+        let reason = match status.as_u16() {
+            401 | 403 | 407 => Reason::Auth,
+            429 => Reason::Exhausted,
+            _ => Reason::Unexpected,
+        };
+        Outcome::fail(reason, format!("unexpected status {}", status.as_u16())).with_detail(detail)
+    }
+}
+
+/// A status code, or all of a class: `200`, `2xx`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusPattern {
+    /// This one.
+    Exact(u16),
+    /// All that begin with this digit, 1 to 5.
+    Class(u16),
+}
+
+impl StatusPattern {
+    /// Whether a status is meant.
+    pub fn matches(self, status: StatusCode) -> bool {
+        match self {
+            Self::Exact(code) => status.as_u16() == code,
+            Self::Class(digit) => status.as_u16() / 100 == digit,
+        }
+    }
+}
+
+impl std::fmt::Display for StatusPattern {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(code) => write!(formatter, "{code}"),
+            Self::Class(digit) => write!(formatter, "{digit}xx"),
+        }
+    }
+}
+
+impl FromNode for StatusPattern {
+    const EXPECTED: &'static str = "a status such as 200, or a class such as 2xx";
+
+    fn from_scalar(text: &str) -> Result<Self, String> {
+        let in_range = "from 100 to 599, or from 1xx to 5xx".to_owned();
+        let (number, class) = match text.strip_suffix("xx").or_else(|| text.strip_suffix("XX")) {
+            Some(digit) => (digit, true),
+            None => (text, false),
+        };
+        match (number.parse::<u16>(), class) {
+            (Ok(digit @ 1..=5), true) => Ok(Self::Class(digit)),
+            (Ok(code @ 100..=599), false) => Ok(Self::Exact(code)),
+            (Ok(_), _) => Err(in_range),
+            (Err(_), _) => Err(String::new()),
+        }
+    }
+}
+
+fn unexpected(message: &'static str, detail: String) -> Outcome {
+    Outcome::fail(Reason::Unexpected, message).with_detail(detail)
+}
+
+fn has_header(response: &Response, name: &str, expected: &str) -> bool {
+    response.headers.get_all(name).iter().any(|value| value.as_bytes() == expected.as_bytes())
+}
+
+fn holds(body: &[u8], text: &[u8]) -> bool {
+    text.is_empty() || body.windows(text.len()).any(|window| window == text)
+}
+
+/// Whether a scalar of JSON is what the configuration writes. Numbers are compared as numbers: `1.0` is `1`.
+fn is_written(value: &Value, expected: &str) -> bool {
+    match value {
+        Value::String(text) => text == expected,
+        Value::Bool(truth) => expected == if *truth { "true" } else { "false" },
+        Value::Null => expected == "null",
+        Value::Number(number) => {
+            number.to_string() == expected
+                || number.as_f64().zip(expected.parse().ok()).is_some_and(|(found, expected): (f64, f64)| {
+                    (found - expected).abs() <= f64::EPSILON * found.abs()
+                })
+        }
+        Value::Array(_) | Value::Object(_) => false,
+    }
+}
+
+/// A scalar as far as a detail shows it. Whole objects are not passed on: an answer may hold anything.
+fn quoted(value: &Value) -> String {
+    match value {
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+        Value::String(text) => {
+            let cut: String = text.chars().take(MOST_QUOTED).collect();
+            let more = if cut.len() < text.len() { "…" } else { "" };
+            format!("`{cut}{more}`")
+        }
+        scalar => format!("`{scalar}`"),
+    }
+}

@@ -1,0 +1,52 @@
+//! What a configuration needs to know of a kind of check.
+
+use std::borrow::Cow;
+
+use thiserror::Error;
+use wellkept_config::Section;
+use wellkept_health::{AnyCheck, Scope};
+
+/// One kind of check, as a configuration sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// The key in the configuration, for example `postgres`.
+    pub name: &'static str,
+    /// What it asks, in one line.
+    pub summary: &'static str,
+    /// How far it reaches: what is remote is refused on liveness.
+    pub scope: Scope,
+    /// Reads its section, and reports what is wrong with it. Connects to nothing.
+    pub read: fn(&mut Section<'_>) -> Option<AnyCheck>,
+}
+
+/// An option that can't be used. Holds nothing of the option's value, which may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{option}`: {message}")]
+pub struct InvalidOption {
+    /// Which one, as it is named in the configuration.
+    pub option: &'static str,
+    /// What is wrong with it, and what to write instead.
+    pub message: Cow<'static, str>,
+}
+
+impl InvalidOption {
+    pub(crate) fn new(option: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { option, message: message.into() }
+    }
+
+    /// The stable code: `check.invalid_option`.
+    pub fn code(&self) -> &'static str {
+        "check.invalid_option"
+    }
+}
+
+/// The check, or a report at the option that stands against it.
+pub(crate) fn built(section: &mut Section<'_>, check: Result<impl Into<AnyCheck>, InvalidOption>) -> Option<AnyCheck> {
+    match check {
+        Ok(check) => Some(check.into()),
+        Err(error) => {
+            section.report(section.position_of(error.option), error.code(), error.message);
+            None
+        }
+    }
+}

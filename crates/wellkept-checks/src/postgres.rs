@@ -1,0 +1,195 @@
+//! A PostgreSQL server, asked with a query over one connection that is kept.
+//!
+//! A run is one round trip: the query, and with it whether the server is in recovery and how many connections it has.
+//! A connection that broke in between is replaced within the same run, so that a restarted server does not look ill.
+//! The server is told to give up a query that outlives the run (`statement_timeout`), so that nothing piles up there.
+//!
+//! The URL is that of `libpq`: `postgres://user:password@host:5432/database`, also with several hosts, which are tried
+//! in order, or with the folder of a Unix socket: `postgres://user@/database?host=/run/postgresql`. TLS follows
+//! `sslmode`:
+//!
+//! | `sslmode` | TLS |
+//! |---|---|
+//! | `disable` | none |
+//! | `prefer` (default), `allow` | if the server has it; whose certificate it is, is **not** asked |
+//! | `require`, `verify-ca`, `verify-full` | always; the certificate is **verified**, for the host's name too |
+//!
+//! Note that `require` is stricter here than in `libpq`. The roots are the system's; `SSL_CERT_FILE` names others.
+
+mod failure;
+mod session;
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use wellkept_config::Section;
+use wellkept_health::{AnyCheck, Check, Context, Outcome, Scope};
+
+use self::failure::Failure;
+use self::session::{Place, Readings, Session};
+use crate::kept::Kept;
+use crate::kind::built;
+use crate::reach::give_up_at;
+use crate::{InvalidOption, Kind};
+
+/// The settings of a [`Postgres`] check.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the server is and who asks. Required; a secret, as it may hold a password.
+    pub url: SecretString,
+    /// What is asked. Its rows are not looked at; an error fails the check. Default `SELECT 1`.
+    ///
+    /// It runs in a transaction with the check's own readings, so it can't be one that PostgreSQL refuses there
+    /// (`VACUUM`).
+    pub query: String,
+}
+
+impl Options {
+    /// For a server, with the default query.
+    pub fn new(url: impl Into<SecretString>) -> Self {
+        Self { url: url.into(), query: "SELECT 1".to_owned() }
+    }
+}
+
+/// A PostgreSQL server, asked with a query.
+///
+/// The metadata holds `server_version`, `in_recovery`, and `connections`: `total` and `max`, and if the user may see
+/// the sessions of all others (`pg_monitor`), `active`, `idle` and `idle_in_transaction`. The check's own connection
+/// is among them, as an active one.
+pub struct Postgres {
+    config: tokio_postgres::Config,
+    places: Vec<Place>,
+    query: String,
+    kept: Kept<Session>,
+}
+
+impl Postgres {
+    /// Refuses a URL that can't be used. Connects to nothing yet.
+    pub fn new(options: Options) -> Result<Self, InvalidOption> {
+        let config = parse(options.url.expose_secret())?;
+        let places = Place::all_of(&config);
+        if places.is_empty() {
+            return Err(InvalidOption::new("url", "the URL names no host"));
+        }
+        if options.query.trim().is_empty() || options.query.contains('\0') {
+            return Err(InvalidOption::new("query", "write a query such as SELECT 1"));
+        }
+        Ok(Self { config, places, query: options.query, kept: Kept::nothing() })
+    }
+
+    /// As [`Postgres::new`] with [`Options::new`].
+    pub fn by_url(url: impl Into<SecretString>) -> Result<Self, InvalidOption> {
+        Self::new(Options::new(url))
+    }
+
+    async fn ask(&self, deadline: Instant) -> Result<Readings, Failure> {
+        if let Some(mut session) = self.kept.take().filter(Session::is_open) {
+            match session.ask(&self.query, deadline).await {
+                // It may have broken long ago, with nobody there to notice.
+                Err(failure) if failure.is_lost_connection() => {}
+                answer => return self.keep_if_usable(session, answer),
+            }
+        }
+        let mut session = self.connect(deadline).await?;
+        let answer = session.ask(&self.query, deadline).await;
+        self.keep_if_usable(session, answer)
+    }
+
+    /// A refused query leaves the connection as it was; after a timeout an answer may still be under way.
+    fn keep_if_usable(&self, session: Session, answer: Result<Readings, Failure>) -> Result<Readings, Failure> {
+        if answer.as_ref().err().is_none_or(Failure::is_refused_query) {
+            self.kept.put(session);
+        }
+        answer
+    }
+
+    async fn connect(&self, deadline: Instant) -> Result<Session, Failure> {
+        let mut failed = None;
+        for (index, place) in self.places.iter().enumerate() {
+            // One that does not answer leaves time for the next.
+            let left = u32::try_from(self.places.len() - index).unwrap_or(u32::MAX);
+            let share = Instant::now() + deadline.saturating_duration_since(Instant::now()) / left;
+            match Session::open(place, &self.config, share).await {
+                Ok(session) => return Ok(session),
+                Err(failure) => failed = Some(failure),
+            }
+        }
+        Err(failed.unwrap_or(Failure::Timeout("connecting")))
+    }
+}
+
+impl Check for Postgres {
+    async fn run(&self, context: &Context) -> Outcome {
+        match self.ask(give_up_at(context)).await {
+            Ok(readings) => passed(&readings),
+            Err(failure) => failure.outcome(),
+        }
+    }
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Postgres").field("query", &self.query).finish_non_exhaustive()
+    }
+}
+
+/// `postgres: { url: "${DATABASE_URL}", query: "SELECT 1" }`
+pub const KIND: Kind =
+    Kind { name: "postgres", summary: "A PostgreSQL server, with a query", scope: Scope::Remote, read };
+
+fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
+    let url = section.required::<SecretString>("url");
+    let query = section.optional("query");
+    let defaults = Options::new(url?);
+    built(section, Postgres::new(Options { query: query.unwrap_or(defaults.query), ..defaults }))
+}
+
+fn passed(readings: &Readings) -> Outcome {
+    let mut outcome = Outcome::pass();
+    if let Some(version) = &readings.version {
+        outcome = outcome.with("server_version", version.as_str());
+    }
+    if let Some(in_recovery) = readings.in_recovery {
+        outcome = outcome.with("in_recovery", in_recovery);
+    }
+    let connections = &readings.connections;
+    let named = [
+        ("active", connections.active),
+        ("idle", connections.idle),
+        ("idle_in_transaction", connections.idle_in_transaction),
+        ("total", connections.total),
+        ("max", connections.max),
+    ];
+    let known = named.into_iter().filter_map(|(name, count)| Some((name.to_owned(), json!(count?))));
+    match known.collect::<serde_json::Map<_, _>>() {
+        known if known.is_empty() => outcome,
+        known => outcome.with("connections", Value::Object(known)),
+    }
+}
+
+/// The driver's errors quote the text that it could not read, and that is the secret itself: none of them is shown.
+fn parse(url: &str) -> Result<tokio_postgres::Config, InvalidOption> {
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        let message = "expected a PostgreSQL URL such as postgres://user@host:5432/database";
+        return Err(InvalidOption::new("url", message));
+    }
+    let (place, parameters) = url.split_once('?').unwrap_or((url, ""));
+    let parameters = parameters
+        .replace("sslmode=verify-full", "sslmode=require")
+        .replace("sslmode=verify-ca", "sslmode=require")
+        .replace("sslmode=allow", "sslmode=prefer");
+    let mut config: tokio_postgres::Config = format!("{place}?{parameters}").parse().map_err(|_quotes_the_url| {
+        let message = "the PostgreSQL URL can't be read: special characters in user and password are percent-encoded, \
+                       and some of libpq's parameters are not supported (sslrootcert: set SSL_CERT_FILE instead)";
+        InvalidOption::new("url", message)
+    })?;
+    if config.get_application_name().is_none() {
+        config.application_name("wellkept");
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! How failing to reach something becomes an outcome: in one place, so that every kind names it alike.
+
+#[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
+use std::error::Error;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wellkept_health::{Context, Outcome, Reason};
+use wellkept_net::ConnectError;
+#[cfg(any(feature = "http", feature = "redis"))]
+use wellkept_net::tls::TlsError;
+
+/// When a run gives up by itself: a little before its deadline, at which it would be dropped and could no longer say
+/// what it was waiting for.
+pub(crate) fn give_up_at(context: &Context) -> Instant {
+    const MOST: Duration = Duration::from_millis(50);
+    let margin = (context.timeout() / 20).min(MOST);
+    context.deadline().checked_sub(margin).unwrap_or_else(|| context.deadline())
+}
+
+/// There was no answer before the deadline. `doing` completes "timed out while …".
+#[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
+pub(crate) fn timed_out(doing: &str) -> Outcome {
+    Outcome::fail(Reason::Timeout, "no answer in time").with_detail(format!("timed out while {doing}"))
+}
+
+/// There is no connection.
+pub(crate) fn not_connected(error: &ConnectError) -> Outcome {
+    let outcome = match error.code() {
+        "dns" => Outcome::fail(Reason::Dns, "name could not be resolved"),
+        "refused" => Outcome::fail(Reason::Refused, "connection refused"),
+        "timeout" => Outcome::fail(Reason::Timeout, "no answer in time"),
+        "blocked" => Outcome::fail(Reason::Custom("blocked"), "address is not allowed"),
+        // The lack is on this side: of descriptors, or of threads to resolve names.
+        "exhausted" => Outcome::fail(Reason::Internal, "no room for another connection on this machine"),
+        _ => Outcome::fail(Reason::Network, "connection failed"),
+    };
+    outcome.with_detail(error.to_string())
+}
+
+/// There is a connection, and no TLS on it.
+#[cfg(any(feature = "http", feature = "redis"))]
+pub(crate) fn no_tls(error: &TlsError) -> Outcome {
+    match error {
+        TlsError::Timeout => timed_out("shaking hands for TLS"),
+        error => Outcome::fail(Reason::Tls, "TLS handshake failed").with_detail(error.to_string()),
+    }
+}
+
+/// An error with all its causes. Drivers tend to say what happened only in the causes.
+#[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
+pub(crate) fn explained(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let error_text = error.to_string();
+        if !text.ends_with(&error_text) {
+            text = format!("{text}: {error_text}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,48 @@
+//! What the tests of all kinds share.
+
+use std::time::{Duration, Instant};
+
+use wellkept_config::Document;
+use wellkept_health::{AnyCheck, Check, Context, Outcome};
+
+/// A password that must turn up nowhere.
+pub(crate) const PLANTED: &str = "hunter2-planted";
+
+/// Long enough for a busy machine; what ends in time does not wait for it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One run with a generous timeout.
+pub(crate) async fn run(check: &impl Check) -> Outcome {
+    check.run(&Context::within(PATIENCE)).await
+}
+
+/// One run whose other side does not answer; asserts that it ended by itself, before the checker had to drop it.
+pub(crate) async fn run_into_timeout(check: &impl Check) -> Outcome {
+    let timeout = Duration::from_millis(500);
+    let begun = Instant::now();
+    let outcome = tokio::time::timeout(timeout, check.run(&Context::within(timeout))).await;
+    let outcome = outcome.unwrap_or_else(|_| panic!("the run went on until {:?}", begun.elapsed()));
+    assert_eq!(reason(&outcome), "timeout", "{outcome:?}");
+    outcome
+}
+
+/// The code of the reason; `pass` when there is none.
+pub(crate) fn reason(outcome: &Outcome) -> &str {
+    outcome.reason().map_or("pass", |reason| reason.as_str())
+}
+
+/// Asserts that nothing of an outcome, not even what only operators see, holds the planted password.
+pub(crate) fn assert_keeps_secrets(outcome: &Outcome) {
+    assert!(!format!("{outcome:?}").contains(PLANTED), "{outcome:?}");
+}
+
+/// Reads `KIND: …` as a configuration would, or what is reported about it.
+pub(crate) fn configured(text: &str) -> Result<AnyCheck, String> {
+    let document = Document::parse("test.yaml", text).map_err(|diagnostics| diagnostics.to_string())?;
+    let read = document.read(|section| {
+        let name = section.keys().next().map(|(name, _)| name.to_owned())?;
+        let kind = crate::kinds().iter().find(|kind| kind.name == name).expect("the kind exists");
+        section.open(&name, kind.read)
+    });
+    read.map_err(|diagnostics| diagnostics.to_string())
+}

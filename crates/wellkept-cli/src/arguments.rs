@@ -1,0 +1,135 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::exit::Exit;
+
+/// Keeps a service well: checks every part on the real thing, answers probes, shows what is going on.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wellkept",
+    version,
+    before_help = "Examples:
+  wellkept serve                             watch this machine, on http://127.0.0.1:8080
+  wellkept serve --config wellkept.yaml      watch what the file names
+  wellkept check --config wellkept.yaml      run its checks once; exit 0 or 1
+  wellkept check --server http://127.0.0.1:8080   ask a running one, as Docker's HEALTHCHECK does
+  wellkept status                            what a running one knows, and what changed
+  wellkept config check wellkept.yaml        find every mistake in a file",
+    after_help = "Exit codes: 0 clean, 1 not healthy, 64 usage, 69 can't reach or can't listen, 70 a part failed,
+75 forced by the deadline, 78 configuration, 128+n ended by a further signal; check --nagios: 0 to 3."
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the checks on their schedules and open the doors, until a signal ends it.
+    Serve(Serve),
+    /// Run a configuration's checks once, or ask a running server.
+    Check(Check),
+    /// Show what a running server knows, and the latest changes of status.
+    Status(Status),
+    /// Look after configuration files.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  wellkept serve                          watch this machine, on http://127.0.0.1:8080
+  wellkept serve --config wellkept.yaml   watch what the file names; kill -HUP applies a changed file")]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    pub(crate) file: File,
+}
+
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  wellkept check                                      this machine's disk, memory and CPU
+  wellkept check --config wellkept.yaml orders-db     one check of a file
+  wellkept check --server http://127.0.0.1:8080       whether a running server is ready
+  wellkept check --config wellkept.yaml --nagios      exit 0 to 3, one line, perfdata")]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) file: File,
+    /// Ask this server instead of running checks.
+    #[arg(long, value_name = "URL", conflicts_with = "config")]
+    pub(crate) server: Option<String>,
+    /// The file that holds the server's admin token.
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Answer as a monitoring plugin: one line with perfdata, exit 0 (ok), 1 (warning), 2 (critical), 3 (unknown).
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) nagios: bool,
+    /// Only these checks.
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  wellkept status                                  of the server that the configuration describes
+  wellkept status --server http://127.0.0.1:8081   of the server there
+  wellkept status --changes 50 --json")]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) file: File,
+    /// Ask the server here. Default: where the configuration says that it listens.
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// The file that holds the admin token. Default: the configuration's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// How many of the latest changes to show.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10)]
+    pub(crate) changes: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Find every mistake in a file, each with its line and column.
+    Check(ConfigCheck),
+}
+
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  wellkept config check wellkept.yaml
+  wellkept config check --json wellkept.yaml")]
+pub(crate) struct ConfigCheck {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub(crate) path: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+pub(crate) struct File {
+    /// The configuration. Default: `WELLKEPT_CONFIG`, `./wellkept.yaml`, `/etc/wellkept/wellkept.yaml`, this machine.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// Reads the command line. Help and version are printed and end well.
+    pub(crate) fn read() -> Result<Self, Exit> {
+        Self::try_parse().map_err(|error| {
+            // Nothing can be done when even this can't be printed.
+            drop(error.print());
+            if error.use_stderr() { Exit::Usage } else { Exit::Clean }
+        })
+    }
+}

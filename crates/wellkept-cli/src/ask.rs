@@ -1,0 +1,103 @@
+//! Asking a running server.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+use wellkept::checks::fetch::{FetchError, Request, Response};
+use wellkept::config::quoted;
+use wellkept::net::AddressRules;
+
+use crate::exit::{Exit, Failure};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running server and what opens its admin door.
+#[derive(Debug)]
+pub(crate) struct Server {
+    base: url::Url,
+    token: Option<String>,
+}
+
+impl Server {
+    pub(crate) fn new(address: &str, token_file: Option<&Path>) -> Result<Self, Failure> {
+        let with_scheme = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+        let base = url::Url::parse(&with_scheme).map_err(|error| {
+            Failure::new(Exit::Usage, format!("{} is no address of a server: {error}", quoted(address)))
+        })?;
+        let token = token_file.map(read_token).transpose()?;
+        Ok(Self { base, token })
+    }
+
+    /// The address as given, for messages.
+    pub(crate) fn address(&self) -> String {
+        let mut shown = self.base.clone();
+        // Can't fail for a URL with a host; without one there is nothing to hide.
+        let _ = shown.set_password(None);
+        shown.to_string().trim_end_matches('/').to_owned()
+    }
+
+    /// GETs a path.
+    pub(crate) fn get(&self, path: &str) -> Result<Response, AskError> {
+        let url = self.base.join(path).map_err(|error| AskError::Other(error.to_string()))?;
+        let mut request = Request::get(&url).map_err(|error| AskError::Other(error.to_string()))?;
+        if let Some(token) = &self.token {
+            request = request
+                .with_header("authorization", &format!("Bearer {token}"))
+                .map_err(|error| AskError::Other(error.to_string()))?;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| AskError::Other(error.to_string()))?;
+        let sent = runtime.block_on(request.send(AddressRules::configured(), Instant::now() + PATIENCE));
+        sent.map_err(AskError::Unreachable)
+    }
+
+    /// GETs a path that answers in JSON.
+    pub(crate) fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<(u16, T), AskError> {
+        let response = self.get(path)?;
+        match response.status.as_u16() {
+            401 | 403 => Err(AskError::Unauthorized),
+            404 => Err(AskError::NotThere),
+            status => match serde_json::from_slice(&response.body) {
+                Ok(value) => Ok((status, value)),
+                Err(error) => Err(AskError::Other(format!("the answer is not one of wellkept's: {error}"))),
+            },
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum AskError {
+    Unreachable(FetchError),
+    Unauthorized,
+    NotThere,
+    Other(String),
+}
+
+impl std::fmt::Display for AskError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreachable(error) => write!(formatter, "{error}"),
+            Self::Unauthorized => formatter.write_str("the server wants its admin token: name it with --token-file"),
+            Self::NotThere => formatter.write_str("the server shows no details on this address: ask its admin door"),
+            Self::Other(problem) => formatter.write_str(problem),
+        }
+    }
+}
+
+fn read_token(path: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::new(Exit::Configuration, format!("the token file {} can't be read: {error}", path.display()))
+    })?;
+    // The first line is the newest token; a second one is being replaced.
+    text.lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .map(ToOwned::to_owned)
+        .ok_or_else(|| Failure::new(Exit::Configuration, format!("the token file {} is empty", path.display())))
+}

@@ -1,0 +1,206 @@
+//! `wellkept check`: run the checks once, or ask a running server; the exit code says what came of it.
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+use tokio::runtime::Builder;
+use wellkept::Status;
+use wellkept::config::{nearest, quoted};
+use wellkept::health::{Component, Criticality, wire};
+use wellkept::program::{Verdicts, run_all};
+
+use crate::arguments::Check;
+use crate::ask::{AskError, Server};
+use crate::exit::{Exit, Failure};
+use crate::output::{Cell, Colours, Table, print, print_json};
+
+pub(crate) fn run(options: &Check) -> Result<Exit, Failure> {
+    let findings = match &options.server {
+        Some(address) => ask(options, address),
+        None => run_once(options),
+    };
+    let findings = match findings {
+        Ok(findings) => findings,
+        // A monitoring system that runs a plugin reads its one line and 0 to 3, whatever happened.
+        Err(failure) if options.nagios => {
+            let critical = failure.exit == Exit::Unreachable;
+            print(&format!(
+                "WELLKEPT {} - {}\n",
+                if critical { "CRITICAL" } else { "UNKNOWN" },
+                first_line(&failure.message)
+            ));
+            return Ok(Exit::Nagios(if critical { 2 } else { 3 }));
+        }
+        Err(failure) => return Err(failure),
+    };
+    if options.nagios {
+        print(&findings.nagios());
+        return Ok(Exit::Nagios(nagios_code(findings.status)));
+    }
+    if options.json {
+        print_json(&findings.json());
+    } else {
+        print(&findings.table(Colours::of_stdout()));
+    }
+    Ok(if findings.good { Exit::Clean } else { Exit::NotHealthy })
+}
+
+/// What was found, whoever ran the checks.
+struct Findings {
+    status: Status,
+    /// Whether it is good enough: ready, or not worse than degraded.
+    good: bool,
+    checks: Vec<Finding>,
+}
+
+struct Finding {
+    name: String,
+    status: Status,
+    reason: Option<String>,
+    message: String,
+    detail: String,
+    milliseconds: Option<f64>,
+    required: Option<bool>,
+    metadata: Map<String, Value>,
+}
+
+fn run_once(options: &Check) -> Result<Findings, Failure> {
+    let configuration = super::configuration(options.file.config.as_deref())?;
+    let components: Vec<Component> = configuration.checks.into_iter().map(|check| check.component).collect();
+    let wanted = select(components, &options.names)?;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, format!("the runtime can't be started: {error}")))?;
+    let verdicts = runtime.block_on(run_all(wanted));
+    runtime.shutdown_background();
+    Ok(Findings::of(&verdicts))
+}
+
+fn select(components: Vec<Component>, names: &[String]) -> Result<Vec<Component>, Failure> {
+    for name in names {
+        if !components.iter().any(|component| component.name() == name) {
+            let nearest = nearest(name, components.iter().map(Component::name));
+            let hint = nearest.map(|nearest| format!(", did you mean {}?", quoted(nearest))).unwrap_or_default();
+            return Err(Failure::new(Exit::Usage, format!("there is no check {}{hint}", quoted(name))));
+        }
+    }
+    let wanted = |component: &Component| names.is_empty() || names.iter().any(|name| name == component.name());
+    Ok(components.into_iter().filter(wanted).collect())
+}
+
+fn ask(options: &Check, address: &str) -> Result<Findings, Failure> {
+    let server = Server::new(address, options.token_file.as_deref())?;
+    let answer = server.get_json::<wire::Ready>("/health/ready?detailed=true");
+    let (_, ready) = answer.map_err(|error| {
+        let exit = if matches!(error, AskError::Unauthorized) { Exit::Usage } else { Exit::Unreachable };
+        Failure::new(exit, format!("{} can't be asked: {error}", server.address()))
+    })?;
+    Ok(Findings::of_server(ready, &options.names))
+}
+
+impl Findings {
+    fn of(verdicts: &Verdicts) -> Self {
+        let checks = verdicts.checks.iter().map(|(component, finished)| Finding {
+            name: component.name().to_owned(),
+            status: finished.outcome.verdict().into(),
+            reason: finished.outcome.reason().map(ToString::to_string),
+            message: finished.outcome.message().to_owned(),
+            detail: finished.outcome.detail().to_owned(),
+            milliseconds: Some(finished.elapsed.as_secs_f64() * 1000.0),
+            required: Some(component.weight() == Criticality::Required),
+            metadata: finished.outcome.metadata().clone(),
+        });
+        let status = verdicts.status();
+        Self { status, good: status.is_ready(), checks: checks.collect() }
+    }
+
+    fn of_server(ready: wire::Ready, names: &[String]) -> Self {
+        let mut details = ready.components.unwrap_or_default();
+        let wanted = |name: &String| names.is_empty() || names.contains(name);
+        let checks = ready.dependencies.into_iter().filter(|(name, _)| wanted(name)).map(|(name, status)| {
+            let detail = details.remove(&name);
+            Finding {
+                status,
+                reason: detail.as_ref().and_then(|detail| detail.reason.clone()),
+                message: detail.as_ref().map(|detail| detail.message.clone()).unwrap_or_default(),
+                detail: detail.as_ref().map(|detail| detail.detail.clone()).unwrap_or_default(),
+                milliseconds: detail.as_ref().and_then(|detail| detail.response_time_ms),
+                required: detail.as_ref().map(|detail| detail.required),
+                metadata: detail.map(|detail| detail.metadata).unwrap_or_default(),
+                name,
+            }
+        });
+        let checks: Vec<_> = checks.collect();
+        // A server that is starting or on its way out is not ready although all that it needs is well.
+        let status = if ready.ready || !ready.status.is_ready() { ready.status } else { Status::Unknown };
+        Self { status, good: ready.ready, checks }
+    }
+
+    fn table(&self, colours: Colours) -> String {
+        let mut table = Table::new(&["CHECK", "STATUS", "TOOK", "REASON", "WHAT IT FOUND"]);
+        for check in &self.checks {
+            let optional = if check.required == Some(false) { " (optional)" } else { "" };
+            let found = [check.message.as_str(), check.detail.as_str()].into_iter().filter(|text| !text.is_empty());
+            table.row([
+                Cell::from(format!("{}{optional}", check.name)),
+                Cell::status(check.status),
+                Cell::from(check.milliseconds.map(|time| format!("{time:.1} ms")).unwrap_or_default()),
+                Cell::from(check.reason.as_deref().unwrap_or_default()),
+                Cell::from(found.collect::<Vec<_>>().join(": ")),
+            ]);
+        }
+        let mut text = if self.checks.is_empty() { String::new() } else { table.render(colours) + "\n" };
+        // Writing to a String can't fail.
+        let _ = writeln!(text, "{}: {}", if self.good { "ready" } else { "not ready" }, self.status);
+        text
+    }
+
+    fn json(&self) -> Value {
+        let checks = self.checks.iter().map(|check| {
+            let value = json!({
+                "status": check.status, "reason": check.reason, "message": check.message, "detail": check.detail,
+                "response_time_ms": check.milliseconds.map(|time| (time * 1000.0).round() / 1000.0),
+                "required": check.required, "metadata": check.metadata,
+            });
+            (check.name.clone(), value)
+        });
+        json!({ "status": self.status, "ready": self.good, "components": checks.collect::<Map<_, _>>() })
+    }
+
+    /// One line and perfdata (Monitoring Plugins Development Guidelines, "Plugin Output" and "Performance data").
+    fn nagios(&self) -> String {
+        let healthy = self.checks.iter().filter(|check| check.status == Status::Healthy).count();
+        let troubles = self.checks.iter().filter(|check| check.status != Status::Healthy).map(|check| {
+            let reason = check.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+            format!("{} {}{reason}", check.name, check.status)
+        });
+        let troubles: Vec<_> = troubles.collect();
+        let trouble = if troubles.is_empty() { String::new() } else { format!(": {}", troubles.join(", ")) };
+        let perfdata: Vec<_> = self
+            .checks
+            .iter()
+            .filter_map(|check| {
+                let label = check.name.replace(['\'', '='], "_");
+                Some(format!("'{label}'={:.6}s;;;0", check.milliseconds? / 1000.0))
+            })
+            .collect();
+        let word = ["OK", "WARNING", "CRITICAL", "UNKNOWN"][usize::from(nagios_code(self.status)).min(3)];
+        let line = format!("WELLKEPT {word} - {healthy} of {} healthy{trouble}", self.checks.len());
+        format!("{} | {}\n", line.replace('|', "/"), perfdata.join(" "))
+    }
+}
+
+fn nagios_code(status: Status) -> u8 {
+    match status {
+        Status::Healthy => 0,
+        Status::Degraded | Status::Maintenance => 1,
+        Status::Unhealthy => 2,
+        Status::Unknown => 3,
+    }
+}
+
+fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().replace('|', "/")
+}

@@ -1,0 +1,57 @@
+//! `wellkept config check FILE`: every mistake, with line and column.
+
+use serde_json::json;
+use wellkept::config::Diagnostics;
+use wellkept::program::{Configuration, LoadError};
+
+use crate::arguments::ConfigCheck;
+use crate::exit::{Exit, Failure};
+use crate::output::{print, print_json};
+
+pub(crate) fn run(options: &ConfigCheck) -> Result<Exit, Failure> {
+    match Configuration::load(&options.path, &|name| std::env::var_os(name)) {
+        Ok(configuration) => {
+            let file = options.path.display().to_string();
+            let warnings: Vec<_> = configuration
+                .shutdown
+                .warnings(None)
+                .iter()
+                .map(|warning| format!("{file}: warning: {warning}"))
+                .collect();
+            let checks = configuration.checks.len();
+            if options.json {
+                print_json(
+                    &json!({ "file": file, "valid": true, "checks": checks, "errors": [], "warnings": warnings }),
+                );
+            } else {
+                let plural = if checks == 1 { "" } else { "s" };
+                let valid = format!("{file}: valid, {checks} check{plural}");
+                print(&(warnings.into_iter().chain([valid]).collect::<Vec<_>>().join("\n") + "\n"));
+            }
+            Ok(Exit::Clean)
+        }
+        Err(LoadError::Rejected(errors) | LoadError::Load(wellkept::config::LoadError::Rejected(errors))) => {
+            tell(&errors, options.json);
+            Ok(Exit::Configuration)
+        }
+        Err(error) => Err(Failure::new(Exit::Configuration, error)),
+    }
+}
+
+/// The mistakes are what was asked for: they are data, and go to standard output.
+fn tell(errors: &Diagnostics, as_json: bool) {
+    if !as_json {
+        print(&format!("{errors}\n"));
+        return;
+    }
+    let listed: Vec<_> = errors
+        .iter()
+        .map(|error| {
+            json!({
+                "line": error.position.line, "column": error.position.column, "code": error.code,
+                "message": error.message, "suggestion": error.suggestion,
+            })
+        })
+        .collect();
+    print_json(&json!({ "file": errors.file(), "valid": false, "errors": listed, "total": errors.total() }));
+}

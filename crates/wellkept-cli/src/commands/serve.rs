@@ -1,0 +1,74 @@
+//! `wellkept serve`: the whole life of the process on one page.
+
+use std::io::IsTerminal;
+
+use tokio::runtime::Builder;
+use wellkept::program::{Configuration, ServeOptions, StartError, serve};
+use wellkept::shutdown::{Report, signals};
+use wellkept::telemetry::logging::{self, Format, Logging, Options};
+
+use crate::arguments::Serve;
+use crate::exit::{Exit, Failure};
+
+pub(crate) fn run(options: &Serve) -> Result<Exit, Failure> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("wk-checks")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, format!("the runtime can't be started: {error}")))?;
+    let served = runtime.block_on(async {
+        // First of all: a signal during the start must find its handler.
+        let signals = signals::install().map_err(|error| failed(StartError::Signals(error)))?;
+        let configuration = super::configuration(options.file.config.as_deref())?;
+        let logging = start_logging(&configuration)?;
+        say_hello(&configuration);
+        let report = serve(configuration, signals, ServeOptions { logging: Some(logging.clone()) }).await;
+        Ok((report.map_err(failed)?, logging))
+    });
+    // What still hangs in a check is left behind: nobody waits for it.
+    runtime.shutdown_background();
+    let (report, logging): (Report, Logging) = served?;
+    say_goodbye(&report);
+    logging.flush(std::time::Duration::from_secs(1));
+    Ok(Exit::Shutdown(report.exit_code()))
+}
+
+fn failed(error: StartError) -> Failure {
+    Failure::new(Exit::Shutdown(error.exit_code()), error)
+}
+
+fn start_logging(configuration: &Configuration) -> Result<Logging, Failure> {
+    let usual = if std::io::stdout().is_terminal() { Format::Text } else { Format::Json };
+    let options = Options {
+        format: configuration.logging.format.unwrap_or(usual),
+        level: configuration.logging.level.unwrap_or_default(),
+        ..Options::default()
+    };
+    logging::init(options).map_err(|error| Failure::new(Exit::Failed, error))
+}
+
+fn say_hello(configuration: &Configuration) {
+    let checks = configuration.checks.len();
+    match &configuration.file {
+        Some(file) => {
+            let file = file.display();
+            tracing::info!(target: "wellkept", service = configuration.service, checks, %file, "starting");
+        }
+        None => {
+            tracing::info!(
+                target: "wellkept", service = configuration.service, checks,
+                "starting without a configuration: watching this machine"
+            );
+        }
+    }
+    let store = configuration.store.path().map_or_else(|| "memory only".to_owned(), |path| path.display().to_string());
+    tracing::info!(target: "wellkept", store, "history is kept");
+}
+
+fn say_goodbye(report: &Report) {
+    let exit_code = report.exit_code();
+    let seconds = report.duration_seconds;
+    let status = format!("{:?}", report.status).to_lowercase();
+    tracing::info!(target: "wellkept", status, seconds, exit_code, "ended");
+}

@@ -1,0 +1,133 @@
+//! `wellkept status`: what a running server knows, and what changed; from its store when it is not running.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use wellkept::health::{HistoryStore, StatusChange, wire};
+use wellkept::program::Configuration;
+use wellkept::store::SqliteStore;
+
+use crate::arguments::Status;
+use crate::ask::Server;
+use crate::exit::{Exit, Failure};
+use crate::output::{Cell, Colours, Table, error, print, print_json};
+
+pub(crate) fn run(options: &Status) -> Result<Exit, Failure> {
+    let configuration = match (&options.server, &options.file.config) {
+        // Whoever names the server needs no configuration, not even a valid one.
+        (Some(_), None) => None,
+        _ => Some(super::configuration(options.file.config.as_deref())?),
+    };
+    let server = find_server(options, configuration.as_ref())?;
+    let answer = server
+        .get_json::<wire::Detailed>("/health/detailed")
+        .and_then(|(_, detailed)| Ok((detailed, server.get_json::<Past>(&past(options))?.1)));
+    match answer {
+        Ok((detailed, past)) => {
+            if options.json {
+                print_json(&json!({ "server": server.address(), "health": detailed, "changes": past.changes }));
+            } else {
+                print(&render(&detailed, &past.changes));
+            }
+            Ok(if detailed.ready { Exit::Clean } else { Exit::NotHealthy })
+        }
+        Err(problem) => {
+            error(&format!("{} can't be asked: {problem}", server.address()));
+            if let Some(changes) = configuration.and_then(|configuration| stored(&configuration, options.changes)) {
+                if options.json {
+                    print_json(&json!({ "server": null, "health": null, "changes": changes }));
+                } else {
+                    print(&format!("From the store, the latest changes:\n\n{}", changes_table(&changes)));
+                }
+            }
+            Ok(Exit::Unreachable)
+        }
+    }
+}
+
+/// What `/api/v1/history` answers, as far as it is shown here.
+#[derive(Debug, Serialize, Deserialize)]
+struct Past {
+    changes: Vec<StatusChange>,
+}
+
+fn past(options: &Status) -> String {
+    format!("/api/v1/history?limit={}", options.changes)
+}
+
+fn find_server(options: &Status, configuration: Option<&Configuration>) -> Result<Server, Failure> {
+    let listeners = configuration.map(|configuration| &configuration.listeners);
+    let admin = listeners.and_then(|listeners| listeners.admin.as_ref());
+    let address = match (&options.server, admin, listeners) {
+        (Some(server), ..) => server.clone(),
+        (None, Some(admin), _) => reachable(admin.listen),
+        (None, None, Some(listeners)) => reachable(listeners.http),
+        (None, None, None) => return Err(Failure::new(Exit::Usage, "name a server with --server")),
+    };
+    let token_file = options.token_file.as_deref().or_else(|| admin.and_then(|admin| admin.token_file.as_deref()));
+    Server::new(&address, token_file)
+}
+
+/// Where a listener is reached from its own machine: one on all addresses is on loopback too.
+fn reachable(mut listen: std::net::SocketAddr) -> String {
+    if listen.ip().is_unspecified() {
+        listen.set_ip(match listen {
+            std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    format!("http://{listen}")
+}
+
+fn stored(configuration: &Configuration, limit: usize) -> Option<Vec<StatusChange>> {
+    let path = configuration.store.path().filter(|path| path.exists())?;
+    let read = SqliteStore::open_read_only(path)
+        .map_err(|error| error.to_string())
+        .and_then(|mut store| store.changes(None, limit).map_err(|error| error.to_string()));
+    read.inspect_err(|problem| error(problem)).ok()
+}
+
+fn render(detailed: &wire::Detailed, changes: &[StatusChange]) -> String {
+    let mut text = format!(
+        "{} {} is {}, {}; up {}\n\n",
+        detailed.service,
+        detailed.version,
+        detailed.status,
+        if detailed.ready { "takes traffic" } else { "takes no traffic" },
+        detailed.uptime
+    )
+    .replace("  ", " ");
+    let mut table = Table::new(&["COMPONENT", "STATUS", "SINCE", "TOOK", "REASON", "WHAT IT FOUND"]);
+    for (name, component) in &detailed.components {
+        let optional = if component.required { "" } else { " (optional)" };
+        let found = [component.message.as_str(), component.detail.as_str()].into_iter().filter(|text| !text.is_empty());
+        table.row([
+            Cell::from(format!("{name}{optional}")),
+            Cell::status(component.status),
+            Cell::from(&component.since),
+            Cell::from(component.response_time.as_deref().unwrap_or_default()),
+            Cell::from(component.reason.as_deref().unwrap_or_default()),
+            Cell::from(found.collect::<Vec<_>>().join(": ")),
+        ]);
+    }
+    text.push_str(&table.render(Colours::of_stdout()));
+    // Writing to a String can't fail.
+    let _ = write!(text, "\nThe latest changes:\n\n{}", changes_table(changes));
+    text
+}
+
+fn changes_table(changes: &[StatusChange]) -> String {
+    let mut table = Table::new(&["WHEN", "WHAT", "FROM", "TO", "REASON", "MESSAGE"]);
+    for change in changes {
+        table.row([
+            Cell::from(wire::rfc3339(change.at)),
+            Cell::from(change.component.as_deref().unwrap_or("the service")),
+            change.from.map_or_else(|| Cell::from("started"), Cell::status),
+            Cell::status(change.to),
+            Cell::from(change.reason.as_deref().unwrap_or_default()),
+            Cell::from(&change.message),
+        ]);
+    }
+    table.render(Colours::of_stdout())
+}

@@ -1,0 +1,211 @@
+//! Who may see details: a bearer of the token, or a caller on a loopback listener who came straight to it.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use http::header::{AUTHORIZATION, HOST, HeaderName, VIA};
+use http::request::Parts;
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+use crate::server::Arrival;
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// Anyone: sees status words and component names.
+    Public,
+    /// Sees everything that is shown.
+    Operator,
+}
+
+/// The rule that tells callers apart. Without a token only loopback callers are operators.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    token: Option<Token>,
+}
+
+impl Access {
+    /// Only callers on a loopback listener.
+    pub fn loopback_only() -> Self {
+        Self { token: None }
+    }
+
+    /// Bearers of the token, and callers on a loopback listener.
+    pub fn with_token(token: Token) -> Self {
+        Self { token: Some(token) }
+    }
+
+    /// Whether a token is configured.
+    pub fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Who sent this request.
+    ///
+    /// A loopback caller is an operator only when the *listening socket* is bound to a loopback address, the request
+    /// bears no trace of a proxy, and its Host is a loopback name: the last one keeps pages in a local browser from
+    /// reading along by DNS rebinding.
+    pub fn caller(&self, request: &Parts) -> Caller {
+        if self.bears_token(request) || comes_straight_from_here(request) { Caller::Operator } else { Caller::Public }
+    }
+
+    fn bears_token(&self, request: &Parts) -> bool {
+        let Some(token) = &self.token else { return false };
+        let bearer = request.headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().split_at_checked(7));
+        bearer.is_some_and(|(scheme, given)| scheme.eq_ignore_ascii_case(b"bearer ") && token.is(given))
+    }
+}
+
+fn comes_straight_from_here(request: &Parts) -> bool {
+    let on_loopback = request.extensions.get::<Arrival>().is_some_and(|arrival| arrival.bound.ip().is_loopback());
+    let proxied = PROXY_HEADERS.iter().any(|name| request.headers.contains_key(name));
+    on_loopback && !proxied && host(request).is_some_and(is_loopback_name)
+}
+
+const PROXY_HEADERS: [HeaderName; 9] = [
+    HeaderName::from_static("forwarded"),
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-real-ip"),
+    VIA,
+];
+
+/// The one Host of the request; `None` when there is none, several, or one that is not text.
+fn host(request: &Parts) -> Option<&str> {
+    let mut headers = request.headers.get_all(HOST).iter();
+    match (request.uri.authority(), headers.next(), headers.next()) {
+        (Some(authority), None, None) => Some(authority.as_str()),
+        (None, Some(host), None) => host.to_str().ok(),
+        (Some(authority), Some(host), None) => host.to_str().ok().filter(|host| *host == authority.as_str()),
+        _ => None,
+    }
+}
+
+fn is_loopback_name(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(bracketed) => bracketed.split_once(']').map_or("", |(name, _)| name),
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// One or two secrets that open the admin door; two while one replaces the other. Only digests are kept.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token {
+    digests: Vec<[u8; 32]>,
+}
+
+impl Token {
+    /// Shortest secret taken, in bytes.
+    pub const MIN_LENGTH: usize = 16;
+
+    /// Reads one secret a line, at most two; blank lines are passed over.
+    pub fn parse(text: &str) -> Result<Self, TokenError> {
+        let secrets: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        match secrets.len() {
+            0 => Err(TokenError::Empty),
+            1 | 2 if secrets.iter().any(|secret| secret.len() < Self::MIN_LENGTH) => Err(TokenError::TooShort),
+            1 | 2 => Ok(Self { digests: secrets.iter().map(|secret| Sha256::digest(secret).into()).collect() }),
+            _ => Err(TokenError::TooMany),
+        }
+    }
+
+    /// Compares digests of one length in constant time, and always all of them.
+    fn is(&self, given: &[u8]) -> bool {
+        let given: [u8; 32] = Sha256::digest(given).into();
+        let matches = self.digests.iter().fold(Choice::from(0), |found, digest| found | digest.ct_eq(&given));
+        matches.into()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Token(***)")
+    }
+}
+
+/// Why a text is not a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// There is nothing in it.
+    #[error("the token file is empty: write a secret of at least {} characters into it", Token::MIN_LENGTH)]
+    Empty,
+    /// A secret is too short to be one.
+    #[error("the token is too short: at least {} characters", Token::MIN_LENGTH)]
+    TooShort,
+    /// There are more than two.
+    #[error("the token file has more than two lines: one secret a line, two while one replaces the other")]
+    TooMany,
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    const SECRET: &str = "a-secret-of-some-length";
+
+    fn caller(bound: &str, headers: &[(&str, &str)], access: &Access) -> Caller {
+        let mut request = Request::get("/health/detailed");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        parts.extensions.insert(Arrival { bound: bound.parse().unwrap(), peer: "127.0.0.1:5".parse().unwrap() });
+        access.caller(&parts)
+    }
+
+    #[test]
+    fn a_caller_straight_on_a_loopback_listener_is_an_operator() {
+        for host in ["127.0.0.1:8080", "localhost:8080", "LOCALHOST", "[::1]:8080", "127.9.9.9"] {
+            assert_eq!(caller("127.0.0.1:8080", &[("host", host)], &Access::default()), Caller::Operator, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_loopback_peer_of_an_open_listener_is_nobody() {
+        assert_eq!(caller("0.0.0.0:8080", &[("host", "127.0.0.1:8080")], &Access::default()), Caller::Public);
+        assert_eq!(caller("[::]:8080", &[("host", "localhost")], &Access::default()), Caller::Public);
+    }
+
+    #[test]
+    fn a_trace_of_a_proxy_or_a_strange_host_makes_the_caller_public() {
+        let local = ("host", "127.0.0.1:8080");
+        for header in PROXY_HEADERS {
+            let headers = [local, (header.as_str(), "127.0.0.1")];
+            assert_eq!(caller("127.0.0.1:8080", &headers, &Access::default()), Caller::Public, "{header}");
+        }
+        for host in ["rebound.example:8080", "127.0.0.1.example", "localhost.example", "10.0.0.1", "", "[::1", "::1"] {
+            assert_eq!(caller("127.0.0.1:8080", &[("host", host)], &Access::default()), Caller::Public, "{host}");
+        }
+        assert_eq!(caller("127.0.0.1:8080", &[], &Access::default()), Caller::Public, "no host");
+        assert_eq!(caller("127.0.0.1:8080", &[local, ("host", "b")], &Access::default()), Caller::Public, "two hosts");
+    }
+
+    #[test]
+    fn a_token_opens_from_anywhere_and_nothing_else_does() {
+        let access = Access::with_token(Token::parse(&format!("{SECRET}\n")).unwrap());
+        let bearing = |value: &str| caller("0.0.0.0:8081", &[("authorization", value), ("host", "x")], &access);
+        assert_eq!(bearing(&format!("Bearer {SECRET}")), Caller::Operator);
+        assert_eq!(bearing(&format!("bearer {SECRET}")), Caller::Operator);
+        for wrong in ["", "Bearer", "Bearer ", "Basic YTpi", SECRET, &format!("Bearer {SECRET} "), "Bearer \u{e9}"] {
+            assert_eq!(bearing(wrong), Caller::Public, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn two_tokens_are_valid_while_one_replaces_the_other() {
+        let token = Token::parse("the-old-secret-16\n\nthe-new-secret-16\n").unwrap();
+        assert!(token.is(b"the-old-secret-16") && token.is(b"the-new-secret-16") && !token.is(b""));
+        assert_eq!(Token::parse("\n").unwrap_err(), TokenError::Empty);
+        assert_eq!(Token::parse("short").unwrap_err(), TokenError::TooShort);
+        assert_eq!(Token::parse(&format!("{SECRET}\n").repeat(3)).unwrap_err(), TokenError::TooMany);
+        assert_eq!(format!("{token:?}"), "Token(***)");
+    }
+}

@@ -1,0 +1,126 @@
+//! Health as metrics: one series for each component and status, runs, durations, ages.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::exemplar::Exemplar;
+use wellkept_health::{Checker, ComponentHealth, Lifecycle, RunTotals, Snapshot, Status, Verdict};
+
+use super::Families;
+
+#[derive(Debug)]
+pub(super) struct HealthCollector(pub(super) Checker);
+
+type Labels<'l, const N: usize> = [(&'static str, &'l str); N];
+
+impl Collector for HealthCollector {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut families = Families(encoder);
+        let snapshot = self.0.snapshot();
+        self.service(&mut families, snapshot.overall())?;
+        components(&mut families, &snapshot)?;
+        runs(&mut families, &snapshot)?;
+        self.engine(&mut families)
+    }
+}
+
+impl HealthCollector {
+    fn service(&self, families: &mut Families<'_>, overall: Status) -> fmt::Result {
+        let checker = &self.0;
+        let labels: Labels<'_, 2> = [("service", checker.service()), ("version", checker.version())];
+        families.gauges("wellkept_service", "The service, always 1.", [(labels, 1.0)])?;
+        let statuses = Status::ALL.map(|status| ([("status", status.as_str())], truth(status == overall)));
+        families.gauges("wellkept_status", "The service's status: 1 for the one it is in.", statuses)?;
+        let readiness = checker.readiness();
+        families.gauge("wellkept_ready", "Whether traffic may come.", truth(readiness.ready))?;
+        families.gauge("wellkept_alive", "Whether the liveness probe passes.", truth(checker.is_alive()))?;
+        families.gauge("wellkept_started", "Whether the start is complete.", truth(checker.is_started()))?;
+        let draining = truth(readiness.lifecycle == Lifecycle::Draining);
+        families.gauge("wellkept_draining", "Whether the process is on its way out.", draining)?;
+        let uptime = checker.uptime().as_secs_f64();
+        families.gauge("wellkept_uptime_seconds", "Time since the start, suspend included.", uptime)?;
+        let lag = checker.liveness().lag().as_secs_f64();
+        families.gauge("wellkept_runtime_lag_seconds", "How late the runtime's latest answer came.", lag)?;
+        let stalls = checker.liveness().stalls_total();
+        families.counter("wellkept_runtime_stalls", "How often the runtime was found stalled.", count(stalls))
+    }
+
+    fn engine(&self, families: &mut Families<'_>) -> fmt::Result {
+        let stats = self.0.stats();
+        families.gauge("wellkept_checks_running", "Checks that run now.", count(stats.running))?;
+        families.gauge("wellkept_checks_queued", "Checks that are due and wait for a place.", count(stats.queued))?;
+        let help = "Runs past their time that have not ended: each occupies a thread or a task.";
+        families.gauge("wellkept_checks_stragglers", help, count(stats.stragglers))?;
+        let lag = stats.lag.as_secs_f64();
+        families.gauge("wellkept_checks_lag_seconds", "How late the latest run started.", lag)?;
+        families.counter("wellkept_snapshots_published", "Snapshots published.", count(stats.published_total))?;
+        let Some(history) = self.0.history() else { return Ok(()) };
+        let history = history.stats();
+        families.counter(
+            "wellkept_history_written",
+            "Records that the store has taken.",
+            count(history.written_total),
+        )?;
+        families.counter(
+            "wellkept_history_dropped",
+            "Records given up, a queue being full.",
+            count(history.dropped_total),
+        )?;
+        let help = "Records that wait for a store that fails.";
+        families.gauge("wellkept_history_backlog", help, count(history.backlog))
+    }
+}
+
+fn components(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {
+    let statuses = snapshot.components().flat_map(|one| {
+        let standing = snapshot.standing(one).status;
+        Status::ALL.map(|status| {
+            let labels: Labels<'_, 2> = [("component", &one.name), ("status", status.as_str())];
+            (labels, truth(status == standing))
+        })
+    });
+    families.gauges("wellkept_component_status", "A component's status: 1 for the one it is in.", statuses)?;
+    let ages = snapshot.components().filter_map(|one| Some((name(one), snapshot.age(one)?.as_secs_f64())));
+    families.gauges("wellkept_component_age_seconds", "The age of a component's latest result.", ages)?;
+    let times =
+        snapshot.components().filter_map(|one| Some((name(one), one.checked?.wall.as_millisecond() as f64 / 1000.0)));
+    families.gauges("wellkept_component_checked_timestamp_seconds", "When a component was last checked.", times)?;
+    let changes = snapshot.components().map(|one| (name(one), count(one.totals.changes)));
+    families.counters("wellkept_component_changes", "Changes of a component's status.", changes)
+}
+
+fn runs(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {
+    let verdicts = snapshot.components().flat_map(|one| {
+        [Verdict::Pass, Verdict::Warn, Verdict::Fail].map(|verdict| {
+            let labels: Labels<'_, 2> = [("component", &one.name), ("verdict", verdict.as_str())];
+            (labels, count(one.totals.runs[verdict as usize]))
+        })
+    });
+    families.counters("wellkept_check_runs", "Runs of a component's check by verdict.", verdicts)?;
+    let missed = snapshot.components().map(|one| (name(one), count(one.totals.missed)));
+    families.counters("wellkept_check_missed", "Runs due while the one before still went on.", missed)?;
+    let help = "How long a component's check took.";
+    let mut family =
+        families.0.encode_descriptor("wellkept_check_duration_seconds", help, None, MetricType::Histogram)?;
+    for one in snapshot.components() {
+        let buckets: Vec<_> = RunTotals::BUCKETS.into_iter().zip(one.totals.buckets).collect();
+        let exemplars = None::<&std::collections::HashMap<usize, Exemplar<Labels<'_, 0>, f64>>>;
+        let labels = name(one);
+        family.encode_family(&labels)?.encode_histogram(one.totals.seconds, one.totals.count(), &buckets, exemplars)?;
+    }
+    Ok(())
+}
+
+fn name(component: &ComponentHealth) -> Labels<'_, 1> {
+    [("component", &component.name)]
+}
+
+fn truth(so: bool) -> f64 {
+    f64::from(u8::from(so))
+}
+
+fn count(number: u64) -> f64 {
+    number as f64
+}

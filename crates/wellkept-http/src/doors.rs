@@ -1,0 +1,159 @@
+//! The doors: which routes there are, who may use them, and what every answer bears.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
+use prometheus_client::registry::Registry;
+use wellkept_health::Checker;
+use wellkept_shutdown::Shutdown;
+
+use crate::access::{Access, Caller};
+use crate::collect;
+use crate::error::ApiError;
+
+mod details;
+mod metrics;
+mod page;
+mod probes;
+
+/// What the doors show, and to whom. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Doors {
+    inner: Arc<Inner>,
+    access: Arc<ArcSwap<Access>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    checker: Checker,
+    shutdown: Shutdown,
+    names: Names,
+    registry: Registry,
+}
+
+const PROBES: [&str; 8] =
+    ["/health", "/health/live", "/health/ready", "/ready", "/health/startup", "/livez", "/readyz", "/metrics"];
+
+/// Whether the public may read the components' names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Names {
+    /// Names and status words, nothing else.
+    #[default]
+    Shown,
+    /// Only the service's own status.
+    Hidden,
+}
+
+impl Doors {
+    /// Doors on this checker and this shutdown. `registry` may hold metrics of the application's own; Wellkept's are
+    /// added to it.
+    pub fn new(checker: Checker, shutdown: Shutdown, access: Access, names: Names, mut registry: Registry) -> Self {
+        collect::register(&mut registry, &checker, &shutdown);
+        let inner = Inner { checker, shutdown, names, registry };
+        Self { inner: Arc::new(inner), access: Arc::new(ArcSwap::from_pointee(access)) }
+    }
+
+    /// The public routes: probes and metrics. They answer GET and HEAD only, never redirect, and ask for no
+    /// credentials (Kubernetes, "Configure Liveness, Readiness and Startup Probes").
+    pub fn public(&self) -> Router {
+        finish(self.probes())
+    }
+
+    /// The public routes, and those with details, without a page at `/`: for an application's own listener.
+    pub fn operators(&self) -> Router {
+        finish(self.probes().merge(self.guarded(Self::details())))
+    }
+
+    /// The public routes, those with details, and the status page. The latter two answer 401 to whoever is no
+    /// operator.
+    pub fn admin(&self) -> Router {
+        let page = Router::new().route("/", get(page::page)).route("/status.css", get(page::style));
+        finish(self.probes().merge(self.guarded(Self::details().merge(page))))
+    }
+
+    /// The same doors for other callers.
+    #[must_use]
+    pub fn with_access(&self, access: Access) -> Self {
+        Self { inner: Arc::clone(&self.inner), access: Arc::new(ArcSwap::from_pointee(access)) }
+    }
+
+    /// Changes who may come in, from the next request on.
+    pub fn set_access(&self, access: Access) {
+        self.access.store(Arc::new(access));
+    }
+
+    /// Whether a path is one that probes use.
+    pub fn is_probe(path: &str) -> bool {
+        PROBES.contains(&path)
+    }
+
+    fn caller(&self, request: &Parts) -> Caller {
+        self.access.load().caller(request)
+    }
+
+    fn probes(&self) -> Router {
+        Router::new()
+            .route("/health", get(probes::health))
+            .route("/health/live", get(probes::live))
+            .route("/health/ready", get(probes::ready))
+            .route("/ready", get(probes::ready))
+            .route("/health/startup", get(probes::startup))
+            .route("/livez", get(probes::livez))
+            .route("/readyz", get(probes::readyz))
+            .route("/metrics", get(metrics::metrics))
+            .with_state(self.clone())
+    }
+
+    fn guarded(&self, routes: Router<Self>) -> Router {
+        routes.layer(middleware::from_fn_with_state(self.clone(), operators_only)).with_state(self.clone())
+    }
+
+    fn details() -> Router<Self> {
+        Router::new()
+            .route("/health/detailed", get(details::detailed))
+            .route("/api/v1/history", get(details::history))
+            .route("/api/v1/shutdown", get(details::shutdown))
+    }
+}
+
+fn finish(router: Router) -> Router {
+    router
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .fallback(async || ApiError::NotFound)
+        .layer(middleware::from_fn(frame))
+}
+
+/// Refuses request bodies, and marks every answer as not to be kept or guessed at.
+async fn frame(request: Request, next: Next) -> Response {
+    let length = request.headers().get(CONTENT_LENGTH);
+    let has_body = request.headers().contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0");
+    let mut response = if has_body { ApiError::BodyNotAllowed.into_response() } else { next.run(request).await };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+async fn operators_only(State(doors): State<Doors>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match doors.caller(&parts) {
+        Caller::Operator => next.run(Request::from_parts(parts, body)).await,
+        Caller::Public => ApiError::Unauthorized.into_response(),
+    }
+}
+
+/// 200 when something is so, 503 when it is not.
+fn so_or_503(so: bool) -> StatusCode {
+    if so { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+#[cfg(test)]
+mod tests;

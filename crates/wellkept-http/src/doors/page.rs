@@ -1,0 +1,195 @@
+//! `GET /` of the admin door: a plain status page. No script, nothing from elsewhere; it renews itself.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
+use maud::{DOCTYPE, Markup, html};
+use wellkept_health::{Checker, ComponentHealth, Criticality, Lifecycle, Snapshot, Status, StatusChange, wire};
+
+use super::Doors;
+
+/// How many of the latest changes are shown.
+const CHANGES: usize = 15;
+/// How long the page waits for the history.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How many components are shown; a larger service has the JSON.
+const COMPONENTS: usize = 500;
+
+const POLICY: &str =
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+pub(super) async fn page(State(doors): State<Doors>) -> Response {
+    let checker = doors.inner.checker.clone();
+    let history = checker.history();
+    let read = tokio::task::spawn_blocking(move || {
+        history.map(|history| history.changes(None, CHANGES, PATIENCE)).unwrap_or_default()
+    });
+    let changes = read.await.unwrap_or_default();
+    let page = render(&checker, &changes).into_string();
+    let headers = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (REFERRER_POLICY, "no-referrer"),
+    ];
+    (headers, page).into_response()
+}
+
+pub(super) async fn style() -> Response {
+    ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("page/status.css")).into_response()
+}
+
+fn render(checker: &Checker, changes: &[StatusChange]) -> Markup {
+    let snapshot = checker.snapshot();
+    let overall = snapshot.overall();
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta http-equiv="refresh" content="5";
+                title { (overall) " · " (checker.service()) }
+                link rel="stylesheet" href="/status.css";
+            }
+            body {
+                header {
+                    h1 { (checker.service()) @if !checker.version().is_empty() { " " small { (checker.version()) } } }
+                    p.overall { (badge(overall)) " " (sentence(checker, &snapshot)) }
+                }
+                main {
+                    (components(&snapshot))
+                    (history(changes))
+                }
+                footer {
+                    p {
+                        "Up " (wire::hours(checker.uptime())) ". As of "
+                        time { (wire::rfc3339(checker.clock().wall())) } ", renewed every 5 s. "
+                        a href="/health/detailed" { "JSON" } " · " a href="/metrics" { "Metrics" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What the status means, in words: colour alone says nothing to some.
+fn sentence(checker: &Checker, snapshot: &Snapshot) -> String {
+    let readiness = checker.readiness();
+    let traffic = match readiness.lifecycle {
+        Lifecycle::Starting => "still starting, takes no traffic yet",
+        Lifecycle::Draining => "on its way out, takes no new traffic",
+        Lifecycle::Running if readiness.ready => "takes traffic",
+        Lifecycle::Running => "takes no traffic",
+    };
+    let not_healthy = snapshot.components().filter(|one| snapshot.standing(one).status != Status::Healthy).count();
+    let total = snapshot.components().len();
+    format!("{} of {total} components healthy; {traffic}", total - not_healthy)
+}
+
+fn components(snapshot: &Snapshot) -> Markup {
+    let mut listed: Vec<_> = snapshot.components().collect();
+    listed.sort_by_key(|one| match snapshot.standing(one).status {
+        Status::Unhealthy => 0,
+        Status::Unknown => 1,
+        Status::Degraded => 2,
+        Status::Maintenance => 3,
+        Status::Healthy => 4,
+    });
+    let hidden = listed.len().saturating_sub(COMPONENTS);
+    html! {
+        section aria-labelledby="components" {
+            h2 #components { "Components" }
+            @if listed.is_empty() {
+                p { "None is registered." }
+            } @else {
+                table {
+                    thead { tr {
+                        th scope="col" { "Component" } th scope="col" { "Status" } th scope="col" { "For" }
+                        th scope="col" { "Took" } th scope="col" { "What it found" }
+                    } }
+                    tbody { @for one in listed.into_iter().take(COMPONENTS) { (row(snapshot, one)) } }
+                }
+            }
+            @if hidden > 0 { p { "And " (hidden) " more: see the JSON." } }
+        }
+    }
+}
+
+fn row(snapshot: &Snapshot, component: &ComponentHealth) -> Markup {
+    let standing = snapshot.standing(component);
+    let reason = standing.reason.as_ref().map(ToString::to_string);
+    html! {
+        tr {
+            th scope="row" {
+                (component.name)
+                @if component.criticality == Criticality::Optional { " " small { "optional" } }
+            }
+            td data-label="Status" { (badge(standing.status)) }
+            td data-label="For" { (lasting(snapshot.lasting(component))) }
+            td data-label="Took" { @if let Some(time) = component.response_time { (wire::short_time(time)) } }
+            td data-label="Found" {
+                @if let Some(reason) = reason { code { (reason) } " " }
+                (standing.message)
+                @if !component.detail.is_empty() { " " small { (component.detail) } }
+                (readings(component))
+            }
+        }
+    }
+}
+
+fn readings(component: &ComponentHealth) -> Markup {
+    html! {
+        @if !component.metadata.is_empty() {
+            details { summary { "Readings" }
+                dl { @for (key, value) in component.metadata.iter() {
+                    dt { (key) }
+                    dd { @match value { serde_json::Value::String(text) => { (text) } other => { (other) } } }
+                } }
+            }
+        }
+    }
+}
+
+fn history(changes: &[StatusChange]) -> Markup {
+    html! {
+        section aria-labelledby="changes" {
+            h2 #changes { "Latest changes" }
+            @if changes.is_empty() { p { "None is remembered." } }
+            ol {
+                @for change in changes {
+                    li {
+                        time { (wire::rfc3339(change.at)) } " "
+                        @match &change.component { Some(name) => { b { (name) } } None => { b { "the service" } } }
+                        " " @if let Some(from) = change.from { (from) " → " } (badge(change.to)) " "
+                        @if let Some(reason) = &change.reason { code { (reason) } " " }
+                        (change.message)
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn badge(status: Status) -> Markup {
+    let sign = match status {
+        Status::Healthy => "✓",
+        Status::Degraded => "!",
+        Status::Unhealthy => "✕",
+        Status::Unknown => "?",
+        Status::Maintenance => "⏸",
+    };
+    html! { span class={ "badge " (status) } { span aria-hidden="true" { (sign) " " } (status) } }
+}
+
+/// A duration in its largest unit: `45s`, `12m`, `3h`, `2d`.
+fn lasting(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ ..60 => format!("{seconds}s"),
+        seconds @ 60..3600 => format!("{}m", seconds / 60),
+        seconds @ 3600..86_400 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}

@@ -1,0 +1,171 @@
+//! The server: listens, bounds what a connection may cost, and leaves without losing a request.
+//!
+//! HTTP/1.1 and HTTP/2 (prior knowledge) on one port, by [hyper]. Each server is an [`Entrance`] of the shutdown. All
+//! its time limits are kept by one sweeper per server that looks at coarse stamps, so that a request costs no timer.
+
+mod accept;
+mod body;
+mod connection;
+mod listen;
+mod options;
+mod service;
+mod shared;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+use wellkept_shutdown::{BoxFuture, Entrance, Tracker};
+
+pub use listen::BindError;
+pub use options::{Exempt, ServerOptions};
+
+use shared::{Shared, Stage};
+
+/// A server that listens but does not serve yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    options: ServerOptions,
+}
+
+impl Server {
+    /// Listens on `address` now, with `SO_REUSEADDR` (a restart does not wait for old connections) and a queue of 1,024.
+    /// Port 0 takes any free port. `[::]` takes IPv4 too where the system can, and becomes `0.0.0.0` where there is no
+    /// IPv6. Needs no runtime.
+    pub fn bind(address: SocketAddr, options: ServerOptions) -> Result<Self, BindError> {
+        let (listener, address) = listen::listen(address)?;
+        Ok(Self { listener, address, options })
+    }
+
+    /// Where it listens, with the port that was taken.
+    pub fn local_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves on the current tokio runtime until the handle is told to stop; dropping the handle stops nothing. `name`
+    /// is the one in logs and in the shutdown's report. Requests are counted on `tracker` and refused above its limit.
+    ///
+    /// Each request carries the extensions [`Arrival`] and axum's `ConnectInfo<SocketAddr>`.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn serve(self, name: &str, router: axum::Router, tracker: Tracker) -> Arc<ServerHandle> {
+        let shared = Shared::new(name, self.address, self.options, router, tracker);
+        tokio::spawn(accept::run(Arc::clone(&shared), self.listener));
+        tokio::spawn(shared::sweep(Arc::clone(&shared)));
+        Arc::new(ServerHandle { shared })
+    }
+}
+
+/// A serving server, to be given to the shutdown as an entrance.
+#[derive(Debug)]
+pub struct ServerHandle {
+    shared: Arc<Shared>,
+}
+
+impl ServerHandle {
+    /// Where it listens.
+    pub fn local_address(&self) -> SocketAddr {
+        self.shared.bound
+    }
+
+    /// The counts at this moment.
+    pub fn stats(&self) -> ServerStats {
+        self.shared.stats()
+    }
+}
+
+impl Entrance for ServerHandle {
+    fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// From now on each HTTP/1.1 response says `Connection: close`, and each HTTP/2 connection that has carried a request
+    /// gets GOAWAY. New connections are still taken and served.
+    fn announce(&self) {
+        self.shared.advance(Stage::Announcing);
+    }
+
+    fn open(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.shared.until(|shared| shared.open.load(Ordering::SeqCst) == 0))
+    }
+
+    /// Takes what waits in the accept queue, closes the listener, and refuses requests that come late on connections
+    /// taken before. Ends when the listener is closed.
+    fn stop_accepting(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.shared.ask_to_stop();
+            self.shared.until(|shared| shared.listener_closed.load(Ordering::SeqCst)).await;
+        })
+    }
+
+    fn drain(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.shared.drain())
+    }
+
+    fn remaining(&self) -> Vec<String> {
+        self.shared.remaining()
+    }
+
+    fn abort(&self) {
+        self.shared.advance(Stage::Aborted);
+        self.shared.ask_to_stop();
+    }
+}
+
+/// How a request came in; a request extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// The address of the listening socket, not of this connection: `0.0.0.0` if it listens everywhere.
+    pub bound: SocketAddr,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+}
+
+/// What a server counts. Totals are since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ServerStats {
+    /// Connections taken.
+    pub accepted_total: u64,
+    /// Connections open now.
+    pub open: usize,
+    /// The limit of open connections.
+    pub max_connections: usize,
+    /// Connections closed to make room for newer ones.
+    pub evicted_total: u64,
+    /// Requests answered with 503 because they came after the stop.
+    pub refused_late_total: u64,
+    /// Requests answered with 503 because too many were in flight.
+    pub refused_overload_total: u64,
+    /// Errors of `accept`, such as too many open files.
+    pub accept_errors_total: u64,
+    /// Connections closed for silence, by kind.
+    pub timeouts: TimeoutStats,
+    /// Requests that began.
+    pub requests_total: u64,
+    /// Requests in flight now, until their last byte has left; upgraded connections too.
+    pub in_flight: usize,
+}
+
+/// Connections closed because the other end was too slow, since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct TimeoutStats {
+    /// Said nothing, or too little to know its protocol.
+    pub first_byte_total: u64,
+    /// Did not finish a request's head.
+    pub header_total: u64,
+    /// Kept open without a request.
+    pub idle_total: u64,
+    /// Did not take what was sent.
+    pub write_total: u64,
+}

@@ -1,0 +1,141 @@
+//! Takes connections: within the limit, in spite of errors, and to the last one that waits.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+
+use super::connection;
+use super::shared::{Shared, Stage};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LOG_EVERY: Duration = Duration::from_secs(10);
+/// How many connections are taken after the stop was asked for: twice the queue, so that a flood ends somewhere.
+const MAX_LAST: usize = 2_048;
+
+/// Accepts until asked to stop, then takes what waits, then closes the listener.
+pub(super) async fn run(shared: Arc<Shared>, listener: std::net::TcpListener) {
+    let mut taking = Taking { shared: &shared, held: None, next: 0, pause: FIRST_PAUSE, logged: None, unlogged: 0 };
+    tokio::select! {
+        // First, so that a flood of connections cannot outshout it.
+        biased;
+        () = shared.stop_asked() => {}
+        () = taking.take(&listener) => {}
+    }
+    if !shared.has_reached(Stage::Aborted) {
+        taking.take_waiting(&listener);
+    }
+    // Closes it: whoever comes now is refused by the system.
+    drop(listener);
+    shared.listener_is_closed();
+}
+
+struct Taking<'s> {
+    shared: &'s Arc<Shared>,
+    /// Accepted, and waiting for room.
+    held: Option<(TcpStream, SocketAddr)>,
+    next: u64,
+    pause: Duration,
+    logged: Option<Instant>,
+    unlogged: u64,
+}
+
+impl Taking<'_> {
+    /// Never ends by itself. Cancel-safe: a connection that is accepted is held until it is spawned.
+    async fn take(&mut self, listener: &std::net::TcpListener) {
+        let listener = loop {
+            // Registering can fail for want of descriptors or memory; that is an error of accepting like any other.
+            match listener.try_clone().and_then(TcpListener::from_std) {
+                Ok(listener) => break listener,
+                Err(error) => self.failed(&error).await,
+            }
+        };
+        loop {
+            match listener.accept().await {
+                Ok(accepted) => self.held = Some(accepted),
+                Err(error) => self.failed(&error).await,
+            }
+            self.shared.room().await;
+            if let Some((socket, peer)) = self.held.take() {
+                self.spawn(socket, peer);
+            }
+        }
+    }
+
+    /// Takes what the system has queued. Asks the system itself: the runtime may not have heard of it yet.
+    fn take_waiting(&mut self, listener: &std::net::TcpListener) {
+        if let Some((socket, peer)) = self.held.take() {
+            self.spawn(socket, peer);
+        }
+        for _ in 0..MAX_LAST {
+            let taken = listener.accept().and_then(|(socket, peer)| {
+                socket.set_nonblocking(true)?;
+                Ok((TcpStream::from_std(socket)?, peer))
+            });
+            match taken {
+                Ok((socket, peer)) => self.spawn(socket, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if is_of_the_other_end(&error) => self.count(&error),
+                Err(error) => {
+                    self.count(&error);
+                    // An idle connection's descriptor may serve one that waits, but its task must run to close it.
+                    return;
+                }
+            }
+        }
+    }
+
+    fn spawn(&mut self, socket: TcpStream, peer: SocketAddr) {
+        self.pause = FIRST_PAUSE;
+        let shared = self.shared;
+        shared.counts.accepted.fetch_add(1, Ordering::Relaxed);
+        if shared.is_full() {
+            // After the stop there may be none to evict: those last ones are served above the limit.
+            shared.evict();
+        }
+        // Without it small answers wait for the other end's acknowledgement. It fails only when that end has gone.
+        let _ = socket.set_nodelay(true);
+        connection::spawn(shared, self.next, socket, peer);
+        self.next += 1;
+    }
+
+    /// Counts the error and, if it is about this machine, waits before the next try, longer each time.
+    async fn failed(&mut self, error: &io::Error) {
+        self.count(error);
+        if is_of_the_other_end(error) {
+            return;
+        }
+        // Most likely descriptors are short: give one back.
+        self.shared.evict();
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+
+    fn count(&mut self, error: &io::Error) {
+        self.shared.counts.accept_errors.fetch_add(1, Ordering::Relaxed);
+        self.unlogged += 1;
+        if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_EVERY) {
+            tracing::warn!(
+                target: "wellkept::http",
+                server = self.shared.name,
+                errors = self.unlogged,
+                %error,
+                "connections cannot be accepted"
+            );
+            self.logged = Some(Instant::now());
+            self.unlogged = 0;
+        }
+    }
+}
+
+/// The connection broke while it waited: nothing is wrong here.
+fn is_of_the_other_end(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}

@@ -1,0 +1,135 @@
+//! The response body: keeps its request in flight until the last byte is handed over.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use bytes::{Buf, Bytes};
+use http_body::{Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use super::connection::{Connection, Protocol};
+
+/// A request in flight. Dropped when its response is handed over completely, or given up.
+pub(super) struct InFlight {
+    connection: Arc<Connection>,
+    lasts: Lasts,
+}
+
+#[derive(PartialEq, Eq)]
+enum Lasts {
+    /// Until it is dropped.
+    Itself,
+    /// As long as the connection, which ends it.
+    Connection,
+}
+
+impl InFlight {
+    /// Of a request that was begun on the connection and the tracker.
+    pub(super) fn new(connection: Arc<Connection>) -> Self {
+        Self { connection, lasts: Lasts::Itself }
+    }
+
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// Lasts as long as the connection from now on.
+    pub(super) fn upgrade(mut self) {
+        self.lasts = Lasts::Connection;
+        self.connection.upgrade();
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if self.lasts == Lasts::Itself {
+            self.connection.hand_over();
+        }
+    }
+}
+
+/// Who keeps the request in flight.
+enum Hold {
+    /// The body alone: HTTP/1 writes what it takes before it flushes.
+    Body(#[expect(dead_code, reason = "held for its drop")] InFlight),
+    /// The body and each part of it: HTTP/2 may keep a part until the other end's window opens.
+    Parts(Arc<InFlight>),
+    Nothing,
+}
+
+pin_project! {
+    /// A body that ends its request when it ends.
+    pub(super) struct ServedBody {
+        #[pin]
+        body: Body,
+        hold: Hold,
+    }
+}
+
+impl ServedBody {
+    pub(super) fn new(body: Body, in_flight: InFlight) -> Self {
+        let hold = if in_flight.connection.is(Protocol::Http2) {
+            Hold::Parts(Arc::new(in_flight))
+        } else {
+            Hold::Body(in_flight)
+        };
+        Self { body, hold }
+    }
+
+    /// The body of an answer whose request is accounted for already.
+    pub(super) fn free(body: Body) -> Self {
+        Self { body, hold: Hold::Nothing }
+    }
+}
+
+impl http_body::Body for ServedBody {
+    type Data = Part;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Part>, axum::Error>>> {
+        let this = self.project();
+        let Some(frame) = ready!(this.body.poll_frame(context)?) else { return Poll::Ready(None) };
+        let part = |bytes| Part {
+            bytes,
+            _in_flight: match this.hold {
+                Hold::Parts(in_flight) => Some(Arc::clone(in_flight)),
+                Hold::Body(_) | Hold::Nothing => None,
+            },
+        };
+        Poll::Ready(Some(Ok(frame.map_data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A part of a body; on HTTP/2 it keeps its request in flight until it is written.
+pub(super) struct Part {
+    bytes: Bytes,
+    _in_flight: Option<Arc<InFlight>>,
+}
+
+impl Buf for Part {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
+
+    fn copy_to_bytes(&mut self, length: usize) -> Bytes {
+        self.bytes.copy_to_bytes(length)
+    }
+}

@@ -1,0 +1,371 @@
+//! One connection: its state in atomics, and the task that drives it from the first byte to the end.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use wellkept_shutdown::ConnectionGuard;
+
+use super::options::ServerOptions;
+use super::service::RequestService;
+use super::shared::{Shared, Stage};
+use super::stream::Stream;
+
+/// What the connection waits for, as far as the time limits care.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Waits {
+    FirstByte,
+    Head,
+    NextRequest,
+    /// A request is in flight.
+    Nothing,
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Ended {
+    FirstByte = 1,
+    Header,
+    Idle,
+    Write,
+    Evicted,
+    ByItself,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Protocol {
+    Unknown,
+    Http1,
+    Http2,
+    /// HTTP/1.1 has handed the socket to somebody else, a WebSocket most likely.
+    Upgraded,
+}
+
+pub(super) struct Connection {
+    id: u64,
+    pub(super) server: Arc<Shared>,
+    pub(super) peer: SocketAddr,
+    protocol: AtomicU8,
+    waits: AtomicU8,
+    /// Since when, on the server's clock.
+    since: AtomicU32,
+    /// Since when a write waits for the other end; 0 when none does.
+    blocked_since: AtomicU32,
+    /// Requests begun whose last byte has not left.
+    active: AtomicUsize,
+    /// Of these, those whose response has been handed over completely and now waits for the socket.
+    handed_over: AtomicUsize,
+    requests: AtomicU64,
+    /// The first request has not come yet, and would be served even after the stop.
+    arriving: AtomicBool,
+    /// 0, or why the server ends it.
+    ending: AtomicU8,
+    gone: AtomicBool,
+    wakers: Mutex<Wakers>,
+    _tracked: ConnectionGuard,
+}
+
+#[derive(Default)]
+struct Wakers {
+    read: Option<Waker>,
+    write: Option<Waker>,
+}
+
+/// Which side of the connection waits.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Side {
+    /// Reading; also the task that drives the whole connection.
+    Read,
+    /// Writing.
+    Write,
+}
+
+/// Takes a connection over and spawns its task.
+pub(super) fn spawn(server: &Arc<Shared>, id: u64, socket: TcpStream, peer: SocketAddr) {
+    let connection = Arc::new(Connection {
+        id,
+        server: Arc::clone(server),
+        peer,
+        protocol: AtomicU8::new(Protocol::Unknown as u8),
+        waits: AtomicU8::new(Waits::FirstByte as u8),
+        since: AtomicU32::new(server.look_at_the_clock()),
+        blocked_since: AtomicU32::new(0),
+        active: AtomicUsize::new(0),
+        handed_over: AtomicUsize::new(0),
+        requests: AtomicU64::new(0),
+        arriving: AtomicBool::new(true),
+        ending: AtomicU8::new(0),
+        gone: AtomicBool::new(false),
+        wakers: Mutex::default(),
+        _tracked: server.tracker.register_connection(),
+    });
+    server.opened(id, Arc::clone(&connection));
+    let stream = Stream::new(socket, Arc::clone(&connection));
+    tokio::spawn(until_ended(connection, stream));
+}
+
+/// Drives the connection, and drops it in the middle of whatever it does when it shall end.
+async fn until_ended(connection: Arc<Connection>, stream: Stream) {
+    let mut driven = pin!(drive(&connection, stream));
+    let mut enlisted = false;
+    poll_fn(|context| {
+        // A task's waker stays the same, so once is enough.
+        if !enlisted {
+            connection.enlist(Side::Read, context);
+            enlisted = true;
+        }
+        if connection.is_ending() { Poll::Ready(()) } else { driven.as_mut().poll(context) }
+    })
+    .await;
+}
+
+async fn drive(connection: &Arc<Connection>, mut stream: Stream) {
+    let server = &*connection.server;
+    let sniffed = {
+        let mut sniff = pin!(stream.sniff());
+        poll_fn(|context| match sniff.as_mut().poll(context) {
+            Poll::Pending if server.has_reached(Stage::Closing) => Poll::Ready(None),
+            polled => polled.map(Result::ok),
+        })
+        .await
+    };
+    let result = match sniffed {
+        Some(Protocol::Http2) => {
+            connection.enter(Protocol::Http2, Waits::NextRequest);
+            let service = RequestService::new(Arc::clone(connection));
+            let mut served = pin!(server.http2.serve_connection(stream, service));
+            let mut told = false;
+            poll_fn(|context| {
+                let polled = served.as_mut().poll(context);
+                // Only after its first request: GOAWAY before that would turn away a client that was just let in.
+                let go = (server.has_reached(Stage::Announcing) && connection.requests() > 0)
+                    || server.has_reached(Stage::Closing);
+                if polled.is_pending() && go && !told {
+                    told = true;
+                    served.as_mut().graceful_shutdown();
+                    return served.as_mut().poll(context);
+                }
+                polled
+            })
+            .await
+        }
+        Some(_) => {
+            connection.enter(Protocol::Http1, Waits::Head);
+            let service = RequestService::new(Arc::clone(connection));
+            let mut served = pin!(server.http1.serve_connection(stream, service).with_upgrades());
+            poll_fn(|context| {
+                // Polled first: a request that is there already is answered before the connection closes.
+                let polled = served.as_mut().poll(context);
+                if polled.is_pending() && server.has_reached(Stage::Closing) {
+                    served.as_mut().graceful_shutdown();
+                    let polled = served.as_mut().poll(context);
+                    // Hyper goes on waiting for a first request, or for the rest of a head.
+                    return if connection.is_idle() { Poll::Ready(Ok(())) } else { polled };
+                }
+                polled
+            })
+            .await
+        }
+        // It went away, or the server does; there is nothing that could be answered.
+        None => return,
+    };
+    if let Err(error) = result {
+        tracing::debug!(target: "wellkept::http", server = server.name, peer = %connection.peer, %error, "connection failed");
+    }
+}
+
+impl Connection {
+    fn enter(&self, protocol: Protocol, waits: Waits) {
+        self.protocol.store(protocol as u8, Ordering::Relaxed);
+        self.wait_for(waits);
+    }
+
+    fn wait_for(&self, waits: Waits) {
+        self.since.store(self.server.now(), Ordering::Relaxed);
+        self.waits.store(waits as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn is(&self, protocol: Protocol) -> bool {
+        self.protocol.load(Ordering::Relaxed) == protocol as u8
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Whether no request is in flight: none has a complete head.
+    pub(super) fn is_idle(&self) -> bool {
+        self.active.load(Ordering::SeqCst) == 0
+    }
+
+    /// A request's head is complete. Tells whether it is the first of a connection that was just taken.
+    pub(super) fn begin(&self) -> bool {
+        self.server.begin();
+        self.active.fetch_add(1, Ordering::SeqCst);
+        self.waits.store(Waits::Nothing as u8, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        // After `begin` on the server, so that a drain sees one or the other.
+        self.arrived()
+    }
+
+    /// A response is handed over completely; its last bytes may still wait for the socket.
+    pub(super) fn hand_over(&self) {
+        self.handed_over.fetch_add(1, Ordering::SeqCst);
+        if self.gone.load(Ordering::SeqCst) {
+            self.flushed();
+        }
+    }
+
+    /// Everything handed over has left, or never will.
+    pub(super) fn flushed(&self) {
+        if self.handed_over.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let ended = self.handed_over.swap(0, Ordering::SeqCst);
+        if ended == 0 {
+            return;
+        }
+        for _ in 0..ended {
+            self.server.tracker.end_request();
+        }
+        self.end_active(ended);
+    }
+
+    fn end_active(&self, ended: usize) {
+        if self.active.fetch_sub(ended, Ordering::SeqCst) == ended {
+            self.wait_for(Waits::NextRequest);
+            self.server.make_room();
+        }
+        self.server.end(ended);
+    }
+
+    /// The socket is handed to somebody else. The connection stays busy to its end, but is no request any more.
+    pub(super) fn upgrade(&self) {
+        self.protocol.store(Protocol::Upgraded as u8, Ordering::SeqCst);
+        self.server.tracker.end_request();
+    }
+
+    /// The socket is closed.
+    pub(super) fn close(&self) {
+        self.gone.store(true, Ordering::SeqCst);
+        self.flushed();
+        if self.is(Protocol::Upgraded) {
+            self.end_active(1);
+        }
+        self.arrived();
+        // From here on nobody else can end it.
+        let ended = self.ending.compare_exchange(0, Ended::ByItself as u8, Ordering::SeqCst, Ordering::SeqCst);
+        self.server.closed(self.id, self.requests(), ended == Err(Ended::Evicted as u8));
+    }
+
+    /// Bytes have come in.
+    pub(super) fn heard(&self) {
+        if self.waits.load(Ordering::Relaxed) == Waits::NextRequest as u8 && self.is(Protocol::Http1) {
+            self.wait_for(Waits::Head);
+        }
+    }
+
+    pub(super) fn blocked(&self) {
+        self.blocked_since.store(self.server.now(), Ordering::Relaxed);
+    }
+
+    pub(super) fn unblocked(&self) {
+        self.blocked_since.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether a time limit has passed, and which.
+    pub(super) fn overdue(&self, now: u32, options: &ServerOptions, slack: Duration) -> Option<Ended> {
+        if self.is_ending() {
+            return None;
+        }
+        let older = |since: u32, limit: Duration| {
+            Duration::from_millis(u64::from(now.wrapping_sub(since))) > limit.saturating_add(slack)
+        };
+        let blocked_since = self.blocked_since.load(Ordering::Relaxed);
+        if blocked_since != 0 && older(blocked_since, options.write_timeout) {
+            return Some(Ended::Write);
+        }
+        let (limit, ended) = match self.waits.load(Ordering::Relaxed) {
+            waits if waits == Waits::FirstByte as u8 => (options.first_byte_timeout, Ended::FirstByte),
+            waits if waits == Waits::Head as u8 => (options.header_timeout, Ended::Header),
+            waits if waits == Waits::NextRequest as u8 => (options.idle_timeout, Ended::Idle),
+            _ => return None,
+        };
+        let since = self.since.load(Ordering::Relaxed);
+        (self.is_idle() && older(since, limit)).then_some(ended)
+    }
+
+    /// Gives up waiting for a first request if nothing at all has come.
+    pub(super) fn arrived_if_silent(&self, now: u32, grace: Duration) {
+        let silent = self.waits.load(Ordering::Relaxed) == Waits::FirstByte as u8;
+        let age = Duration::from_millis(u64::from(now.wrapping_sub(self.since.load(Ordering::Relaxed))));
+        if silent && age > grace {
+            self.arrived();
+        }
+    }
+
+    fn arrived(&self) -> bool {
+        let first = self.arriving.load(Ordering::Relaxed) && self.arriving.swap(false, Ordering::SeqCst);
+        if first {
+            self.server.arrived();
+        }
+        first
+    }
+
+    /// Ends the connection wherever it is. Tells whether it is this call that does so.
+    pub(super) fn end(&self, ended: Ended) -> bool {
+        let first = self.ending.compare_exchange(0, ended as u8, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        self.wake();
+        first
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::SeqCst) != 0 || self.server.has_reached(Stage::Aborted)
+    }
+
+    /// Has the task woken when something is asked of the connection.
+    pub(super) fn enlist(&self, side: Side, context: &Context<'_>) {
+        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let waker = match side {
+            Side::Read => &mut wakers.read,
+            Side::Write => &mut wakers.write,
+        };
+        if !waker.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
+            *waker = Some(context.waker().clone());
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        let wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        for waker in [&wakers.read, &wakers.write].into_iter().flatten() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// One line for the report.
+    pub(super) fn describe(&self) -> String {
+        let protocol = match self.protocol.load(Ordering::Relaxed) {
+            protocol if protocol == Protocol::Http1 as u8 => "HTTP/1",
+            protocol if protocol == Protocol::Http2 as u8 => "HTTP/2",
+            protocol if protocol == Protocol::Upgraded as u8 => "upgraded",
+            _ => "silent",
+        };
+        let active = self.active.load(Ordering::SeqCst);
+        let blocked = if self.blocked_since.load(Ordering::Relaxed) == 0 { "" } else { ", does not read" };
+        format!("{protocol} connection from {}, {active} in flight{blocked}", self.peer)
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.describe())
+    }
+}

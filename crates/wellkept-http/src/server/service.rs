@@ -1,0 +1,156 @@
+//! One request: counted, marked with where it came from, handed to the router or refused, and told of the announcement.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::routing::future::RouteFuture;
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tower::Service as _;
+use wellkept_shutdown::Refused;
+
+use super::Arrival;
+use super::body::{InFlight, ServedBody};
+use super::connection::{Connection, Protocol};
+use super::shared::{Shared, Stage};
+
+/// Hyper's service of one connection.
+pub(super) struct RequestService {
+    connection: Arc<Connection>,
+}
+
+impl RequestService {
+    pub(super) fn new(connection: Arc<Connection>) -> Self {
+        Self { connection }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for RequestService {
+    type Response = Response<ServedBody>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, request: Request<Incoming>) -> Answer {
+        let connection = &self.connection;
+        let server = &*connection.server;
+        let version = request.version();
+        let first = connection.begin();
+        let late = server.has_reached(Stage::Stopped) && !first;
+        match admit(server, late, request) {
+            Ok(mut request) => {
+                let in_flight = InFlight::new(Arc::clone(connection));
+                let extensions = request.extensions_mut();
+                extensions.insert(Arrival { bound: server.bound, peer: connection.peer });
+                extensions.insert(ConnectInfo::<SocketAddr>(connection.peer));
+                Answer::Routed { route: server.router.clone().call(request), in_flight: Some(in_flight), version }
+            }
+            Err(refused) => {
+                // The refusal is in flight too, until it has left.
+                server.tracker.begin_exempt_request();
+                let in_flight = InFlight::new(Arc::clone(connection));
+                Answer::Refused { refused, in_flight: Some(in_flight), version }
+            }
+        }
+    }
+}
+
+/// Counts the request on the tracker, or says why not.
+fn admit(server: &Shared, late: bool, request: Request<Incoming>) -> Result<Request<Incoming>, Refused> {
+    let admitted = if late { Err(Refused::Draining) } else { server.tracker.begin_request() };
+    let refused = match admitted {
+        Ok(()) => return Ok(request),
+        // The tracker refuses while this server does not: a door that closes later, or a first request.
+        Err(Refused::Draining) if !late => {
+            server.tracker.begin_exempt_request();
+            return Ok(request);
+        }
+        Err(refused) => refused,
+    };
+    let (parts, body) = request.into_parts();
+    if server.options.exempt.as_ref().is_some_and(|exempt| exempt(&parts)) {
+        server.tracker.begin_exempt_request();
+        return Ok(Request::from_parts(parts, body));
+    }
+    match refused {
+        Refused::Draining => &server.counts.refused_late,
+        Refused::TooManyInFlight => &server.counts.refused_overload,
+    }
+    .fetch_add(1, Ordering::Relaxed);
+    Err(refused)
+}
+
+pin_project! {
+    /// The response to come.
+    #[project = AnswerProjection]
+    pub(super) enum Answer {
+        Routed {
+            #[pin]
+            route: RouteFuture<Infallible>,
+            in_flight: Option<InFlight>,
+            version: Version,
+        },
+        Refused {
+            refused: Refused,
+            in_flight: Option<InFlight>,
+            version: Version,
+        },
+    }
+}
+
+impl Future for Answer {
+    type Output = Result<Response<ServedBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let (response, in_flight, version) = match self.project() {
+            AnswerProjection::Routed { route, in_flight, version } => {
+                (ready!(route.poll(context))?, in_flight, *version)
+            }
+            AnswerProjection::Refused { refused, in_flight, version } => {
+                let retry_after = in_flight.as_ref().map(|in_flight| in_flight.connection().server.retry_after.clone());
+                (refusal(*refused, retry_after), in_flight, *version)
+            }
+        };
+        let in_flight = in_flight.take().expect("hyper does not poll a future that has ended");
+        Poll::Ready(Ok(finish(response, in_flight, version)))
+    }
+}
+
+fn finish(mut response: Response<Body>, in_flight: InFlight, version: Version) -> Response<ServedBody> {
+    let connection = in_flight.connection();
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS && connection.is(Protocol::Http1) {
+        in_flight.upgrade();
+        return response.map(ServedBody::free);
+    }
+    // HTTP/2 says it with GOAWAY, and forbids the header (RFC 9113, section 8.2.2).
+    if version < Version::HTTP_2 && connection.server.has_reached(Stage::Announcing) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.map(|body| ServedBody::new(body, in_flight))
+}
+
+fn refusal(refused: Refused, retry_after: Option<HeaderValue>) -> Response<Body> {
+    let body = match refused {
+        Refused::Draining => {
+            r#"{"error":{"code":"shutdown.draining","message":"the service is shutting down; retry elsewhere"}}"#
+        }
+        Refused::TooManyInFlight => {
+            r#"{"error":{"code":"shutdown.too_many_in_flight","message":"too many requests are in flight; retry later"}}"#
+        }
+    };
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(retry_after) = retry_after {
+        headers.insert(RETRY_AFTER, retry_after);
+    }
+    response
+}

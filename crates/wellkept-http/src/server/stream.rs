@@ -1,0 +1,139 @@
+//! The socket as hyper sees it: gives back what was read to know the protocol, and tells the connection what happens.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use super::connection::{Connection, Protocol, Side};
+
+/// What an HTTP/2 client says first (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+pub(super) struct Stream {
+    socket: TokioIo<TcpStream>,
+    connection: Arc<Connection>,
+    first: [u8; PREFACE.len()],
+    /// How much of `first` was read from the socket, and how much of that was given on.
+    first_read: usize,
+    first_given: usize,
+    blocked: bool,
+}
+
+impl Stream {
+    pub(super) fn new(socket: TcpStream, connection: Arc<Connection>) -> Self {
+        Self {
+            socket: TokioIo::new(socket),
+            connection,
+            first: [0; PREFACE.len()],
+            first_read: 0,
+            first_given: 0,
+            blocked: false,
+        }
+    }
+
+    /// Reads until the protocol is known: as far as the bytes agree with the HTTP/2 preface. Without a time limit of its
+    /// own; the sweeper keeps it.
+    pub(super) async fn sniff(&mut self) -> io::Result<Protocol> {
+        loop {
+            let (_, free) = self.first.split_at_mut(self.first_read);
+            let read = self.socket.inner_mut().read(free).await?;
+            self.first_read += read;
+            let (seen, _) = self.first.split_at(self.first_read);
+            if !PREFACE.starts_with(seen) || (read == 0 && self.first_read > 0) {
+                return Ok(Protocol::Http1);
+            }
+            if self.first_read == PREFACE.len() {
+                return Ok(Protocol::Http2);
+            }
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// After an upgrade another task holds this end; it learns here that the connection shall end.
+    fn look_if_upgraded(&self, side: Side, context: &Context<'_>) -> io::Result<()> {
+        if self.connection.is(Protocol::Upgraded) {
+            self.connection.enlist(side, context);
+            if self.connection.is_ending() {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn wrote<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_pending() != self.blocked {
+            self.blocked = polled.is_pending();
+            if self.blocked { self.connection.blocked() } else { self.connection.unblocked() }
+        }
+        polled
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.connection.close();
+    }
+}
+
+impl Read for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.look_if_upgraded(Side::Read, context)?;
+        let stream = &mut *self;
+        if let Some(rest) = stream.first.get(stream.first_given..stream.first_read)
+            && !rest.is_empty()
+        {
+            let (given, _) = rest.split_at(rest.len().min(buffer.remaining()));
+            buffer.put_slice(given);
+            stream.first_given += given.len();
+            return Poll::Ready(Ok(()));
+        }
+        ready!(Pin::new(&mut stream.socket).poll_read(context, buffer))?;
+        stream.connection.heard();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.look_if_upgraded(Side::Write, context)?;
+        let polled = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.wrote(polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.look_if_upgraded(Side::Write, context)?;
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(context, parts);
+        self.wrote(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    /// Hyper flushes when it has written all that it holds, so what was handed over has left.
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.socket).poll_flush(context))?;
+        self.connection.flushed();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,126 @@
+//! Over HTTP/2, with a real client.
+
+use http::Request;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::task::JoinHandle;
+
+use super::*;
+
+type Sender = SendRequest<Empty<Bytes>>;
+
+/// A client, and its connection's end.
+async fn connect(address: SocketAddr) -> (Sender, JoinHandle<hyper::Result<()>>) {
+    let socket = within(TcpStream::connect(address)).await.expect("it listens");
+    let (sender, connection) =
+        within(handshake(TokioExecutor::new(), TokioIo::new(socket))).await.expect("it speaks HTTP/2");
+    (sender, tokio::spawn(connection))
+}
+
+async fn send(sender: &mut Sender, path: &str) -> hyper::Result<http::Response<hyper::body::Incoming>> {
+    let request = Request::get(format!("http://test{path}")).body(Empty::new()).expect("it is well formed");
+    within(async {
+        sender.ready().await?;
+        sender.send_request(request).await
+    })
+    .await
+}
+
+async fn text(response: http::Response<hyper::body::Incoming>) -> String {
+    let body = within(response.into_body().collect()).await.expect("the whole body comes").to_bytes();
+    String::from_utf8(body.to_vec()).expect("it is text")
+}
+
+#[tokio::test]
+async fn the_announcement_is_a_goaway_and_what_is_in_flight_is_served() {
+    let setup = Setup::new(ServerOptions::default());
+    let (mut sender, connection) = connect(setup.handle.local_address()).await;
+    assert_eq!(text(send(&mut sender, "/").await.unwrap()).await, "hello");
+    let slow = tokio::spawn({
+        let mut sender = sender.clone();
+        async move { text(send(&mut sender, "/slow").await.unwrap()).await }
+    });
+    eventually(|| setup.handle.stats().requests_total == 2).await;
+    setup.handle.announce();
+    // Hyper's client ends its dispatcher, in order, as it hears GOAWAY, and takes no new request.
+    within(connection).await.unwrap().expect("the end is an orderly one");
+    assert!(send(&mut sender, "/").await.is_err());
+    assert_eq!(setup.handle.open(), 1);
+    setup.gate.add_permits(1);
+    assert_eq!(within(slow).await.unwrap(), "slow");
+    within(setup.handle.closed()).await;
+}
+
+#[tokio::test]
+async fn a_connection_opened_during_the_announcement_gets_its_first_answer() {
+    let setup = Setup::new(ServerOptions::default());
+    setup.handle.announce();
+    let (mut sender, connection) = connect(setup.handle.local_address()).await;
+    let response = send(&mut sender, "/").await.unwrap();
+    assert_eq!(response.headers().get("connection"), None, "HTTP/2 forbids the header");
+    assert_eq!(text(response).await, "hello");
+    within(connection).await.unwrap().expect("the end is an orderly one");
+}
+
+#[tokio::test]
+async fn an_answer_that_waits_for_the_clients_window_is_in_flight() {
+    let setup = Setup::new(ServerOptions::default());
+    let socket = TcpStream::connect(setup.handle.local_address()).await.unwrap();
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(64 * 1024).initial_connection_window_size(64 * 1024);
+    let (mut sender, connection) = builder.handshake::<_, Empty<Bytes>>(TokioIo::new(socket)).await.unwrap();
+    tokio::spawn(connection);
+    let response = send(&mut sender, "/big").await.unwrap();
+    setup.handle.announce();
+    within(setup.handle.stop_accepting()).await;
+    let mut drain = std::pin::pin!(setup.handle.drain());
+    assert!(is_pending(drain.as_mut()).await);
+    assert_eq!((setup.handle.stats().in_flight, setup.tracker.in_flight_requests()), (1, 1));
+    let (body, ()) = within(async { tokio::join!(text(response), drain) }).await;
+    assert_eq!(body.len(), BIG);
+}
+
+#[tokio::test]
+async fn the_drain_ends_as_the_last_byte_leaves_and_idle_connections_close() {
+    let (handle, frames) = serve_frames();
+    let (mut sender, connection) = connect(handle.local_address()).await;
+    let (idle_sender, idle) = connect(handle.local_address()).await;
+    frames.send("first").await.unwrap();
+    let response = send(&mut sender, "/").await.unwrap();
+    within(handle.stop_accepting()).await;
+    let mut drain = std::pin::pin!(handle.drain());
+    assert!(is_pending(drain.as_mut()).await);
+    frames.send("last").await.unwrap();
+    drop(frames);
+    let (body, ()) = within(async { tokio::join!(text(response), drain) }).await;
+    assert_eq!(body, "firstlast");
+    assert_eq!(handle.open(), 0);
+    within(connection).await.unwrap().expect("the end is an orderly one");
+    let _ = within(idle).await;
+    drop(idle_sender);
+}
+
+#[tokio::test]
+async fn a_client_that_never_answers_does_not_hold_the_drain() {
+    let setup = Setup::new(ServerOptions::default());
+    let mut client = setup.connect().await;
+    // The preface and empty settings, then not a word: no acknowledgement, no answer to a ping.
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    within(client.socket.fill_buf()).await.expect("the server speaks");
+    within(setup.handle.stop_accepting()).await;
+    let began = std::time::Instant::now();
+    within(setup.handle.drain()).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    within(setup.handle.closed()).await;
+}
+
+#[tokio::test]
+async fn a_connection_without_a_sign_of_life_is_closed() {
+    let options = ServerOptions { keep_alive_interval: SHORT, keep_alive_timeout: SHORT, ..ServerOptions::default() };
+    let setup = Setup::new(options);
+    let mut client = setup.connect().await;
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    client.rest().await;
+    eventually(|| setup.handle.stats().open == 0).await;
+}

@@ -1,0 +1,337 @@
+//! The handle: what everybody else holds to trigger, watch and feed the shutdown.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::cause::Cause;
+use crate::closer::{Closer, IntoClosed, panic_text};
+use crate::deadline::Budget;
+use crate::entrance::{Entrance, EntranceKind};
+use crate::phase::Phase;
+use crate::report::{Progress, Report, Stats, seconds};
+use crate::resources::{RegisterError, Registry, Resource, ResourceId};
+use crate::sequence::Sequence;
+use crate::settings::Settings;
+use crate::tracker::Tracker;
+
+/// The handle of a shutdown. Cheap to clone, and safe to use from anywhere: a handler, a closer, a `Drop`, another
+/// thread, with or without a runtime.
+#[derive(Clone)]
+pub struct Shutdown {
+    shared: Arc<Shared>,
+}
+
+impl Shutdown {
+    /// The handle, and the worker that must be [run](Sequence::run) for anything to happen after the trigger.
+    pub fn new(settings: Settings) -> (Self, Sequence) {
+        Self::with_tracker(settings, Tracker::default())
+    }
+
+    /// Like [`new`](Self::new) with a tracker of the caller's, for another limit of requests in flight.
+    pub fn with_tracker(settings: Settings, tracker: Tracker) -> (Self, Sequence) {
+        let shared = Arc::new(Shared {
+            settings,
+            tracker,
+            phase: AtomicU8::new(Phase::Running as u8),
+            phases: watch::Sender::new(Phase::Running),
+            trigger: OnceLock::new(),
+            forced: OnceLock::new(),
+            forcing: watch::Sender::new(false),
+            state: Mutex::new(State::default()),
+            report: watch::Sender::new(None),
+            alarm: (Mutex::new(None), Condvar::new()),
+        });
+        (Self { shared: Arc::clone(&shared) }, Sequence::new(shared))
+    }
+
+    /// Starts the shutdown. The first cause is kept; later calls change nothing. Does not wait.
+    pub fn trigger(&self, cause: Cause) -> Triggered {
+        self.shared.trigger(cause)
+    }
+
+    /// Cuts the shutdown short: waiting ends at once, what is open is cut, resources are skipped, the flush stays
+    /// bounded. Triggers first if nothing has. The first forcing cause is kept.
+    pub fn force(&self, cause: Cause) {
+        self.shared.trigger(cause.clone());
+        if self.shared.forced.set(cause).is_ok() {
+            self.shared.forcing.send_replace(true);
+        }
+    }
+
+    /// Where the shutdown is. One atomic load.
+    pub fn phase(&self) -> Phase {
+        self.shared.phase()
+    }
+
+    /// Whether a shutdown was triggered. One atomic load.
+    pub fn is_shutting_down(&self) -> bool {
+        self.phase() != Phase::Running
+    }
+
+    /// Follows the phases. A slow reader sees the latest one, not each.
+    pub fn subscribe(&self) -> watch::Receiver<Phase> {
+        self.shared.phases.subscribe()
+    }
+
+    /// Ends when a shutdown is triggered. Cancel-safe.
+    pub async fn begun(&self) {
+        self.shared.begun().await;
+    }
+
+    /// Ends when the phase, or a later one, is reached. Cancel-safe.
+    pub async fn reached(&self, phase: Phase) {
+        // The sender lives as long as `self`, so the wait cannot fail.
+        let _ = self.subscribe().wait_for(|current| *current >= phase).await;
+    }
+
+    /// Ends when the shutdown is over, with its report. Any number may wait. Cancel-safe.
+    pub async fn finished(&self) -> Arc<Report> {
+        let mut reports = self.shared.report.subscribe();
+        loop {
+            if let Some(report) = reports.borrow_and_update().clone() {
+                return report;
+            }
+            if reports.changed().await.is_err() {
+                // The sender lives as long as `self`.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// What counts connections and requests in flight.
+    pub fn tracker(&self) -> &Tracker {
+        &self.shared.tracker
+    }
+
+    /// The durations this shutdown goes by.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// What triggered the shutdown, if something did.
+    pub fn cause(&self) -> Option<&Cause> {
+        self.shared.trigger.get().map(|trigger| &trigger.cause)
+    }
+
+    /// When each part ends at the latest, once triggered.
+    pub fn budget(&self) -> Option<Budget> {
+        self.shared.trigger.get().map(|trigger| trigger.budget)
+    }
+
+    /// Has a resource closed at the end.
+    pub fn register(&self, resource: Resource) -> Result<ResourceId, RegisterError> {
+        self.shared.lock().resources.register(resource)
+    }
+
+    /// Takes a resource back. Tells whether it was still there.
+    pub fn unregister(&self, id: ResourceId) -> bool {
+        self.shared.lock().resources.unregister(id)
+    }
+
+    /// Has an entrance closed in its turn. One that comes after the announcement is announced at once.
+    pub fn add_entrance(&self, kind: EntranceKind, entrance: Arc<dyn Entrance>) {
+        let added = Arc::clone(&entrance);
+        // Listed before the look at the phase: the sequence announces it, or this does, or both, but never nobody.
+        self.shared.lock().entrances.push((kind, entrance));
+        if self.phase() >= Phase::Announcing {
+            added.announce();
+        }
+    }
+
+    /// Calls `hook` at each change of phase, on the thread that makes it. It must not block; a panic is noted as an
+    /// error and changes nothing else.
+    pub fn on_phase(&self, hook: impl Fn(Phase) + Send + Sync + 'static) {
+        self.shared.lock().hooks.push(Arc::new(hook));
+    }
+
+    /// Runs `flush` at the very end, together with the other flushes, in the time reserved for them.
+    pub fn on_flush<F, Fut>(&self, name: impl Into<String>, flush: F)
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output: IntoClosed> + Send + 'static,
+    {
+        self.shared.lock().flushes.push((name.into(), Closer::future(flush)));
+    }
+
+    /// Like [`on_flush`](Self::on_flush) for a function that blocks; it gets a thread of its own.
+    pub fn on_flush_blocking<F, T>(&self, name: impl Into<String>, flush: F)
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: IntoClosed,
+    {
+        self.shared.lock().flushes.push((name.into(), Closer::blocking(flush)));
+    }
+
+    /// How far the shutdown has come.
+    pub fn progress(&self) -> Progress {
+        let active_connections = self.shared.tracker.connections();
+        let state = self.shared.lock();
+        Progress {
+            phase: self.phase(),
+            active_connections,
+            drained_connections: state.connections_at_drain.saturating_sub(active_connections),
+            closed_resources: state.closed_resources,
+            total_resources: state.closed_resources + state.resources.len(),
+            duration_seconds: self.shared.elapsed_seconds(),
+            errors: state.errors.clone(),
+        }
+    }
+
+    /// The state of this handle.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            is_shutting_down: self.is_shutting_down(),
+            phase: self.phase(),
+            resources_count: self.shared.lock().resources.len(),
+            connection_stats: self.shared.tracker.stats(),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl fmt::Debug for Shutdown {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Shutdown")
+            .field("phase", &self.phase())
+            .field("cause", &self.cause())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a call to [`Shutdown::trigger`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Triggered {
+    /// This call started the shutdown.
+    Now,
+    /// Another one had done so before.
+    Before,
+}
+
+/// What the handle and the worker share.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) tracker: Tracker,
+    phase: AtomicU8,
+    phases: watch::Sender<Phase>,
+    trigger: OnceLock<Trigger>,
+    forced: OnceLock<Cause>,
+    forcing: watch::Sender<bool>,
+    state: Mutex<State>,
+    report: watch::Sender<Option<Arc<Report>>>,
+    /// The deadline for threads outside the runtime, once it is known.
+    pub(crate) alarm: (Mutex<Option<std::time::Instant>>, Condvar),
+}
+
+pub(crate) struct Trigger {
+    pub(crate) cause: Cause,
+    pub(crate) budget: Budget,
+    pub(crate) started_at: jiff::Timestamp,
+}
+
+type Hook = Arc<dyn Fn(Phase) + Send + Sync>;
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) resources: Registry,
+    pub(crate) entrances: Vec<(EntranceKind, Arc<dyn Entrance>)>,
+    hooks: Vec<Hook>,
+    pub(crate) flushes: Vec<(String, Closer)>,
+    pub(crate) entered: Vec<(Phase, Instant)>,
+    pub(crate) errors: Vec<String>,
+    pub(crate) closed_resources: usize,
+    pub(crate) connections_at_drain: usize,
+}
+
+impl Shared {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        Phase::from_index(self.phase.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn triggered(&self) -> Option<&Trigger> {
+        self.trigger.get()
+    }
+
+    pub(crate) fn trigger(&self, cause: Cause) -> Triggered {
+        let trigger =
+            Trigger { cause, budget: Budget::new(Instant::now(), &self.settings), started_at: jiff::Timestamp::now() };
+        let deadline = trigger.budget.deadline.into_std();
+        if self.trigger.set(trigger).is_err() {
+            return Triggered::Before;
+        }
+        let (alarm, changed) = &self.alarm;
+        *alarm.lock().unwrap_or_else(PoisonError::into_inner) = Some(deadline);
+        changed.notify_all();
+        // Entered here, not by the worker: readiness fails at once, even when the worker waits for its turn.
+        self.enter(Phase::Initiated);
+        Triggered::Now
+    }
+
+    pub(crate) async fn begun(&self) {
+        // The sender lives as long as `self`, so the wait cannot fail.
+        let _ = self.phases.subscribe().wait_for(|phase| *phase != Phase::Running).await;
+    }
+
+    pub(crate) fn forced_by(&self) -> Option<&Cause> {
+        self.forced.get()
+    }
+
+    pub(crate) async fn forced(&self) {
+        // As above.
+        let _ = self.forcing.subscribe().wait_for(|forced| *forced).await;
+    }
+
+    /// Moves to a phase and tells everybody: the log, those who watch, the hooks.
+    pub(crate) fn enter(&self, phase: Phase) {
+        let now = Instant::now();
+        self.phase.store(phase as u8, Ordering::Relaxed);
+        let hooks = {
+            let mut state = self.lock();
+            state.entered.push((phase, now));
+            state.hooks.clone()
+        };
+        if let Some(trigger) = self.trigger.get() {
+            let remaining_ms = u64::try_from(trigger.budget.remaining(now).as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(
+                target: "wellkept::shutdown",
+                phase = phase.as_str(),
+                cause = %trigger.cause,
+                remaining_ms,
+                "shutdown: {phase}"
+            );
+        }
+        for hook in hooks {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook(phase))) {
+                self.error(format!("a hook panicked at {phase}: {}", panic_text(&*payload)));
+            }
+        }
+        // Last, so that whoever is woken finds the hooks' work done: readiness is off before the next phase begins.
+        self.phases.send_replace(phase);
+    }
+
+    /// Notes an error for the report, and logs it.
+    pub(crate) fn error(&self, line: String) {
+        tracing::error!(target: "wellkept::shutdown", phase = self.phase().as_str(), "{line}");
+        self.lock().errors.push(line);
+    }
+
+    pub(crate) fn elapsed_seconds(&self) -> f64 {
+        self.trigger.get().map_or(0.0, |trigger| seconds(trigger.budget.began.elapsed()))
+    }
+
+    pub(crate) fn publish(&self, report: Report) {
+        self.report.send_replace(Some(Arc::new(report)));
+    }
+}

@@ -1,0 +1,337 @@
+//! The worker that walks the phases.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::BoxFuture;
+use crate::cause::Cause;
+use crate::closer::{Closed, panic_text};
+use crate::deadline::Budget;
+use crate::entrance::{Entrance, EntranceKind};
+use crate::handle::Shared;
+use crate::phase::Phase;
+use crate::report::{ForcedItem, PhaseTime, Report, ResourceOutcome, ResourceReport, Status, seconds};
+use crate::resources::ResourceType;
+
+/// How long a probe's answer may take to leave when the probe doors close.
+const PROBE_DRAIN: Duration = Duration::from_millis(250);
+
+/// The worker of a shutdown. Exactly one exists for each [`Shutdown`](crate::Shutdown). Dropped before its end, it
+/// leaves a report of status `failed`, so that nobody waits for ever.
+#[must_use = "nothing happens after the trigger unless the sequence runs"]
+pub struct Sequence {
+    shared: Arc<Shared>,
+    story: Story,
+    published: bool,
+}
+
+/// What is collected on the way.
+#[derive(Default)]
+struct Story {
+    cut_by_time: bool,
+    requests_at_drain: usize,
+    forced: Vec<ForcedItem>,
+    resources: Vec<ResourceReport>,
+    /// The resource whose closer runs at this moment.
+    closing: Option<(String, ResourceType, i32, Instant)>,
+}
+
+impl Sequence {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, story: Story::default(), published: false }
+    }
+
+    /// Waits for the trigger, then walks all phases within the one deadline and returns the report. To be spawned or
+    /// awaited in `main`; needs a tokio runtime with its timer.
+    pub async fn run(mut self) -> Report {
+        self.shared.begun().await;
+        let shared = Arc::clone(&self.shared);
+        let Some(budget) = shared.triggered().map(|trigger| trigger.budget) else {
+            return self.close("the sequence ran without a trigger");
+        };
+        let forced = tokio::select! {
+            biased;
+            () = shared.forced() => true,
+            () = walk(&shared, budget, &mut self.story) => false,
+        };
+        if forced {
+            self.cut_everything();
+        }
+        shared.enter(Phase::FlushingBuffers);
+        let tail = budget.deadline - budget.resources;
+        let flush_ends = if forced { budget.deadline.min(Instant::now() + tail) } else { budget.deadline };
+        if !flush(&shared, flush_ends).await {
+            self.story.cut_by_time = true;
+        }
+        self.finish()
+    }
+
+    /// What a force leaves: no open entrance, and each resource named.
+    fn cut_everything(&mut self) {
+        for (_, entrance) in entrances(&self.shared, |_| true) {
+            abort(&self.shared, &*entrance, Some(&mut self.story.forced));
+        }
+        self.shared.tracker.stop_accepting_new();
+        if let Some((name, kind, priority, began)) = self.story.closing.take() {
+            let detail = "cut off by a further signal".to_owned();
+            let outcome = ResourceOutcome::TimedOut;
+            note_closed(&self.shared, &mut self.story, name, kind, priority, began, Closed { outcome, detail });
+        }
+        self.shared.lock().resources.close();
+        skip_resources(&self.shared, &mut self.story, "the shutdown was forced");
+    }
+
+    fn finish(&mut self) -> Report {
+        let shared = &self.shared;
+        let forced_by = shared.forced_by().cloned();
+        let (cause, started_at) = shared.triggered().map_or_else(
+            || (Cause::failure("the sequence was dropped"), jiff::Timestamp::now()),
+            |trigger| (trigger.cause.clone(), trigger.started_at),
+        );
+        let story = std::mem::take(&mut self.story);
+        let failed = matches!(cause, Cause::Failure { .. }) || !shared.lock().errors.is_empty();
+        let status = if forced_by.is_some() || story.cut_by_time {
+            Status::Forced
+        } else if failed {
+            Status::Failed
+        } else {
+            Status::Successful
+        };
+        shared.enter(if status == Status::Forced { Phase::Forced } else { Phase::Completed });
+        let state = shared.lock();
+        let report = Report {
+            status,
+            cause,
+            forced_by,
+            started_at: started_at.to_string(),
+            duration_seconds: shared.elapsed_seconds(),
+            phases: phase_times(&state.entered),
+            connections_at_drain: state.connections_at_drain,
+            requests_at_drain: story.requests_at_drain,
+            forced: story.forced,
+            resources: story.resources,
+            errors: state.errors.clone(),
+        };
+        drop(state);
+        self.published = true;
+        shared.publish(report.clone());
+        report
+    }
+
+    fn close(&mut self, error: &str) -> Report {
+        self.shared.error(error.to_owned());
+        self.finish()
+    }
+}
+
+impl Drop for Sequence {
+    fn drop(&mut self) {
+        if !self.published {
+            self.close("the sequence was dropped before its end");
+        }
+    }
+}
+
+impl std::fmt::Debug for Sequence {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Sequence").field("phase", &self.shared.phase()).finish_non_exhaustive()
+    }
+}
+
+/// The phases from the delay to the closing of the probe doors. Dropped as a whole when the shutdown is forced.
+async fn walk(shared: &Shared, budget: Budget, story: &mut Story) {
+    shared.enter(Phase::Delaying);
+    tokio::time::sleep_until(budget.delay).await;
+
+    shared.enter(Phase::Announcing);
+    // The probe doors announce now too: they close last, and by then their clients have long known.
+    let all = entrances(shared, |_| true);
+    for (_, entrance) in &all {
+        guarded(shared, &**entrance, "announce", || entrance.announce());
+    }
+    if all.iter().any(|(_, entrance)| entrance.open() > 0) {
+        each(shared, &all, "announcement", budget.announce, |entrance| entrance.closed()).await;
+    }
+
+    shared.enter(Phase::StoppingNewRequests);
+    let applications = entrances(shared, |kind| kind == EntranceKind::Application);
+    each(shared, &applications, "stop", budget.drain, |entrance| entrance.stop_accepting()).await;
+    shared.tracker.stop_accepting_new();
+
+    shared.enter(Phase::DrainingConnections);
+    story.requests_at_drain = shared.tracker.in_flight_requests();
+    shared.lock().connections_at_drain = shared.tracker.connections();
+    if !each(shared, &applications, "drain", budget.drain, |entrance| entrance.drain()).await {
+        story.cut_by_time = true;
+    }
+    for (_, entrance) in &applications {
+        let list = story.cut_by_time.then_some(&mut story.forced);
+        abort(shared, &**entrance, list);
+    }
+
+    close_resources(shared, budget, story).await;
+
+    let probes = entrances(shared, |kind| kind == EntranceKind::Probe);
+    each(shared, &probes, "stop", budget.resources, |entrance| entrance.stop_accepting()).await;
+    let ends = (Instant::now() + PROBE_DRAIN).min(budget.resources);
+    each(shared, &probes, "drain", ends, |entrance| entrance.drain()).await;
+    for (_, entrance) in &probes {
+        abort(shared, &**entrance, None);
+    }
+}
+
+async fn close_resources(shared: &Shared, budget: Budget, story: &mut Story) {
+    shared.enter(Phase::ClosingResources);
+    shared.lock().resources.close();
+    loop {
+        let began = Instant::now();
+        if began >= budget.resources {
+            if skip_resources(shared, story, "no time was left") {
+                story.cut_by_time = true;
+            }
+            return;
+        }
+        let Some(resource) = shared.lock().resources.take_next() else { return };
+        let own = resource.timeout.unwrap_or(shared.settings.resource);
+        let limit = budget.for_resource(own, began);
+        let (name, kind, priority) = (resource.name, resource.kind, resource.priority);
+        story.closing = Some((name.clone(), kind, priority, began));
+        let closed = resource.closer.run(limit).await;
+        story.closing = None;
+        story.cut_by_time |= closed.outcome == ResourceOutcome::TimedOut && limit < own;
+        note_closed(shared, story, name, kind, priority, began, closed);
+    }
+}
+
+fn note_closed(
+    shared: &Shared,
+    story: &mut Story,
+    name: String,
+    kind: ResourceType,
+    priority: i32,
+    began: Instant,
+    closed: Closed,
+) {
+    let Closed { outcome, detail } = closed;
+    if outcome != ResourceOutcome::Closed {
+        shared.error(format!("resource `{name}` {}: {detail}", outcome.as_str()));
+    }
+    shared.lock().closed_resources += 1;
+    let duration_seconds = seconds(began.elapsed());
+    story.resources.push(ResourceReport { name, kind, priority, outcome, duration_seconds, detail });
+}
+
+/// Lists what will not be closed. Tells whether there was any.
+fn skip_resources(shared: &Shared, story: &mut Story, why: &str) -> bool {
+    let before = story.resources.len();
+    loop {
+        let Some(resource) = shared.lock().resources.take_next() else { break };
+        let closed = Closed { outcome: ResourceOutcome::Skipped, detail: why.to_owned() };
+        note_closed(shared, story, resource.name, resource.kind, resource.priority, Instant::now(), closed);
+    }
+    story.resources.len() > before
+}
+
+/// Runs all flushes at once. Tells whether all ended in time.
+async fn flush(shared: &Shared, ends: Instant) -> bool {
+    let flushes = std::mem::take(&mut shared.lock().flushes);
+    let limit = ends.saturating_duration_since(Instant::now());
+    let runs: Vec<BoxFuture<'_, (String, Closed)>> = flushes
+        .into_iter()
+        .map(|(name, closer)| Box::pin(async move { (name, closer.run(limit).await) }) as BoxFuture<'_, _>)
+        .collect();
+    let mut in_time = true;
+    for (name, closed) in join(runs).await {
+        if closed.outcome != ResourceOutcome::Closed {
+            shared.error(format!("flush `{name}` {}: {}", closed.outcome.as_str(), closed.detail));
+        }
+        in_time &= closed.outcome != ResourceOutcome::TimedOut;
+    }
+    in_time
+}
+
+type Entrances = Vec<(EntranceKind, Arc<dyn Entrance>)>;
+
+fn entrances(shared: &Shared, wanted: impl Fn(EntranceKind) -> bool) -> Entrances {
+    shared.lock().entrances.iter().filter(|(kind, _)| wanted(*kind)).cloned().collect()
+}
+
+/// Asks all entrances at once. Tells whether all had ended by then. A panic counts as an end and is noted.
+async fn each<'e>(
+    shared: &Shared,
+    entrances: &'e Entrances,
+    what: &str,
+    until: Instant,
+    ask: impl Fn(&'e dyn Entrance) -> BoxFuture<'e, ()>,
+) -> bool {
+    let asked = entrances
+        .iter()
+        .map(|(_, entrance)| {
+            let entrance = &**entrance;
+            let mut asked = None;
+            guarded(shared, entrance, what, || asked = Some(ask(entrance)));
+            Box::pin(async move {
+                let Some(mut asked) = asked else { return };
+                std::future::poll_fn(|context| {
+                    let mut polled = std::task::Poll::Ready(());
+                    guarded(shared, entrance, what, || polled = asked.as_mut().poll(context));
+                    polled
+                })
+                .await;
+            }) as BoxFuture<'_, ()>
+        })
+        .collect();
+    tokio::time::timeout_at(until, join(asked)).await.is_ok()
+}
+
+/// Cuts what is open, listing it first if asked to.
+fn abort(shared: &Shared, entrance: &dyn Entrance, list: Option<&mut Vec<ForcedItem>>) {
+    guarded(shared, entrance, "abort", || {
+        if let Some(list) = list {
+            let named = |item| ForcedItem { entrance: entrance.name().to_owned(), item };
+            list.extend(entrance.remaining().into_iter().map(named));
+        }
+        entrance.abort();
+    });
+}
+
+/// Calls into an entrance, which is foreign code: a panic there is an error here, not the end of the sequence.
+fn guarded(shared: &Shared, entrance: &dyn Entrance, what: &str, call: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
+        shared.error(format!("entrance `{}` panicked at {what}: {}", entrance.name(), panic_text(&*payload)));
+    }
+}
+
+/// Waits for all of a few futures at once.
+async fn join<T>(mut waiting: Vec<BoxFuture<'_, T>>) -> Vec<T> {
+    let mut ended: Vec<Option<T>> = waiting.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        let mut pending = false;
+        for (future, slot) in waiting.iter_mut().zip(&mut ended) {
+            if slot.is_none() {
+                match future.as_mut().poll(context) {
+                    std::task::Poll::Ready(value) => *slot = Some(value),
+                    std::task::Poll::Pending => pending = true,
+                }
+            }
+        }
+        if pending { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+    })
+    .await;
+    ended.into_iter().flatten().collect()
+}
+
+fn phase_times(entered: &[(Phase, Instant)]) -> Vec<PhaseTime> {
+    entered
+        .windows(2)
+        .filter_map(|pair| match pair {
+            [(phase, began), (_, ended)] => {
+                Some(PhaseTime { phase: *phase, duration_seconds: seconds(*ended - *began) })
+            }
+            _ => None,
+        })
+        .collect()
+}

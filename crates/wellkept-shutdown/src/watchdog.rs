@@ -1,0 +1,129 @@
+//! A thread outside the runtime that ends the process when the deadline has passed: the way out when a worker is wedged
+//! or a blocking thread never returns.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::handle::{Shared, Shutdown};
+
+/// The exit code of a process forced by its deadline (`EX_TEMPFAIL`).
+pub const EXIT_CODE: u8 = 75;
+
+/// How long the last log line may take to leave.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// Ends the process with 75 when `grace` (200 ms is sensible) has passed since the deadline of a triggered shutdown and
+/// the process is still there, also when the sequence has ended but something keeps the process. Dropping the returned
+/// value calls it off.
+pub fn arm(shutdown: &Shutdown, grace: Duration) -> io::Result<Watchdog> {
+    arm_with(shutdown, grace, || {
+        // The log may be what hangs, so it gets a thread and a moment.
+        let words = std::thread::Builder::new().spawn(|| {
+            tracing::error!(target: "wellkept::shutdown", "still here after the deadline: the process is ended");
+        });
+        if let Ok(words) = words {
+            let until = Instant::now() + LAST_WORDS;
+            while !words.is_finished() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        std::process::exit(i32::from(EXIT_CODE));
+    })
+}
+
+/// Keeps the watch; dropping it calls the watch off.
+#[derive(Debug)]
+#[must_use = "dropping the watchdog calls it off"]
+pub struct Watchdog {
+    shared: SharedAlarm,
+    called_off: Arc<AtomicBool>,
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        let (alarm, changed) = &self.shared.0.alarm;
+        // Under the lock, so that the thread is either before its look or inside its wait.
+        let _held = alarm.lock().unwrap_or_else(PoisonError::into_inner);
+        self.called_off.store(true, Ordering::SeqCst);
+        changed.notify_all();
+    }
+}
+
+struct SharedAlarm(Arc<Shared>);
+
+impl std::fmt::Debug for SharedAlarm {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("..")
+    }
+}
+
+fn arm_with(shutdown: &Shutdown, grace: Duration, end: impl FnOnce() + Send + 'static) -> io::Result<Watchdog> {
+    let shared = Arc::clone(shutdown.shared());
+    let called_off = Arc::new(AtomicBool::new(false));
+    let watchdog = Watchdog { shared: SharedAlarm(Arc::clone(&shared)), called_off: Arc::clone(&called_off) };
+    std::thread::Builder::new().name("wellkept-watchdog".to_owned()).spawn(move || {
+        if watch(&shared, grace, &called_off) == Watched::Overdue {
+            end();
+        }
+    })?;
+    Ok(watchdog)
+}
+
+#[derive(PartialEq, Eq)]
+enum Watched {
+    CalledOff,
+    Overdue,
+}
+
+fn watch(shared: &Shared, grace: Duration, called_off: &AtomicBool) -> Watched {
+    let (alarm, changed) = &shared.alarm;
+    let mut deadline = alarm.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        if called_off.load(Ordering::SeqCst) {
+            return Watched::CalledOff;
+        }
+        let Some(end) = *deadline else {
+            deadline = changed.wait(deadline).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        };
+        let left = (end + grace).saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Watched::Overdue;
+        }
+        deadline = changed.wait_timeout(deadline, left).unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::{Cause, Settings};
+
+    fn short() -> (Shutdown, crate::Sequence) {
+        Shutdown::new(Settings { deadline: Duration::from_millis(10), ..Settings::default() })
+    }
+
+    #[test]
+    fn it_ends_an_overdue_process_without_any_runtime() {
+        let (shutdown, _sequence) = short();
+        let (tell, told) = mpsc::channel();
+        let _watchdog = arm_with(&shutdown, Duration::ZERO, move || tell.send(()).unwrap()).unwrap();
+        shutdown.trigger(Cause::requested("test"));
+        told.recv_timeout(Duration::from_secs(10)).expect("the end is called");
+    }
+
+    #[test]
+    fn it_does_nothing_once_called_off() {
+        let (shutdown, _sequence) = short();
+        let (tell, told) = mpsc::channel::<()>();
+        let watchdog = arm_with(&shutdown, Duration::ZERO, move || tell.send(()).unwrap()).unwrap();
+        drop(watchdog);
+        shutdown.trigger(Cause::requested("test"));
+        // The sender goes away with the thread, unused.
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Err(mpsc::RecvTimeoutError::Disconnected));
+    }
+}

@@ -1,0 +1,132 @@
+//! Real processes and real signals: what the operating system sees of a shutdown.
+#![cfg(unix)]
+
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal as Kill, kill_process};
+use wellkept_shutdown::{Resource, ResourceType, Settings, Shutdown, signals, watchdog};
+
+/// The child's `main`: what a program does with this crate.
+#[test]
+#[ignore = "runs in a process of its own, started by the tests below"]
+fn child() {
+    let scenario = std::env::var("SCENARIO").expect("started by a test below");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let code = runtime.block_on(async {
+        let signals = signals::install().unwrap();
+        let deadline = Duration::from_millis(if scenario == "wedged" { 100 } else { 60_000 });
+        let (shutdown, sequence) = Shutdown::new(Settings { deadline, ..Settings::default() });
+        let _watchdog = watchdog::arm(&shutdown, Duration::from_millis(50)).unwrap();
+        tokio::spawn(signals.drive(shutdown.clone()));
+        shutdown.on_phase(|phase| println!("phase {phase}"));
+        if scenario == "hangs" {
+            let hangs = Resource::new("hangs", ResourceType::Custom, std::future::pending::<()>);
+            shutdown.register(hangs.timeout(Duration::from_secs(50))).unwrap();
+        }
+        if scenario == "flush hangs" {
+            shutdown.on_flush("logs", std::future::pending::<()>);
+        }
+        if scenario == "wedged" {
+            shutdown.on_phase(|phase| {
+                if phase == wellkept_shutdown::Phase::Delaying {
+                    // The only worker never comes back.
+                    loop {
+                        std::thread::park();
+                    }
+                }
+            });
+        }
+        println!("phase running");
+        sequence.run().await.exit_code()
+    });
+    std::process::exit(i32::from(code));
+}
+
+struct Process {
+    child: Child,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    fn start(scenario: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().expect("a test has a path"))
+            .args(["--exact", "child", "--ignored", "--nocapture"])
+            .env("SCENARIO", scenario)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a test can start itself");
+        let output = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let mut process = Self { child, output };
+        process.reaches("running");
+        process
+    }
+
+    fn reaches(&mut self, phase: &str) {
+        let wanted = format!("phase {phase}");
+        assert!(
+            self.output.by_ref().any(|line| line.is_ok_and(|line| line.ends_with(&wanted))),
+            "{phase} is never reached"
+        );
+    }
+
+    fn signal(&self, signal: Kill) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the child is there");
+    }
+
+    fn exit_code(mut self) -> Option<i32> {
+        self.child.wait().expect("it is our child").code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A failed test leaves no process behind; one that has ended is no error here.
+        let _ = self.child.kill();
+    }
+}
+
+#[test]
+fn one_sigterm_ends_cleanly() {
+    let process = Process::start("plain");
+    process.signal(Kill::TERM);
+    assert_eq!(process.exit_code(), Some(0));
+}
+
+#[test]
+fn one_sigint_ends_cleanly() {
+    let process = Process::start("plain");
+    process.signal(Kill::INT);
+    assert_eq!(process.exit_code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_forces_and_shows_in_the_exit_code() {
+    let mut process = Process::start("hangs");
+    process.signal(Kill::TERM);
+    process.reaches("closing_resources");
+    process.signal(Kill::INT);
+    process.reaches("forced");
+    assert_eq!(process.exit_code(), Some(130));
+}
+
+#[test]
+fn a_third_signal_ends_at_once() {
+    let mut process = Process::start("flush hangs");
+    process.signal(Kill::INT);
+    process.reaches("flushing_buffers");
+    process.signal(Kill::TERM);
+    // The second is taken before the third is sent: signals of one kind that wait count as one.
+    process.signal(Kill::INT);
+    let code = process.exit_code();
+    assert!(code == Some(128 + 15) || code == Some(128 + 2), "{code:?}");
+}
+
+#[test]
+fn a_wedged_runtime_is_ended_by_the_watchdog() {
+    let process = Process::start("wedged");
+    process.signal(Kill::TERM);
+    assert_eq!(process.exit_code(), Some(75));
+}

@@ -1,0 +1,98 @@
+//! The file's schema, its version, and the way from each version to the next.
+
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::error::StoreError;
+
+/// Marks the file as a store of Wellkept's in SQLite's header: "WKPT".
+const APPLICATION_ID: u32 = 0x574b_5054;
+
+/// The step from each version to the next; the first makes a new file. Steps are never changed, only added.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE components (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE
+    ) STRICT;
+    -- A change without a component is one of the whole service. Times are microseconds since 1970, UTC.
+    CREATE TABLE changes (
+        id INTEGER PRIMARY KEY,
+        component INTEGER REFERENCES components (id),
+        from_status TEXT,
+        to_status TEXT NOT NULL,
+        reason TEXT,
+        message TEXT NOT NULL,
+        at INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX changes_by_component ON changes (component);
+    CREATE TABLE results (
+        id INTEGER PRIMARY KEY,
+        component INTEGER NOT NULL REFERENCES components (id),
+        verdict TEXT NOT NULL,
+        reason TEXT,
+        response_time_ms REAL NOT NULL,
+        at INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX results_by_component ON results (component);
+"];
+
+/// The newest version that is understood.
+fn known() -> u32 {
+    u32::try_from(MIGRATIONS.len()).expect("there are few migrations")
+}
+
+/// Makes or migrates the schema, and sets what every writing connection needs.
+pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    check(connection, path)?;
+    set_up(connection).map_err(|error| StoreError::sqlite(path, error))
+}
+
+fn set_up(connection: &mut Connection) -> rusqlite::Result<()> {
+    // Readers and the writer don't wait for each other. Where the file system can't do it, SQLite stays with its
+    // older journal, which is slower and as safe.
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    // In WAL mode a killed process loses nothing, and the file survives the loss of power.
+    connection.pragma_update(None, "synchronous", "normal")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // The journal that a burst has blown up is given back.
+    connection.pragma_update_and_check(None, "journal_size_limit", 4 << 20, |_| Ok(()))?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Read again under the lock: another process may have migrated meanwhile.
+    let version = version(&transaction)?;
+    let steps = MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(usize::MAX));
+    for step in steps {
+        transaction.execute_batch(step)?;
+    }
+    if version < known() {
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", known())?;
+    }
+    transaction.commit()
+}
+
+/// Refuses a file that is not ours or not understood. A file that is empty is ours to fill.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = |error| StoreError::sqlite(path, error);
+    let found = version(connection).map_err(failed)?;
+    let id: u32 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
+    let tables: u32 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+    let path = path.to_owned();
+    let is_new = found == 0 && id == 0 && tables == 0;
+    if !is_new && id != APPLICATION_ID {
+        return Err(StoreError::Foreign { path });
+    }
+    if found > known() {
+        return Err(StoreError::Newer { path, found, known: known() });
+    }
+    // Somebody reads who may not make the tables.
+    if is_new && connection.is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
+        return Err(StoreError::Missing { path });
+    }
+    Ok(())
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}

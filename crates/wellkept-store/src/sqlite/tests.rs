@@ -1,0 +1,252 @@
+//! What is kept, in which order, how much of it, and what is refused.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use tempfile::TempDir;
+
+use super::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::new(second, 123_456_000).unwrap()
+}
+
+fn result(component: &str, second: i64) -> RunResult {
+    RunResult {
+        component: component.into(),
+        verdict: Verdict::Warn,
+        reason: Some("slow".into()),
+        response_time_ms: 1.5,
+        at: at(second),
+    }
+}
+
+fn change(component: Option<&str>, second: i64) -> StatusChange {
+    StatusChange {
+        component: component.map(Arc::from),
+        from: (second > 0).then_some(Status::Healthy),
+        to: Status::Unhealthy,
+        reason: Some("refused".into()),
+        message: "connection refused".into(),
+        at: at(second),
+    }
+}
+
+fn results(component: &str, seconds: std::ops::Range<i64>) -> Vec<Record> {
+    seconds.map(|second| Record::Result(result(component, second))).collect()
+}
+
+fn changes(component: Option<&str>, seconds: std::ops::Range<i64>) -> Vec<Record> {
+    seconds.map(|second| Record::Change(change(component, second))).collect()
+}
+
+fn folder() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("deep/er/wellkept.db");
+    (folder, path)
+}
+
+fn code(result: Result<SqliteStore, StoreError>) -> &'static str {
+    result.unwrap_err().code()
+}
+
+#[test]
+fn records_survive_a_restart_newest_first() {
+    let (_folder, path) = folder();
+    let mut store = SqliteStore::open(&path).unwrap();
+    store.append(&results("db", 0..3)).unwrap();
+    store.append(&changes(Some("db"), 0..2)).unwrap();
+    store.append(&changes(None, 2..3)).unwrap();
+    store.append(&results("cache", 3..4)).unwrap();
+    drop(store);
+
+    let mut store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.results("db", 2).unwrap(), [result("db", 2), result("db", 1)]);
+    assert_eq!(store.results("cache", 10).unwrap(), [result("cache", 3)]);
+    assert_eq!(store.results("nobody", 10).unwrap(), []);
+    assert_eq!(store.changes(Some("db"), usize::MAX).unwrap(), [change(Some("db"), 1), change(Some("db"), 0)]);
+    let all = [change(None, 2), change(Some("db"), 1), change(Some("db"), 0)];
+    assert_eq!(store.changes(None, 10).unwrap(), all);
+    assert_eq!(store.changes(None, 0).unwrap(), []);
+}
+
+#[test]
+fn strange_names_and_values_come_back_as_they_were() {
+    let (_folder, path) = folder();
+    let mut store = SqliteStore::open(&path).unwrap();
+    let name = "'; DROP TABLE results; -- ü\0";
+    let odd = RunResult { response_time_ms: f64::NAN, at: Timestamp::MIN, reason: None, ..result(name, 0) };
+    store.append(&[Record::Result(odd.clone())]).unwrap();
+    assert_eq!(store.results(name, 1).unwrap(), [RunResult { response_time_ms: 0.0, ..odd }]);
+}
+
+#[test]
+fn the_oldest_goes_when_the_bound_is_reached() {
+    let (_folder, path) = folder();
+    let mut store = SqliteStore::open_with(&path, Limits { results: 10, changes: 3 }).unwrap();
+    for second in 0..50 {
+        store.append(&results("db", second..second + 1)).unwrap();
+        store.append(&changes(None, second..second + 1)).unwrap();
+        assert!(rows(&store, "results") <= 10 && rows(&store, "changes") <= 3);
+    }
+    store.append(&results("db", 50..150)).unwrap();
+    store.append(&results("cache", 0..5)).unwrap();
+    store.append(&changes(Some("db"), 0..5)).unwrap();
+    assert_eq!(store.results("db", 100).unwrap().len(), 10);
+    assert_eq!(store.results("db", 100).unwrap()[9], result("db", 140));
+    assert_eq!(store.results("cache", 100).unwrap().len(), 5);
+    assert_eq!(rows(&store, "changes"), 6);
+}
+
+#[test]
+fn a_lowered_bound_takes_effect_in_small_steps() {
+    let (_folder, path) = folder();
+    let mut store = SqliteStore::open(&path).unwrap();
+    store.append(&results("db", 0..1200)).unwrap();
+    drop(store);
+    let mut store = SqliteStore::open_with(&path, Limits { results: 10, ..Limits::default() }).unwrap();
+    let mut left = Vec::new();
+    for second in 1200..1204 {
+        store.append(&results("db", second..second + 1)).unwrap();
+        left.push(rows(&store, "results"));
+    }
+    assert_eq!(left, [701, 202, 10, 10]);
+}
+
+#[test]
+fn the_bound_holds_when_another_process_has_written_meanwhile() {
+    let (_folder, path) = folder();
+    let limits = Limits { results: 10, ..Limits::default() };
+    let mut first = SqliteStore::open_with(&path, limits).unwrap();
+    let mut second = SqliteStore::open_with(&path, limits).unwrap();
+    for round in 0..20 {
+        first.append(&results("db", round..round + 1)).unwrap();
+        second.append(&results("db", round..round + 1)).unwrap();
+    }
+    assert_eq!(rows(&first, "results"), 10);
+}
+
+#[test]
+fn a_batch_that_fails_leaves_nothing_behind() {
+    let (_folder, path) = folder();
+    let mut store = SqliteStore::open(&path).unwrap();
+    store.append(&results("db", 0..3)).unwrap();
+    let pages: u32 = store.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    store.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+    let error = store.append(&results("cache", 0..5000)).unwrap_err();
+    assert_eq!(error.code, "store.full");
+    assert!(error.message.contains("no space is left"), "{error}");
+    assert_eq!(rows(&store, "results"), 3);
+    store.connection.pragma_update_and_check(None, "max_page_count", 1 << 20, |_| Ok(())).unwrap();
+    store.append(&results("cache", 0..5)).unwrap();
+    assert_eq!(store.results("cache", 100).unwrap().len(), 5);
+}
+
+#[test]
+fn the_file_and_its_folders_are_closed_to_others() {
+    let (_folder, path) = folder();
+    let mut store = SqliteStore::open(&path).unwrap();
+    store.append(&results("db", 0..1)).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(mode(&path.with_extension("db-wal")), 0o600);
+    assert_eq!(mode(path.parent().unwrap()), 0o700);
+    assert_eq!(mode(path.parent().unwrap().parent().unwrap()), 0o700);
+}
+
+#[test]
+fn a_reader_sees_what_a_writer_writes_and_may_not_write() {
+    let (_folder, path) = folder();
+    let mut writer = SqliteStore::open(&path).unwrap();
+    let mut reader = SqliteStore::open_read_only(&path).unwrap();
+    writer.append(&results("db", 0..3)).unwrap();
+    assert_eq!(reader.results("db", 10).unwrap().len(), 3);
+    assert_eq!(reader.append(&results("db", 0..1)).unwrap_err().code, "store.read_only");
+    drop(writer);
+    let mut reader = SqliteStore::open_read_only(&path).unwrap();
+    assert_eq!(reader.results("db", 10).unwrap().len(), 3);
+}
+
+#[test]
+fn a_writer_that_holds_the_file_too_long_is_reported() {
+    let (_folder, path) = folder();
+    let mut store = SqliteStore::open(&path).unwrap();
+    store.connection.busy_timeout(Duration::from_millis(1)).unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(store.append(&results("db", 0..1)).unwrap_err().code, "store.busy");
+    other.execute_batch("ROLLBACK").unwrap();
+    store.append(&results("db", 0..1)).unwrap();
+}
+
+#[test]
+fn what_is_no_store_is_refused_with_a_remedy() {
+    let (folder, path) = folder();
+    assert_eq!(code(SqliteStore::open_read_only(&path)), "store.missing");
+    let rubbish = folder.path().join("rubbish.db");
+    fs::write(&rubbish, "no database ".repeat(1000)).unwrap();
+    for opened in [SqliteStore::open(&rubbish), SqliteStore::open_read_only(&rubbish)] {
+        let error = opened.unwrap_err();
+        assert_eq!(error.code(), "store.corrupt");
+        assert!(error.to_string().contains("move it aside"), "{error}");
+    }
+    let foreign = folder.path().join("foreign.db");
+    Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE theirs (id)").unwrap();
+    assert_eq!(code(SqliteStore::open(&foreign)), "store.foreign");
+    assert_eq!(code(SqliteStore::open(folder.path())), "store.io");
+    // Nobody may make folders there, not even root.
+    assert_eq!(code(SqliteStore::open(Path::new("/sys/wellkept/wellkept.db"))), "store.io");
+}
+
+#[test]
+fn an_empty_file_becomes_a_store_for_a_writer_and_is_none_for_a_reader() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wellkept.db");
+    fs::write(&path, "").unwrap();
+    assert_eq!(code(SqliteStore::open_read_only(&path)), "store.missing");
+    SqliteStore::open(&path).unwrap().append(&results("db", 0..1)).unwrap();
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_as_it_is() {
+    let (_folder, path) = folder();
+    let store = SqliteStore::open(&path).unwrap();
+    store.connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(store);
+    let error = SqliteStore::open(&path).unwrap_err();
+    assert_eq!(error.code(), "store.newer_schema");
+    assert!(error.to_string().contains("version 99, this release knows up to 1"), "{error}");
+}
+
+#[test]
+fn a_damaged_file_gives_errors_and_never_a_panic() {
+    let (_folder, path) = folder();
+    let mut store = SqliteStore::open(&path).unwrap();
+    store.append(&results("db", 0..2000)).unwrap();
+    store.append(&changes(Some("db"), 0..2000)).unwrap();
+    drop(store);
+    let whole = fs::read(&path).unwrap();
+    let mut refused = 0;
+    for page in 0..whole.len() / 4096 {
+        let mut bytes = whole.clone();
+        bytes[page * 4096..(page + 1) * 4096].fill(0x5a);
+        fs::write(&path, &bytes).unwrap();
+        let outcome = SqliteStore::open(&path).map_err(HistoryError::from).and_then(|mut store| {
+            store.results("db", 3000)?;
+            store.changes(None, 3000)?;
+            store.append(&results("db", 0..10))
+        });
+        if let Err(error) = outcome {
+            assert_eq!(error.code, "store.corrupt", "page {page}: {error}");
+            refused += 1;
+        }
+        for suffix in ["db-wal", "db-shm"] {
+            fs::remove_file(path.with_extension(suffix)).ok();
+        }
+    }
+    assert!(refused > 10, "only {refused} pages matter");
+}
+
+fn rows(store: &SqliteStore, table: &str) -> u64 {
+    store.connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+}

@@ -1,0 +1,106 @@
+//! A store whose process is killed or whose disk is full, in real processes.
+#![expect(clippy::print_stdout, reason = "the child tells its parent what it has done")]
+
+use std::env;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use wellkept_health::{HistoryStore, Record, RunResult, Verdict};
+use wellkept_store::SqliteStore;
+use wellkept_testkit::{Program, Signal};
+
+/// Set in a test's child process: the file that it writes.
+const CHILD: &str = "WELLKEPT_STORE_CHILD";
+const SOON: Duration = Duration::from_secs(30);
+const BATCH: usize = 10;
+
+fn batch(number: usize) -> Vec<Record> {
+    (0..BATCH)
+        .map(|place| {
+            Record::Result(RunResult {
+                component: format!("component-{place}").into(),
+                verdict: Verdict::Pass,
+                reason: None,
+                response_time_ms: 1.0,
+                at: jiff::Timestamp::from_second(i64::try_from(number).expect("small")).expect("in range"),
+            })
+        })
+        .collect()
+}
+
+/// Writes until something ends it; tells each batch that is confirmed, and the error.
+fn write_until_the_end(path: &str) -> ! {
+    let mut store = SqliteStore::open(Path::new(path)).expect("the store opens");
+    for number in 0.. {
+        if let Err(error) = store.append(&batch(number)) {
+            println!("error {}", error.code);
+            break;
+        }
+        println!("confirmed {number}");
+    }
+    std::process::exit(0)
+}
+
+/// This test program again, running the one test as a child that writes.
+fn child(test: &str, path: &Path) -> Command {
+    let mut command = Command::new(env::current_exe().expect("a running program has a path"));
+    command.args(["--exact", test, "--nocapture"]).env(CHILD, path);
+    command
+}
+
+fn confirmed(output: &str) -> usize {
+    output.lines().filter(|line| line.contains("confirmed ")).count()
+}
+
+/// How many batches are in the file; each must be whole.
+fn whole_batches(path: &Path) -> usize {
+    let mut store = SqliteStore::open(path).expect("the file is whole");
+    let mut count = |place| store.results(&format!("component-{place}"), usize::MAX).expect("it can be read").len();
+    let counts: Vec<usize> = (0..BATCH).map(&mut count).collect();
+    assert!(counts.iter().all(|count| *count == counts[0]), "a batch is torn: {counts:?}");
+    store.append(&batch(0)).expect("it can be written");
+    counts[0]
+}
+
+#[test]
+fn a_writer_killed_in_the_middle_leaves_all_that_was_confirmed_and_no_half_batch() {
+    if let Ok(path) = env::var(CHILD) {
+        write_until_the_end(&path);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wellkept.db");
+    let mut before = 0;
+    for round in [20, 150, 333] {
+        let test = "a_writer_killed_in_the_middle_leaves_all_that_was_confirmed_and_no_half_batch";
+        let mut writer = Program::spawn(&mut child(test, &path));
+        writer.wait_for_line(|line| line.ends_with(&format!("confirmed {round}")), SOON);
+        writer.signal(Signal::KILL);
+        writer.wait(SOON);
+        let confirmed = confirmed(&writer.stdout());
+        let kept = whole_batches(&path) - before;
+        assert!(kept == confirmed || kept == confirmed + 1, "{kept} kept, {confirmed} confirmed");
+        before += kept + 1;
+    }
+}
+
+#[test]
+fn a_disk_that_takes_no_more_is_an_error_and_the_file_stays_whole() {
+    if let Ok(path) = env::var(CHILD) {
+        write_until_the_end(&path);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wellkept.db");
+    let test = "a_disk_that_takes_no_more_is_an_error_and_the_file_stays_whole";
+    // The limit is in blocks of 512 bytes. Its signal would kill, so that it is ignored: writing fails instead.
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 400; exec \"$0\" \"$@\""]);
+    let writer = child(test, &path);
+    limited.arg(writer.get_program()).args(writer.get_args()).env(CHILD, &path);
+    let mut writer = Program::spawn(&mut limited);
+    assert!(writer.wait_for_line(|line| line.contains("error "), SOON).ends_with("error store.io"));
+    assert!(writer.wait(SOON).success());
+    let confirmed = confirmed(&writer.stdout());
+    assert!(confirmed > 0);
+    assert_eq!(whole_batches(&path), confirmed);
+}

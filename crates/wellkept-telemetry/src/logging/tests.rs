@@ -1,0 +1,291 @@
+//! What is logged, as the reader of the output sees it.
+
+use std::io::{Read as _, Result};
+use std::os::unix::net::UnixStream;
+use std::sync::{Condvar, Mutex};
+use std::thread;
+
+use serde_json::Value;
+use tracing::{Level as TracingLevel, debug, error, info, info_span, warn};
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Runs `work` with logging to memory; returns the lines, with the times taken out.
+fn logged(format: Format, work: impl FnOnce(&Logging)) -> String {
+    let memory = Memory::default();
+    let output = Output::Writer(Box::new(memory.clone()));
+    let (subscriber, logging) = subscriber(Options { format, output, ..Options::default() }).unwrap();
+    tracing::subscriber::with_default(subscriber, || work(&logging));
+    assert!(logging.flush(SOON));
+    let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<String> = text.lines().map(without_time).collect();
+    lines.join("\n")
+}
+
+fn without_time(line: &str) -> String {
+    let at = line.find("20").unwrap();
+    let (time, rest) = line[at..].split_at(24);
+    time.parse::<jiff::Timestamp>().unwrap();
+    format!("{}TIME{rest}", &line[..at])
+}
+
+fn json(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+}
+
+#[test]
+fn a_json_line_is_flat_and_in_order() {
+    let lines = logged(Format::Json, |_| {
+        let request = info_span!("request", correlation_id = "c-1", user = "outer", late = tracing::field::Empty);
+        let _entered = request.enter();
+        let _inner = info_span!("query", user = "inner").entered();
+        request.record("late", 7);
+        let error = io::Error::new(io::ErrorKind::ConnectionRefused, "refused");
+        let failure = LoggingError::Output(error);
+        warn!(target: "orders", attempts = 3_u32, ratio = 0.5, ok = false, wide = u128::MAX, nan = f64::NAN, shape = ?Some("x"), error = &failure as &dyn std::error::Error, "ship {}", "it");
+        error!(level = "mine", timestamp = 1, "taken names");
+        info!(answer = 42);
+    });
+    insta::assert_snapshot!(lines, @r#"
+    {"timestamp":"TIME","level":"warning","target":"orders","message":"ship it","attempts":3,"ratio":0.5,"ok":false,"wide":340282366920938463463374607431768211455,"nan":"NaN","shape":"Some(\"x\")","error":"the log's output can't be opened: refused: refused","user":"inner","correlation_id":"c-1","late":7}
+    {"timestamp":"TIME","level":"error","target":"wellkept_telemetry::logging::tests","message":"taken names","level_":"mine","timestamp_":1,"user":"inner","correlation_id":"c-1","late":7}
+    {"timestamp":"TIME","level":"info","target":"wellkept_telemetry::logging::tests","message":"","answer":42,"user":"inner","correlation_id":"c-1","late":7}
+    "#);
+}
+
+#[test]
+fn a_text_line_is_short_and_without_colours_off_a_terminal() {
+    let lines = logged(Format::Text, |_| {
+        let _span = info_span!("request", id = "r-1").entered();
+        info!(target: "orders", count = 2, path = "/a b", empty = "", "took \"it\"");
+        warn!(target: "orders", message_of = "x=y", "careful");
+    });
+    insta::assert_snapshot!(lines, @r#"
+    TIME INFO    orders: took "it" count=2 path="/a b" empty="" id=r-1
+    TIME WARNING orders: careful message_of="x=y" id=r-1
+    "#);
+}
+
+#[test]
+fn colours_come_when_asked_for() {
+    let memory = Memory::default();
+    let output = Output::Writer(Box::new(memory.clone()));
+    let options = Options { format: Format::Text, colour: Colour::Always, output, ..Options::default() };
+    let (subscriber, logging) = subscriber(options).unwrap();
+    tracing::subscriber::with_default(subscriber, || error!("red"));
+    assert!(logging.flush(SOON));
+    assert!(String::from_utf8_lossy(&memory.0.lock().unwrap()).contains("\x1b[31mERROR  \x1b[0m"));
+}
+
+#[test]
+fn no_value_forges_a_line_in_any_format() {
+    let attack = "x\n{\"level\":\"error\"}\r\u{2028}\u{85}\x1b[2K";
+    for format in [Format::Json, Format::Text] {
+        let lines = logged(format, |_| info!(attack, shown = ?attack, "{attack}"));
+        assert_eq!(lines.lines().count(), 1, "{lines}");
+        assert!(!lines.contains(['\u{2028}', '\u{85}', '\x1b', '\r']), "{lines}");
+    }
+}
+
+#[test]
+fn secrets_are_masked_in_every_format_and_place() {
+    for format in [Format::Json, Format::Text] {
+        let lines = logged(format, |_| {
+            let _span = info_span!("login", password = "hunter2", pin_token = 4711).entered();
+            info!(
+                url = "postgres://app:hunter2@db/x",
+                api_key = ?Some("hunter2"),
+                header = %"Bearer hunter2",
+                session_cookie = 4711,
+                "connecting to redis://:hunter2@cache"
+            );
+        });
+        assert!(!lines.contains("hunter2") && !lines.contains("4711"), "{lines}");
+        assert!(lines.matches("***").count() >= 7, "{lines}");
+    }
+}
+
+#[test]
+fn a_secret_at_the_cut_is_masked_before_it_is_cut() {
+    let long = format!("{} postgres://app:{}@db/x", "a".repeat(MAX_LINE_BYTES - 400), "hunter2".repeat(100));
+    let lines = logged(Format::Json, |_| info!(long));
+    assert!(!lines.contains("hunter2"));
+}
+
+#[test]
+fn a_line_too_long_is_cut_marked_and_still_json() {
+    let lines = logged(Format::Json, |logging| {
+        info!(first = "1", huge = "ü\n".repeat(1 << 20), last = "2", "cut");
+        info!(huge = ?vec![0_u8; 1 << 20], "cut");
+        let _span = info_span!("wide", huge = "x".repeat(1 << 20)).entered();
+        info!("cut");
+        assert_eq!(logging.stats().truncated, 3);
+    });
+    for line in lines.lines() {
+        assert!(line.len() < MAX_LINE_BYTES);
+        let value = json(line);
+        assert_eq!((&value["message"], &value["truncated"]), (&"cut".into(), &true.into()));
+    }
+    assert_eq!(json(lines.lines().next().unwrap())["first"], "1");
+}
+
+#[test]
+fn the_level_changes_at_run_time() {
+    let lines = logged(Format::Text, |logging| {
+        for (level, round) in [(Level::Info, 1), (Level::Debug, 2), (Level::Error, 3)] {
+            logging.set_level(level);
+            assert_eq!(logging.level(), level);
+            assert_eq!(tracing::enabled!(TracingLevel::DEBUG), level == Level::Debug);
+            debug!(target: "t", round, "debug");
+            warn!(target: "t", round, "warn");
+        }
+    });
+    insta::assert_snapshot!(lines, @"
+    TIME WARNING t: warn round=1
+    TIME DEBUG   t: debug round=2
+    TIME WARNING t: warn round=2
+    ");
+}
+
+/// Takes nothing until it is opened.
+#[derive(Clone, Default)]
+struct Gate(Arc<(Mutex<bool>, Condvar)>, Memory);
+
+impl Gate {
+    fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+}
+
+impl Write for Gate {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        let _open = self.0.1.wait_while(self.0.0.lock().unwrap(), |open| !*open).unwrap();
+        self.1.write(bytes)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_stuck_output_blocks_nobody_and_what_is_dropped_is_counted_and_told() {
+    let gate = Gate::default();
+    let output = Output::Writer(Box::new(gate.clone()));
+    let (subscriber, logging) = subscriber(Options { output, ..Options::default() }).unwrap();
+    let total = MAX_QUEUED_LINES + 1000;
+    tracing::subscriber::with_default(subscriber, || (0..total).for_each(|number| info!(number, "line")));
+    let stats = logging.stats();
+    assert_eq!((stats.queued, stats.dropped), (MAX_QUEUED_LINES, 1000));
+    assert!(!logging.flush(Duration::from_millis(10)));
+    gate.open();
+    assert!(logging.flush(SOON));
+    assert_eq!(logging.stats().written, MAX_QUEUED_LINES);
+    drop(logging);
+    let told =
+        || String::from_utf8_lossy(&gate.1.0.lock().unwrap()).contains("\"log lines were dropped\",\"dropped\":1000}");
+    let end = std::time::Instant::now() + SOON;
+    while !told() {
+        assert!(std::time::Instant::now() < end, "the output was not told");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_broken_pipe_is_counted_and_harms_nobody() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    drop(theirs);
+    let output = Output::Writer(Box::new(ours));
+    let (subscriber, logging) = subscriber(Options { output, ..Options::default() }).unwrap();
+    tracing::subscriber::with_default(subscriber, || (0..10).for_each(|number| info!(number, "lost")));
+    assert!(logging.flush(SOON));
+    assert_eq!((logging.stats().failed, logging.stats().written), (10, 0));
+}
+
+#[test]
+fn a_full_disk_is_counted() {
+    let output = Output::Writer(Box::new(File::options().write(true).open("/dev/full").unwrap()));
+    let (subscriber, logging) = subscriber(Options { output, ..Options::default() }).unwrap();
+    tracing::subscriber::with_default(subscriber, || info!("lost"));
+    assert!(logging.flush(SOON));
+    assert_eq!(logging.stats().failed, 1);
+}
+
+/// Breaks in the middle of the first line, then works.
+#[derive(Clone)]
+struct Tearing(Memory, u8);
+
+impl Write for Tearing {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        self.1 = self.1.saturating_add(1);
+        match self.1 {
+            1 => self.0.write(&bytes[..10]),
+            2 => Err(io::ErrorKind::StorageFull.into()),
+            _ => self.0.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_line_torn_by_an_error_does_not_run_into_the_next() {
+    let memory = Memory::default();
+    let output = Output::Writer(Box::new(Tearing(memory.clone(), 0)));
+    let (subscriber, logging) = subscriber(Options { output, ..Options::default() }).unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        info!("torn");
+        assert!(logging.flush(SOON));
+        info!("whole");
+    });
+    assert!(logging.flush(SOON));
+    let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(json(lines[1])["message"], "whole");
+    assert_eq!((logging.stats().failed, logging.stats().written), (1, 1));
+}
+
+#[test]
+fn a_full_pipe_that_does_not_block_loses_nothing() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let output = Output::Writer(Box::new(ours));
+    let (subscriber, logging) = subscriber(Options { output, ..Options::default() }).unwrap();
+    tracing::subscriber::with_default(subscriber, || (0..5000).for_each(|number| info!(number, "line")));
+    let reader = thread::spawn(move || {
+        let mut text = String::new();
+        theirs.read_to_string(&mut text).map(|_| text)
+    });
+    assert!(logging.flush(SOON));
+    drop(logging);
+    assert_eq!(reader.join().unwrap().unwrap().lines().count(), 5000);
+}
+
+#[test]
+fn words_are_read_and_unknown_ones_say_what_is_known() {
+    assert_eq!("warn".parse(), Ok(Level::Warning));
+    assert_eq!("json".parse(), Ok(Format::Json));
+    assert_eq!("loud".parse::<Level>().unwrap_err().to_string(), "expected trace, debug, info, warning or error");
+    for level in [Level::Trace, Level::Debug, Level::Info, Level::Warning, Level::Error] {
+        assert_eq!(level.as_str().parse(), Ok(level));
+    }
+}

@@ -1,0 +1,20 @@
+//! What the program `wellkept` is made of: its configuration as checked types, its commands' work.
+//!
+//! It lives here and not in the program itself so that other faces of the same engine see the same keys.
+
+mod checks;
+mod configuration;
+mod listeners;
+mod machine;
+mod once;
+mod reload;
+mod serve;
+mod store;
+
+pub use checks::CheckDefinition;
+pub use configuration::{Configuration, LoadError, Logging};
+pub use listeners::{Admin, Listeners};
+pub use once::{Verdicts, run_all};
+pub use reload::{ReloadOutcome, ReloadStats, Reloader};
+pub use serve::{ServeOptions, StartError, serve};
+pub use store::StoreLocation;

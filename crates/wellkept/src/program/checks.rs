@@ -1,0 +1,199 @@
+//! The section `checks`: each item a name, a kind with its settings, and how it is kept.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use wellkept_checks::{Kind, gated, kinds};
+use wellkept_config::{Position, Ratio, Section};
+use wellkept_health::{AnyCheck, Component, Criticality, Group, Schedule, Thresholds};
+
+/// One check that the configuration names.
+#[derive(Debug, Clone)]
+pub struct CheckDefinition {
+    /// The kind's name, for example `postgres`.
+    pub kind: &'static str,
+    /// The component, ready to be registered.
+    pub component: Component,
+}
+
+/// What a check has when its own item does not say.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Defaults {
+    schedule: Schedule,
+    thresholds: Thresholds,
+    slow: Option<Duration>,
+    max_age: Option<Duration>,
+    fingerprint: u64,
+}
+
+impl Defaults {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let timing = Timing::read(section, &Self::default());
+        section.complete();
+        let fingerprint = section.fingerprint();
+        let Timing { schedule, thresholds, slow, max_age } = timing;
+        Self { schedule, thresholds, slow, max_age, fingerprint }
+    }
+}
+
+/// When a check runs and what turns its status: the keys that `defaults` and each check share.
+struct Timing {
+    schedule: Schedule,
+    thresholds: Thresholds,
+    slow: Option<Duration>,
+    max_age: Option<Duration>,
+}
+
+impl Timing {
+    fn read(section: &mut Section<'_>, defaults: &Defaults) -> Self {
+        let schedule = Schedule {
+            interval: section.or("interval", defaults.schedule.interval),
+            timeout: section.or("timeout", defaults.schedule.timeout),
+            initial_delay: section.or("initial_delay", defaults.schedule.initial_delay),
+            jitter: section.optional::<Ratio>("jitter").map_or(defaults.schedule.jitter, Ratio::as_f64),
+        };
+        let thresholds = Thresholds {
+            fall: section.or("fall", defaults.thresholds.fall),
+            rise: section.or("rise", defaults.thresholds.rise),
+        };
+        let slow = section.optional("slow").or(defaults.slow);
+        let max_age = section.optional("max_age").or(defaults.max_age);
+        Self { schedule, thresholds, slow, max_age }
+    }
+}
+
+/// The keys of an item besides its kind.
+const ITEM_KEYS: [&str; 14] = [
+    "name",
+    "required",
+    "groups",
+    "interval",
+    "timeout",
+    "initial_delay",
+    "jitter",
+    "fall",
+    "rise",
+    "slow",
+    "max_age",
+    "shared",
+    "depends_on",
+    "enabled",
+];
+
+pub(super) fn read(root: &mut Section<'_>, defaults: &Defaults) -> Option<Vec<CheckDefinition>> {
+    let mut places: HashMap<String, Position> = HashMap::new();
+    let mut problems = Vec::new();
+    let items = root.list("checks", |item| {
+        let at = item.position();
+        let (definition, enabled) = read_item(item, defaults)?;
+        let name = definition.component.name().to_owned();
+        if let Some(first) = places.get(&name) {
+            item.report(
+                item.position_of("name"),
+                "component.duplicate",
+                format!("there are two checks named `{name}`: the other one is in line {}", first.line),
+            );
+        }
+        places.entry(name).or_insert(at);
+        Some((definition, enabled, at))
+    });
+    let Some(items) = items else {
+        // A list that is there and wrong has been reported; one that is not there is empty.
+        return (!root.has("checks")).then(Vec::new);
+    };
+    for (definition, _, at) in &items {
+        let parents = definition.component.dependencies();
+        for parent in parents.iter().filter(|parent| !places.contains_key(&***parent)) {
+            problems.push((*at, parent.to_string(), definition.component.name().to_owned()));
+        }
+    }
+    let known: Vec<&str> = places.keys().map(String::as_str).collect();
+    for (at, parent, name) in problems {
+        root.report_unknown(at, &format!("check in `depends_on` of `{name}`:"), &parent, &known);
+    }
+    Some(items.into_iter().filter(|(_, enabled, _)| *enabled).map(|(definition, ..)| definition).collect())
+}
+
+fn read_item(item: &mut Section<'_>, defaults: &Defaults) -> Option<(CheckDefinition, bool)> {
+    let name = item.required::<String>("name");
+    let kind = find_kind(item);
+    let check = kind.and_then(|kind| item.open(kind.name, kind.read));
+    let required = item.or("required", true);
+    let groups = item.optional::<Vec<String>>("groups");
+    let timing = Timing::read(item, defaults);
+    let shared = item.or("shared", false);
+    let depends_on = item.optional::<Vec<String>>("depends_on").unwrap_or_default();
+    let enabled = item.or("enabled", true);
+    item.complete();
+    let component = component(name?, kind?, check?, &timing)
+        .criticality(if required { Criticality::Required } else { Criticality::Optional })
+        .shared(shared)
+        .depends_on(depends_on)
+        .fingerprint(hash(&(item.fingerprint(), defaults.fingerprint)));
+    let component = match groups {
+        Some(groups) => component.groups(groups.iter().map(|group| Group::from(group.as_str()))),
+        None => component,
+    };
+    if let Err(error) = component.validate() {
+        item.report(item.position(), error.code(), error.to_string());
+    }
+    Some((CheckDefinition { kind: kind?.name, component }, enabled))
+}
+
+fn component(name: String, kind: &Kind, check: AnyCheck, timing: &Timing) -> Component {
+    let component =
+        Component::new(name, check).scope(kind.scope).schedule(timing.schedule).thresholds(timing.thresholds);
+    let component = match timing.slow {
+        Some(slow) => component.slow(slow),
+        None => component,
+    };
+    match timing.max_age {
+        Some(max_age) => component.max_age(max_age),
+        None => component,
+    }
+}
+
+/// The item's kind is its one key that is none of the others.
+fn find_kind(item: &mut Section<'_>) -> Option<&'static Kind> {
+    let known: Vec<&str> = kinds().iter().map(|kind| kind.name).collect();
+    let candidates: Vec<(String, Position)> = item
+        .keys()
+        .filter(|(key, _)| !ITEM_KEYS.contains(key))
+        .map(|(key, position)| (key.to_owned(), position))
+        .collect();
+    let mut named =
+        candidates.iter().filter_map(|(key, at)| Some((kinds().iter().find(|kind| kind.name == key)?, *at)));
+    match (named.next(), named.next()) {
+        (Some((kind, _)), None) => Some(kind),
+        (Some((first, _)), Some((second, at))) => {
+            let (first, second) = (first.name, second.name);
+            item.report(at, "check.two_kinds", format!("a check has one kind, found `{first}` and `{second}`"));
+            None
+        }
+        (None, _) => {
+            report_missing_kind(item, &candidates, &known);
+            None
+        }
+    }
+}
+
+fn report_missing_kind(item: &mut Section<'_>, candidates: &[(String, Position)], known: &[&str]) {
+    let left_out = candidates.iter().find_map(|(key, at)| Some((gated().iter().find(|(kind, _)| kind == key)?, *at)));
+    if let Some(((kind, feature), at)) = left_out {
+        item.known(&[kind]);
+        item.report(at, "check.not_built", format!("kind `{kind}` is not in this build: it needs feature `{feature}`"));
+    } else if let Some((key, at)) = candidates.first() {
+        let words: Vec<&str> = known.iter().copied().chain(ITEM_KEYS).collect();
+        item.report_unknown(*at, "check kind", key, &words);
+    } else {
+        let at = item.position();
+        item.report(at, "check.no_kind", format!("this check has no kind: add one of {}", known.join(", ")));
+    }
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,210 @@
+//! The configuration file as a whole: found, read, interpolated, walked; all that is wrong with it is collected.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use wellkept_config::{Diagnostics, Document, FromNode, LocateError, Located, Locations, Section, one_of};
+use wellkept_shutdown::Settings as ShutdownSettings;
+use wellkept_telemetry::logging::{Format, Level};
+
+use super::checks::{self, CheckDefinition, Defaults};
+use super::listeners::Listeners;
+use super::machine;
+use super::store::StoreLocation;
+
+/// Everything that a configuration file says, checked.
+#[derive(Debug)]
+pub struct Configuration {
+    /// The service's name, shown to everyone. Default: the machine's host name.
+    pub service: String,
+    /// The service's version, shown to everyone. Default: empty.
+    pub version: String,
+    /// Where the doors are.
+    pub listeners: Listeners,
+    /// Where history is kept.
+    pub store: StoreLocation,
+    /// The log's format and level.
+    pub logging: Logging,
+    /// The checks.
+    pub checks: Vec<CheckDefinition>,
+    /// The shutdown's times.
+    pub shutdown: ShutdownSettings,
+    /// The file; `None` when there is none and the program watches its own machine.
+    pub file: Option<PathBuf>,
+    /// Tells two contents apart, variables filled in.
+    pub fingerprint: u64,
+}
+
+/// The log's format and level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Logging {
+    /// `json` or `text`. Default: text on a terminal, JSON elsewhere.
+    pub format: Option<Format>,
+    /// The least level that is logged. Default: info.
+    pub level: Option<Level>,
+}
+
+impl Configuration {
+    /// Finds and loads the file: `explicit`, then `WELLKEPT_CONFIG`, `./wellkept.yaml`, `/etc/wellkept/wellkept.yaml`.
+    /// Without any, the program watches the machine it runs on.
+    pub fn find(explicit: Option<&Path>, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, LoadError> {
+        const PLACES: Locations<'_> = Locations {
+            option: "--config",
+            variable: "WELLKEPT_CONFIG",
+            usual: &["./wellkept.yaml", "/etc/wellkept/wellkept.yaml"],
+        };
+        match PLACES.find(explicit, &|name| environment(name))? {
+            Some(Located { path, .. }) => Self::load(&path, environment),
+            None => Ok(Self::of_this_machine()),
+        }
+    }
+
+    /// Loads a file. Blocks on the file system.
+    pub fn load(path: &Path, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, LoadError> {
+        let document = Document::load_deferring(path)?;
+        Ok(Self { file: Some(path.to_owned()), ..Self::read(document, environment)? })
+    }
+
+    /// Reads a text, as if it were a file of this name.
+    pub fn parse(name: &str, text: &str, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, Diagnostics> {
+        Self::read(Document::parse_deferring(name, text)?, environment)
+    }
+
+    /// What is watched without a configuration: this machine, on 127.0.0.1:8080.
+    pub fn of_this_machine() -> Self {
+        Self {
+            service: machine::host_name(),
+            version: String::new(),
+            listeners: Listeners::default(),
+            store: StoreLocation::usual(),
+            logging: Logging::default(),
+            checks: machine::checks(),
+            shutdown: ShutdownSettings::default(),
+            file: None,
+            fingerprint: 0,
+        }
+    }
+
+    fn read(document: Document, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, Diagnostics> {
+        let lookup = |name: &str| environment(name).and_then(|value| value.into_string().ok());
+        let document = document.interpolate_deferring(&lookup);
+        document.read(|root| {
+            let identity = root.section("service", |service| {
+                let name = service.optional::<String>("name");
+                let version = service.optional::<String>("version");
+                service.complete();
+                Some((name, version))
+            });
+            let (service, version) = identity.unwrap_or_default();
+            let listeners = Listeners::read(root);
+            let store = root.section("store", StoreLocation::read);
+            let logging = root.section("logging", |section| Some(Logging::read(section)));
+            let defaults = root.section("defaults", |section| Some(Defaults::read(section))).unwrap_or_default();
+            let checks = checks::read(root, &defaults);
+            let shutdown = root.section("shutdown", |section| Some(read_shutdown(section)));
+            for later in ["grpc", "alerts"] {
+                if root.has(later) {
+                    let at = root.position_of(later);
+                    root.report(at, "config.not_available", format!("`{later}` is not a part of this version yet"));
+                }
+            }
+            root.known(&["grpc", "alerts"]);
+            root.complete();
+            Some(Self {
+                service: service.unwrap_or_else(machine::host_name),
+                version: version.unwrap_or_default(),
+                listeners,
+                store: store.unwrap_or_else(StoreLocation::usual),
+                logging: logging.unwrap_or_default(),
+                checks: checks?,
+                shutdown: shutdown.unwrap_or_default(),
+                file: None,
+                fingerprint: root.fingerprint(),
+            })
+        })
+    }
+}
+
+impl Logging {
+    fn read(section: &mut Section<'_>) -> Self {
+        let format = section.optional::<FormatWord>("format").map(|word| word.0);
+        let level = section.optional::<LevelWord>("level").map(|word| word.0);
+        section.complete();
+        Self { format, level }
+    }
+}
+
+fn read_shutdown(section: &mut Section<'_>) -> ShutdownSettings {
+    let base = section.or("profile", Profile(ShutdownSettings::default())).0;
+    let settings = ShutdownSettings {
+        deadline: section.or("deadline", base.deadline),
+        delay: section.or("delay", base.delay),
+        announce: section.or("announce", base.announce),
+        drain: section.or("drain", base.drain),
+        resource: section.or("resource", base.resource),
+        flush: section.or("flush", base.flush),
+    };
+    section.complete();
+    if settings.deadline.is_zero() {
+        let at = section.position_of("deadline");
+        section.report(at, "config.range", "the deadline must be more than 0");
+    }
+    settings
+}
+
+struct FormatWord(Format);
+
+impl FromNode for FormatWord {
+    const EXPECTED: &'static str = "json or text";
+
+    fn from_scalar(text: &str) -> Result<Self, String> {
+        one_of(text, &[("json", Format::Json), ("text", Format::Text)]).map(Self)
+    }
+}
+
+struct LevelWord(Level);
+
+impl FromNode for LevelWord {
+    const EXPECTED: &'static str = "debug, info, warning or error";
+
+    fn from_scalar(text: &str) -> Result<Self, String> {
+        let levels = [Level::Debug, Level::Info, Level::Warning, Level::Error].map(|level| (level.as_str(), level));
+        one_of(text, &levels).map(Self)
+    }
+}
+
+struct Profile(ShutdownSettings);
+
+impl FromNode for Profile {
+    const EXPECTED: &'static str = "kubernetes or plain";
+
+    fn from_scalar(text: &str) -> Result<Self, String> {
+        let profiles = [("kubernetes", ShutdownSettings::kubernetes()), ("plain", ShutdownSettings::default())];
+        one_of(text, &profiles).map(Self)
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// No file where one was named.
+    #[error(transparent)]
+    Locate(#[from] LocateError),
+    /// It can't be read, or is refused.
+    #[error(transparent)]
+    Load(#[from] wellkept_config::LoadError),
+    /// It was read and is refused.
+    #[error(transparent)]
+    Rejected(#[from] Diagnostics),
+}
+
+impl LoadError {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Locate(error) => error.code(),
+            Self::Load(error) => error.code(),
+            Self::Rejected(diagnostics) => diagnostics.code(),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Where the doors are: the sections `http` and `admin`, and the rule that an open admin door needs a token.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use wellkept_config::Section;
+use wellkept_http::{Access, Names, Token};
+
+/// Where the program listens.
+#[derive(Debug, Clone)]
+pub struct Listeners {
+    /// Probes and metrics. Default `127.0.0.1:8080`.
+    pub http: SocketAddr,
+    /// Whether the public may read the checks' names. Default yes.
+    pub names: Names,
+    /// Details and the status page. Without it they are served on `http`, when that is loopback.
+    pub admin: Option<Admin>,
+}
+
+/// The admin door.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Where it listens. Default `127.0.0.1:8081`.
+    pub listen: SocketAddr,
+    /// The file that holds the token.
+    pub token_file: Option<PathBuf>,
+    /// The token in it.
+    pub token: Option<Token>,
+}
+
+impl Default for Listeners {
+    fn default() -> Self {
+        Self { http: SocketAddr::from(([127, 0, 0, 1], 8080)), names: Names::Shown, admin: None }
+    }
+}
+
+impl Listeners {
+    pub(super) fn read(root: &mut Section<'_>) -> Self {
+        let defaults = Self::default();
+        let http = root.section("http", |http| {
+            let listen = http.or("listen", defaults.http);
+            let shown = http.or("show_names", true);
+            http.complete();
+            Some((listen, if shown { Names::Shown } else { Names::Hidden }))
+        });
+        let (http, names) = http.unwrap_or((defaults.http, defaults.names));
+        let admin = root.section("admin", |section| Some(Admin::read(section)));
+        if let Some(admin) = &admin
+            && admin.listen == http
+            && http.port() != 0
+        {
+            let at = root.position_of("admin");
+            let message = format!("admin and http both listen on {http}: leave `admin` out to serve both there");
+            root.report(at, "config.same_address", message);
+        }
+        Self { http, names, admin }
+    }
+
+    /// Who is an operator, on the door that shows details.
+    pub fn access(&self) -> Access {
+        match self.admin.as_ref().and_then(|admin| admin.token.clone()) {
+            Some(token) => Access::with_token(token),
+            None => Access::loopback_only(),
+        }
+    }
+}
+
+impl Admin {
+    fn read(section: &mut Section<'_>) -> Self {
+        let listen = section.or("listen", SocketAddr::from(([127, 0, 0, 1], 8081)));
+        let token_file = section.optional::<PathBuf>("token_file");
+        section.complete();
+        let token = token_file.as_deref().and_then(|path| match read_token(path) {
+            Ok(token) => Some(token),
+            Err(problem) => {
+                let at = section.position_of("token_file");
+                section.report(at, "config.token", problem);
+                None
+            }
+        });
+        if !listen.ip().is_loopback() && token_file.is_none() && !section.has("token_file") {
+            let at = section.position_of("listen");
+            section.report(
+                at,
+                "config.open_admin",
+                format!(
+                    "the admin door on {listen} would be open to everyone: name a `token_file`, or listen on 127.0.0.1"
+                ),
+            );
+        }
+        Self { listen, token_file, token }
+    }
+}
+
+/// Largest token file that is read, in bytes.
+const MAX_TOKEN_FILE: u64 = 4096;
+
+fn read_token(path: &Path) -> Result<Token, String> {
+    use std::io::Read as _;
+    let shown = path.display();
+    let file = std::fs::File::open(path).map_err(|error| format!("the token file {shown} can't be read: {error}"))?;
+    let mut text = String::new();
+    file.take(MAX_TOKEN_FILE)
+        .read_to_string(&mut text)
+        .map_err(|error| format!("the token file {shown} can't be read: {error}"))?;
+    Token::parse(&text).map_err(|error| format!("{shown}: {error}"))
+}

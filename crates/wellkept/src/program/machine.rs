@@ -1,0 +1,42 @@
+//! What is watched without a configuration: the machine that the program runs on.
+
+use std::time::Duration;
+
+use wellkept_config::Document;
+
+use super::checks::{self, CheckDefinition, Defaults};
+
+/// Disk, memory and CPU of this machine, or of the container that the program runs in.
+const CHECKS: &str = "\
+checks:
+  - name: disk
+    disk: { path: / }
+  - name: memory
+    memory: {}
+  - name: cpu
+    cpu: {}
+    required: false
+";
+
+pub(super) fn checks() -> Vec<CheckDefinition> {
+    let document = Document::parse("built-in", CHECKS).expect("the text above is fixed, and a test reads it");
+    document
+        .read(|root| checks::read(root, &Defaults::default()))
+        .expect("the text above is fixed, and a test reads it")
+}
+
+pub(super) fn host_name() -> String {
+    wellkept_health::Settings::new("").instance
+}
+
+/// How late the event loop may answer before it is slow.
+pub(super) const SLOW_LOOP: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_built_in_checks_can_be_read() {
+        let names: Vec<_> = super::checks().iter().map(|check| check.component.name().to_owned()).collect();
+        assert_eq!(names, ["disk", "memory", "cpu"]);
+    }
+}

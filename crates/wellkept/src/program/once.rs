@@ -1,0 +1,53 @@
+//! Running a configuration's checks once, all at the same time, for `wellkept check`.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use wellkept_health::{Component, Finished, Status, run_once};
+
+/// How many checks run at the same time.
+const AT_ONCE: usize = 64;
+
+/// What every check found, in the order of the configuration.
+#[derive(Debug)]
+pub struct Verdicts {
+    /// Each component with what its check found.
+    pub checks: Vec<(Component, Finished)>,
+}
+
+impl Verdicts {
+    /// What all checks add up to: there are no thresholds on a single run.
+    pub fn status(&self) -> Status {
+        let statuses = self
+            .checks
+            .iter()
+            .filter_map(|(component, finished)| component.weight().weigh(Status::from(finished.outcome.verdict())));
+        statuses.fold(Status::Healthy, Status::worse)
+    }
+}
+
+/// Runs every component's check once. Ends at the longest timeout at the latest, when there are no more than 64.
+pub async fn run_all(components: Vec<Component>) -> Verdicts {
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut runs = JoinSet::new();
+    let count = components.len();
+    for (index, component) in components.into_iter().enumerate() {
+        let places = Arc::clone(&places);
+        runs.spawn(async move {
+            // The semaphore is never closed: without a place the run would only be less polite.
+            let _place = places.acquire().await;
+            let finished = run_once(&component).await;
+            (index, component, finished)
+        });
+    }
+    let mut checks: Vec<Option<(Component, Finished)>> = (0..count).map(|_| None).collect();
+    while let Some(joined) = runs.join_next().await {
+        if let Ok((index, component, finished)) = joined
+            && let Some(slot) = checks.get_mut(index)
+        {
+            *slot = Some((component, finished));
+        }
+    }
+    Verdicts { checks: checks.into_iter().flatten().collect() }
+}

@@ -1,0 +1,231 @@
+//! Reload as a transaction: read, check, prepare everything new, then commit; the old one runs until then.
+
+use std::ffi::OsString;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use wellkept_health::{Checker, Component, RegisterError, Replaced};
+use wellkept_http::Doors;
+use wellkept_telemetry::logging::Logging;
+
+use super::configuration::{Configuration, LoadError};
+
+/// What came of a reload.
+#[derive(Debug)]
+pub enum ReloadOutcome {
+    /// The new configuration runs.
+    Applied {
+        /// What became of the checks.
+        checks: Replaced,
+        /// Keys whose new value waits for a restart; the rest is applied.
+        restart_required: Vec<&'static str>,
+    },
+    /// The file says what it said before.
+    Unchanged,
+    /// The old configuration runs on.
+    Rejected(RejectReason),
+}
+
+impl ReloadOutcome {
+    /// The stable word: `applied`, `unchanged`, `rejected`, `restart_required`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Applied { restart_required, .. } if !restart_required.is_empty() => "restart_required",
+            Self::Applied { .. } => "applied",
+            Self::Unchanged => "unchanged",
+            Self::Rejected(_) => "rejected",
+        }
+    }
+}
+
+/// Why a new configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum RejectReason {
+    /// It can't be read, or something in it is wrong.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Its checks can't be kept together.
+    #[error("{}", join(.0))]
+    Checks(Vec<RegisterError>),
+    /// The program was started without a file.
+    #[error("there is no configuration file to read again")]
+    NoFile,
+    /// The process is on its way out.
+    #[error("the process is shutting down")]
+    ShuttingDown,
+}
+
+/// What reloads so far came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReloadStats {
+    /// Reloads that were applied, whole or but for a restart.
+    pub applied_total: u64,
+    /// Reloads that changed nothing.
+    pub unchanged_total: u64,
+    /// Reloads that were refused.
+    pub rejected_total: u64,
+    /// When the running configuration was applied, in milliseconds since the epoch.
+    pub applied_at: i64,
+}
+
+/// Applies configurations to what runs. One reload at a time.
+#[derive(Debug)]
+pub struct Reloader {
+    checker: Checker,
+    doors: Doors,
+    logging: Option<Logging>,
+    /// Checks that belong to the program itself, not to the file.
+    own: Vec<Component>,
+    current: Mutex<Arc<Configuration>>,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    applied: AtomicU64,
+    unchanged: AtomicU64,
+    rejected: AtomicU64,
+    applied_at: AtomicI64,
+}
+
+impl Reloader {
+    /// Registers the checks of the first configuration.
+    pub(super) fn start(
+        configuration: Configuration,
+        checker: Checker,
+        doors: Doors,
+        logging: Option<Logging>,
+        own: Vec<Component>,
+    ) -> Result<Self, Vec<RegisterError>> {
+        let reloader = Self {
+            checker,
+            doors,
+            logging,
+            own,
+            current: Mutex::new(Arc::new(configuration)),
+            counters: Counters::default(),
+        };
+        let configuration = reloader.current();
+        reloader.checker.replace(reloader.components(&configuration))?;
+        reloader.counters.applied_at.store(Timestamp::now().as_millisecond(), Ordering::Relaxed);
+        Ok(reloader)
+    }
+
+    /// The configuration that runs.
+    pub fn current(&self) -> Arc<Configuration> {
+        Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What reloads so far came to.
+    pub fn stats(&self) -> ReloadStats {
+        ReloadStats {
+            applied_total: self.counters.applied.load(Ordering::Relaxed),
+            unchanged_total: self.counters.unchanged.load(Ordering::Relaxed),
+            rejected_total: self.counters.rejected.load(Ordering::Relaxed),
+            applied_at: self.counters.applied_at.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Reads the file again and applies it whole, or not at all. Never waits for a check. Blocks on the file system.
+    pub fn reload(&self, environment: &dyn Fn(&str) -> Option<OsString>) -> ReloadOutcome {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = self.transact(&mut current, environment);
+        let counter = match &outcome {
+            ReloadOutcome::Applied { .. } => {
+                self.counters.applied_at.store(Timestamp::now().as_millisecond(), Ordering::Relaxed);
+                &self.counters.applied
+            }
+            ReloadOutcome::Unchanged => &self.counters.unchanged,
+            ReloadOutcome::Rejected(_) => &self.counters.rejected,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        log(&outcome);
+        outcome
+    }
+
+    fn transact(
+        &self,
+        current: &mut Arc<Configuration>,
+        environment: &dyn Fn(&str) -> Option<OsString>,
+    ) -> ReloadOutcome {
+        let Some(path) = &current.file else { return ReloadOutcome::Rejected(RejectReason::NoFile) };
+        let new = match Configuration::load(path, environment) {
+            Ok(new) => new,
+            Err(error) => return ReloadOutcome::Rejected(error.into()),
+        };
+        let same_token = token(&new) == token(current);
+        if new.fingerprint == current.fingerprint && same_token {
+            return ReloadOutcome::Unchanged;
+        }
+        // The last step that can fail is the first that changes anything, and it does so whole or not at all.
+        let checks = match self.checker.replace(self.components(&new)) {
+            Ok(checks) => checks,
+            Err(errors) => return ReloadOutcome::Rejected(RejectReason::Checks(errors)),
+        };
+        if let (Some(logging), Some(level)) = (&self.logging, new.logging.level) {
+            logging.set_level(level);
+        }
+        if !same_token {
+            self.doors.set_access(new.listeners.access());
+        }
+        let restart_required = needs_restart(current, &new);
+        *current = Arc::new(new);
+        ReloadOutcome::Applied { checks, restart_required }
+    }
+
+    fn components(&self, configuration: &Configuration) -> Vec<Component> {
+        configuration.checks.iter().map(|check| check.component.clone()).chain(self.own.iter().cloned()).collect()
+    }
+}
+
+fn token(configuration: &Configuration) -> Option<&wellkept_http::Token> {
+    configuration.listeners.admin.as_ref().and_then(|admin| admin.token.as_ref())
+}
+
+/// The keys whose change can't be applied to a running process.
+fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> {
+    let admin = |configuration: &Configuration| configuration.listeners.admin.as_ref().map(|admin| admin.listen);
+    [
+        ("service.name", old.service != new.service),
+        ("service.version", old.version != new.version),
+        ("http.listen", old.listeners.http != new.listeners.http),
+        ("http.show_names", old.listeners.names != new.listeners.names),
+        ("admin.listen", admin(old) != admin(new)),
+        ("store.url", old.store != new.store),
+        ("logging.format", old.logging.format != new.logging.format),
+        ("shutdown", old.shutdown != new.shutdown),
+    ]
+    .into_iter()
+    .filter_map(|(key, differs)| differs.then_some(key))
+    .collect()
+}
+
+fn log(outcome: &ReloadOutcome) {
+    match outcome {
+        ReloadOutcome::Applied { checks, restart_required } => {
+            let (added, changed, removed) = (checks.added.len(), checks.changed.len(), checks.removed.len());
+            tracing::info!(
+                target: "wellkept::config", outcome = outcome.as_str(), added, changed, removed, kept = checks.kept,
+                "configuration reloaded"
+            );
+            if !restart_required.is_empty() {
+                let keys = restart_required.join(", ");
+                tracing::warn!(target: "wellkept::config", keys, "these keys wait for a restart; the rest is applied");
+            }
+        }
+        ReloadOutcome::Unchanged => {
+            tracing::info!(target: "wellkept::config", outcome = outcome.as_str(), "the configuration is unchanged");
+        }
+        ReloadOutcome::Rejected(reason) => {
+            for line in reason.to_string().lines() {
+                tracing::error!(target: "wellkept::config", outcome = outcome.as_str(), error = line, "reload refused");
+            }
+            tracing::warn!(target: "wellkept::config", "the configuration from before runs on, unchanged");
+        }
+    }
+}
+
+fn join(errors: &[RegisterError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}

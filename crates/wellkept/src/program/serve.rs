@@ -1,0 +1,242 @@
+//! `wellkept serve`: everything wired together, from the configuration to the exit code.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use wellkept_health::{Checker, Component, History, RegisterError, Settings};
+use wellkept_http::{BindError, Doors, Figure, FigureKind, FigureValues, Figures, Server};
+use wellkept_shutdown::{EntranceKind, Phase, Report, Shutdown, Tracker, signals, watchdog};
+use wellkept_telemetry::logging::{Logging, LoggingStats};
+
+use super::configuration::{Configuration, LoadError};
+use super::machine::SLOW_LOOP;
+use super::reload::{RejectReason, ReloadStats, Reloader};
+use super::store::{OpenWhenPossible, StoreLocation};
+use crate::service::{door_options, flush_history, watch_runtime};
+
+/// What `serve` needs besides the configuration.
+#[derive(Debug)]
+pub struct ServeOptions {
+    /// The log, to change its level and to flush it at the end.
+    pub logging: Option<Logging>,
+}
+
+/// Serves until a signal ends it, on the current runtime, which the checks run on; the doors have a small one of their
+/// own, so that a busy check can't delay a probe. `signals` must have been installed before anything else was done.
+pub async fn serve(
+    configuration: Configuration,
+    signals: signals::Signals,
+    options: ServeOptions,
+) -> Result<Report, StartError> {
+    let settings = Settings { version: configuration.version.clone(), ..Settings::new(&configuration.service) };
+    let (checker, engine) = Checker::new(settings);
+    let (shutdown, sequence) = Shutdown::new(configuration.shutdown);
+    let _watchdog = watchdog::arm(&shutdown, Duration::from_millis(500)).map_err(StartError::Thread)?;
+    let _liveness = watch_runtime(&checker).map_err(StartError::Thread)?;
+    for warning in configuration.shutdown.warnings(None) {
+        tracing::warn!(target: "wellkept::config", code = warning.code(), "{warning}");
+    }
+
+    let history = start_history(&configuration.store)?;
+    checker.set_history(history.clone());
+    let own = own_components(&checker, &history);
+
+    let http = Server::bind(configuration.listeners.http, door_options())?;
+    let admin = configuration.listeners.admin.as_ref().map(|admin| Server::bind(admin.listen, door_options()));
+    let admin = admin.transpose()?;
+
+    let hangup = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
+    let logging = options.logging.clone();
+    let books = Arc::new(std::sync::OnceLock::<Arc<Reloader>>::new());
+    let registry = registry(logging.clone(), Arc::clone(&books));
+    let names = configuration.listeners.names;
+    let access = configuration.listeners.access();
+    let doors = Doors::new(checker.clone(), shutdown.clone(), access, names, registry);
+    let has_admin = configuration.listeners.admin.is_some();
+    let reloader = Reloader::start(configuration, checker.clone(), doors.clone(), logging.clone(), own)
+        .map_err(StartError::Checks)?;
+    let reloader = Arc::new(reloader);
+    drop(books.set(Arc::clone(&reloader)));
+
+    let draining = checker.clone();
+    shutdown.on_phase(move |phase| {
+        if phase == Phase::Initiated {
+            draining.begin_draining();
+        }
+    });
+    let doors_runtime = DoorsRuntime::start().map_err(StartError::Thread)?;
+    open_doors(&doors_runtime, &shutdown, &doors, http, admin, has_admin);
+    if let Some(logging) = logging {
+        let patience = shutdown.settings().flush;
+        shutdown.on_flush_blocking("log", move || logging.flush(patience).then_some(()).ok_or("lines are left"));
+    }
+
+    let ending = shutdown.clone();
+    let checks = tokio::spawn(engine.run(async move { ending.reached(Phase::FlushingBuffers).await }));
+    tokio::spawn(signals.drive(shutdown.clone()));
+    tokio::spawn(reload_on(hangup, Arc::clone(&reloader), shutdown.clone()));
+    let report = sequence.run().await;
+    checks.abort();
+    flush_history(&checker, shutdown.settings().flush).await;
+    Ok(report)
+}
+
+fn start_history(location: &StoreLocation) -> Result<History, StartError> {
+    let history = match location {
+        StoreLocation::Sqlite(path) => History::start(OpenWhenPossible::new(path.clone())),
+        StoreLocation::Memory => History::start(wellkept_health::Memory::default()),
+    };
+    history.map_err(StartError::Thread)
+}
+
+/// What the program keeps of itself: its event loop, on liveness, and its store.
+fn own_components(checker: &Checker, history: &History) -> Vec<Component> {
+    let event_loop = checker.liveness().component("event-loop", SLOW_LOOP).fingerprint(0);
+    vec![event_loop, history.component("history").fingerprint(0)]
+}
+
+fn open_doors(
+    runtime: &DoorsRuntime,
+    shutdown: &Shutdown,
+    doors: &Doors,
+    http: Server,
+    admin: Option<Server>,
+    has_admin: bool,
+) {
+    let _entered = runtime.handle.enter();
+    let (address, loopback) = (http.local_address(), http.local_address().ip().is_loopback());
+    let both = !has_admin && loopback;
+    let router = if both { doors.admin() } else { doors.public() };
+    shutdown.add_entrance(EntranceKind::Probe, http.serve("http", router, Tracker::default()));
+    say_where("probes and metrics", address, "/health /livez /readyz /metrics");
+    if both {
+        say_where("status page and details", address, "/ /health/detailed");
+    } else if !has_admin {
+        tracing::warn!(
+            target: "wellkept",
+            "details and the status page are off, {address} being open to others: add `admin: {{ listen: 127.0.0.1:8081 }}`"
+        );
+    }
+    if let Some(admin) = admin {
+        let address = admin.local_address();
+        shutdown.add_entrance(EntranceKind::Probe, admin.serve("admin", doors.admin(), Tracker::default()));
+        say_where("status page and details", address, "/ /health/detailed");
+    }
+}
+
+fn say_where(what: &str, address: SocketAddr, paths: &str) {
+    tracing::info!(target: "wellkept", %address, paths, "{what} on http://{address}");
+}
+
+async fn reload_on(mut hangup: Signal, reloader: Arc<Reloader>, shutdown: Shutdown) {
+    while hangup.recv().await.is_some() {
+        if shutdown.is_shutting_down() {
+            let reason = RejectReason::ShuttingDown;
+            tracing::warn!(target: "wellkept::config", outcome = "rejected", "reload refused: {reason}");
+            return;
+        }
+        let reloader = Arc::clone(&reloader);
+        // Reading a file blocks; further signals meanwhile come to one more reload.
+        let reload = tokio::task::spawn_blocking(move || reloader.reload(&|name| std::env::var_os(name)));
+        if let Err(error) = reload.await {
+            tracing::error!(target: "wellkept::config", %error, "reload ended early; the configuration from before runs on");
+        }
+    }
+}
+
+/// Metrics of the parts that the doors don't know.
+fn registry(logging: Option<Logging>, reloader: Arc<std::sync::OnceLock<Arc<Reloader>>>) -> Registry {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Figures(move || {
+        let mut figures = reloader.get().map(|reloader| reload_figures(reloader.stats())).unwrap_or_default();
+        figures.extend(logging.iter().flat_map(|logging| log_figures(logging.stats())));
+        figures
+    })));
+    registry
+}
+
+fn reload_figures(stats: ReloadStats) -> Vec<Figure> {
+    let outcomes =
+        [("applied", stats.applied_total), ("unchanged", stats.unchanged_total), ("rejected", stats.rejected_total)];
+    vec![
+        Figure {
+            name: "wellkept_config_reloads",
+            help: "Reloads of the configuration by outcome.",
+            kind: FigureKind::Counter,
+            values: FigureValues::By("outcome", outcomes.map(|(word, count)| (word, count as f64)).into()),
+        },
+        Figure {
+            name: "wellkept_config_applied_timestamp_seconds",
+            help: "When the running configuration was applied.",
+            kind: FigureKind::Gauge,
+            values: FigureValues::One(stats.applied_at as f64 / 1000.0),
+        },
+    ]
+}
+
+fn log_figures(stats: LoggingStats) -> Vec<Figure> {
+    let fates = [("written", stats.written), ("dropped", stats.dropped), ("failed", stats.failed)];
+    vec![Figure {
+        name: "wellkept_log_lines",
+        help: "Lines of the log by what became of them.",
+        kind: FigureKind::Counter,
+        values: FigureValues::By("fate", fates.map(|(word, count)| (word, count as f64)).into()),
+    }]
+}
+
+/// A thread with a runtime of its own for the doors.
+struct DoorsRuntime {
+    handle: Handle,
+    // Ends the thread when dropped.
+    _stop: tokio::sync::oneshot::Sender<()>,
+}
+
+impl DoorsRuntime {
+    fn start() -> std::io::Result<Self> {
+        let runtime: Runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        std::thread::Builder::new().name("wk-doors".to_owned()).spawn(move || {
+            // Ends with an error when the sender is dropped, which is just what is waited for.
+            drop(runtime.block_on(stopped));
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { handle, _stop: stop })
+    }
+}
+
+/// Why the program could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// There is no usable configuration.
+    #[error(transparent)]
+    Configuration(#[from] LoadError),
+    /// Its checks can't be kept together.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Checks(Vec<RegisterError>),
+    /// An address could not be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The signal handlers could not be installed.
+    #[error("the signal handlers can't be installed: {0}")]
+    Signals(std::io::Error),
+    /// A thread could not be started.
+    #[error("a thread can't be started: {0}")]
+    Thread(std::io::Error),
+}
+
+impl StartError {
+    /// The program's exit code: 78 for the configuration, 69 when it can't listen, 70 otherwise.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Configuration(_) | Self::Checks(_) => 78,
+            Self::Bind(_) => 69,
+            Self::Signals(_) | Self::Thread(_) => 70,
+        }
+    }
+}

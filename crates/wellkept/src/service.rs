@@ -1,0 +1,267 @@
+//! A service kept well in a few lines: checks, doors and shutdown wired together around an axum application.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use http::request::Parts;
+use tokio::runtime::Handle;
+use wellkept_health::{
+    AnyCheck, Checker, Component, Engine, History, IntoOutcome, LivenessWatch, RegisterError, StartupHold,
+};
+use wellkept_http::{Access, BindError, Doors, Names, Server, ServerOptions};
+use wellkept_shutdown::{EntranceKind, Phase, Report, Resource, Sequence, Shutdown, Tracker, signals};
+
+/// How often the runtime is asked for a sign of life.
+const LIVENESS_PERIOD: Duration = Duration::from_millis(500);
+/// How late its answer may be before liveness fails.
+const LIVENESS_LIMIT: Duration = Duration::from_secs(5);
+
+/// An axum application that is kept well: health checks, probes on its own port, graceful shutdown.
+///
+/// ```no_run
+/// use axum::{Router, routing::get};
+/// use wellkept::Service;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let app = Router::new().route("/", get(async || "hello"));
+/// let service = Service::new("orders", env!("CARGO_PKG_VERSION"));
+/// service.check("queue", async || Ok::<(), std::io::Error>(()))?;
+/// let report = service.serve(app, ([127, 0, 0, 1], 8080).into()).await?;
+/// std::process::exit(report.exit_code().into());
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Service {
+    checker: Checker,
+    engine: Engine,
+    shutdown: Shutdown,
+    sequence: Sequence,
+    server: ServerOptions,
+    names: Names,
+    doors: Vec<(SocketAddr, DoorKind)>,
+    registry: prometheus_client::registry::Registry,
+}
+
+#[derive(Debug)]
+enum DoorKind {
+    Probes,
+    Admin(Access),
+}
+
+/// What a [`Service`] may be told before it is made.
+#[derive(Debug, Clone, Default)]
+pub struct ServiceOptions {
+    /// The shutdown's times. Default: 30 s in all, no delay, 300 ms of announcement, 10 s of draining.
+    pub shutdown: wellkept_shutdown::Settings,
+    /// The limits of the application's listener.
+    pub server: ServerOptions,
+    /// Whether the public may read the components' names. Default: yes.
+    pub names: Names,
+    /// Requests that may be in flight before more are refused. Default 1,000.
+    pub max_in_flight_requests: Option<usize>,
+}
+
+impl Service {
+    /// A service of this name and version, with all defaults. Nothing runs before [`Service::serve`].
+    pub fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
+        Self::with_options(name, version, ServiceOptions::default())
+    }
+
+    /// A service with other limits.
+    pub fn with_options(name: impl Into<String>, version: impl Into<String>, options: ServiceOptions) -> Self {
+        let settings = wellkept_health::Settings { version: version.into(), ..wellkept_health::Settings::new(name) };
+        let (checker, engine) = Checker::new(settings);
+        let tracker = options.max_in_flight_requests.map_or_else(Tracker::default, Tracker::new);
+        let (shutdown, sequence) = Shutdown::with_tracker(options.shutdown, tracker);
+        Self {
+            checker,
+            engine,
+            shutdown,
+            sequence,
+            server: options.server,
+            names: options.names,
+            doors: Vec::new(),
+            registry: prometheus_client::registry::Registry::default(),
+        }
+    }
+
+    /// Registers a check: a name, and an async function that returns `()`, a `Result` or an
+    /// [`Outcome`](wellkept_health::Outcome). It is required and seen by readiness; [`Service::component`] takes
+    /// everything else.
+    pub fn check<F, R>(&self, name: &str, function: F) -> Result<(), RegisterError>
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output: IntoOutcome> + Send + 'static,
+    {
+        self.component(Component::new(name, AnyCheck::from_fn(function)))
+    }
+
+    /// Registers a component with its schedule, thresholds and groups.
+    pub fn component(&self, component: Component) -> Result<(), RegisterError> {
+        self.checker.register(component)
+    }
+
+    /// Has a resource closed when the last request is done.
+    pub fn resource(&self, resource: Resource) -> Result<(), wellkept_shutdown::RegisterError> {
+        self.shutdown.register(resource).map(drop)
+    }
+
+    /// Keeps readiness off until the guard is dropped: for migrations, caches to fill.
+    pub fn hold_startup(&self) -> StartupHold {
+        self.checker.hold_startup()
+    }
+
+    /// Remembers status changes and results.
+    pub fn history(&self, history: History) {
+        self.checker.set_history(history);
+    }
+
+    /// Serves the probes on an address of their own too. That door stays open while the application drains.
+    #[must_use]
+    pub fn probes(mut self, address: SocketAddr) -> Self {
+        self.doors.push((address, DoorKind::Probes));
+        self
+    }
+
+    /// Serves details and the status page on an address of their own. An address that is not loopback needs a token.
+    #[must_use]
+    pub fn admin(mut self, address: SocketAddr, access: Access) -> Self {
+        self.doors.push((address, DoorKind::Admin(access)));
+        self
+    }
+
+    /// Metrics of the application's own, shown on the same page.
+    pub fn metrics(&mut self) -> &mut prometheus_client::registry::Registry {
+        &mut self.registry
+    }
+
+    /// The handle on health, for the application's own use.
+    pub fn checker(&self) -> &Checker {
+        &self.checker
+    }
+
+    /// The handle on the shutdown, for the application's own use.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// Serves `app` on `address` until SIGTERM, SIGINT or [`Shutdown::trigger`], then takes it down without losing a
+    /// request. Installs handlers for the two signals.
+    ///
+    /// The probes (`/health`, `/livez`, `/readyz`, `/metrics` …) come before the application's own routes; on a
+    /// loopback address `/health/detailed` and `/api/v1/…` do too. The application's `/` stays its own.
+    pub async fn serve(self, app: Router, address: SocketAddr) -> Result<Report, ServeError> {
+        let signals = signals::install().map_err(ServeError::Signals)?;
+        let _watch = watch_runtime(&self.checker).map_err(ServeError::Thread)?;
+        let doors =
+            Doors::new(self.checker.clone(), self.shutdown.clone(), Access::loopback_only(), self.names, self.registry);
+
+        let exempt = Arc::new(|request: &Parts| Doors::is_probe(request.uri.path()));
+        let listener = Server::bind(address, ServerOptions { exempt: Some(exempt), ..self.server })?;
+        let mut bound = Vec::new();
+        for (address, kind) in self.doors {
+            bound.push((bind_door(address, &kind)?, kind));
+        }
+
+        let before = if listener.local_address().ip().is_loopback() { doors.operators() } else { doors.public() };
+        let name = self.checker.service().to_owned();
+        let local = listener.local_address();
+        let entrance = listener.serve(&name, before.fallback_service(app), self.shutdown.tracker().clone());
+        self.shutdown.add_entrance(EntranceKind::Application, entrance);
+        tracing::info!(target: "wellkept", service = name, address = %local, "listening");
+        for (door, kind) in bound {
+            let (router, name) = match kind {
+                DoorKind::Probes => (doors.public(), "probes"),
+                DoorKind::Admin(access) => (doors.with_access(access).admin(), "admin"),
+            };
+            tracing::info!(target: "wellkept", door = name, address = %door.local_address(), "listening");
+            self.shutdown.add_entrance(EntranceKind::Probe, door.serve(name, router, Tracker::default()));
+        }
+
+        let draining = self.checker.clone();
+        self.shutdown.on_phase(move |phase| {
+            if phase == Phase::Initiated {
+                draining.begin_draining();
+            }
+        });
+        let ending = self.shutdown.clone();
+        tokio::spawn(self.engine.run(async move { ending.reached(Phase::FlushingBuffers).await }));
+        tokio::spawn(signals.drive(self.shutdown.clone()));
+        let report = self.sequence.run().await;
+        flush_history(&self.checker, self.shutdown.settings().flush).await;
+        Ok(report)
+    }
+}
+
+/// Has an OS thread ask the current runtime for signs of life.
+pub(crate) fn watch_runtime(checker: &Checker) -> std::io::Result<LivenessWatch> {
+    checker.liveness().watch(Handle::current(), LIVENESS_PERIOD, LIVENESS_LIMIT)
+}
+
+/// Waits until what was recorded is written, for a bounded time.
+pub(crate) async fn flush_history(checker: &Checker, wait: Duration) {
+    if let Some(history) = checker.history() {
+        // The thread that this waits on answers within `wait` or not at all.
+        drop(tokio::task::spawn_blocking(move || history.flush(wait)).await);
+    }
+}
+
+fn bind_door(address: SocketAddr, kind: &DoorKind) -> Result<Server, ServeError> {
+    if let DoorKind::Admin(access) = kind
+        && !access.has_token()
+        && !address.ip().is_loopback()
+    {
+        return Err(ServeError::OpenAdmin { address });
+    }
+    Ok(Server::bind(address, door_options())?)
+}
+
+/// The limits of the probe and admin doors: tighter than an application's.
+pub(crate) fn door_options() -> ServerOptions {
+    ServerOptions {
+        max_connections: 1024,
+        first_byte_timeout: Duration::from_secs(5),
+        header_timeout: Duration::from_secs(5),
+        write_timeout: Duration::from_secs(10),
+        max_streams: 32,
+        exempt: Some(Arc::new(|_: &Parts| true)),
+        ..ServerOptions::default()
+    }
+}
+
+/// Why a service could not be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// An address could not be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// An admin door would have been open to everyone.
+    #[error("the admin door on {address} has no token: give it one, or bind it to 127.0.0.1")]
+    OpenAdmin {
+        /// Where it would have listened.
+        address: SocketAddr,
+    },
+    /// The signal handlers could not be installed.
+    #[error("the signal handlers can't be installed: {0}")]
+    Signals(std::io::Error),
+    /// A thread could not be started.
+    #[error("a thread can't be started: {0}")]
+    Thread(std::io::Error),
+}
+
+impl ServeError {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Bind(_) => "serve.bind",
+            Self::OpenAdmin { .. } => "serve.open_admin",
+            Self::Signals(_) => "serve.signals",
+            Self::Thread(_) => "serve.thread",
+        }
+    }
+}

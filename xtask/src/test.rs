@@ -1,0 +1,160 @@
+//! `cargo xtask test`: runs every test beside real servers and closes with one line that counts them all.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::time::Instant;
+
+use wellkept_testkit::{Postgres, Redis};
+
+use crate::{cargo, code_of, servers};
+
+/// Everything that CI runs. `extra` goes to `cargo test`.
+pub(crate) fn all(extra: &[String]) -> ExitCode {
+    // A package named by the caller would be widened again by `--workspace`.
+    let packages = extra.iter().take_while(|argument| *argument != "--");
+    let chosen = packages.into_iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package"));
+    let mut command = cargo();
+    command.args(["test", "--all-features", "--no-fail-fast"]);
+    if !chosen {
+        command.arg("--workspace");
+    }
+    run(command.args(extra))
+}
+
+/// What is too slow for every change: the tests marked as ignored.
+pub(crate) fn deep(extra: &[String]) -> ExitCode {
+    println!("the ignored tests of all crates:");
+    run(cargo().args(["test", "--workspace", "--all-features", "--no-fail-fast"]).args(extra).args(["--", "--ignored"]))
+}
+
+fn run(tests: &mut Command) -> ExitCode {
+    if let Err(message) = servers::ensure_installed() {
+        eprintln!("error: {message}");
+        return ExitCode::FAILURE;
+    }
+    let started = Instant::now();
+    // Both end when this function does, however it ends.
+    let (postgres, redis) = (Postgres::start(), Redis::start());
+    tests.env("WELLKEPT_TEST_POSTGRES_URL", postgres.url()).env("WELLKEPT_TEST_REDIS_URL", redis.url());
+    let (status, mut counts) = match stream(tests) {
+        Ok(result) => result,
+        Err(error) => {
+            eprintln!("error: can't run cargo test: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    drop((postgres, redis));
+    if let Some(message) = counts.settle(status.success()) {
+        println!("\nerror: {message}");
+    }
+    println!("\ntests took {} s", started.elapsed().as_secs());
+    println!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped);
+    match (status.success(), counts.failed) {
+        (true, 1..) => ExitCode::FAILURE,
+        _ => code_of(status),
+    }
+}
+
+/// Passes the output on line by line while counting.
+fn stream(tests: &mut Command) -> std::io::Result<(ExitStatus, Counts)> {
+    let mut child = tests.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut counts = Counts::default();
+    let mut output = BufReader::new(child.stdout.take().expect("standard output is piped"));
+    let mut bytes = Vec::new();
+    while output.read_until(b'\n', &mut bytes)? > 0 {
+        let line = String::from_utf8_lossy(&bytes);
+        print!("{line}");
+        counts.read(&line);
+        bytes.clear();
+    }
+    Ok((child.wait()?, counts))
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+    /// Runs of a test binary that have begun and not told their result.
+    running: u64,
+}
+
+impl Counts {
+    fn read(&mut self, line: &str) {
+        let line = line.trim_end();
+        if is_start(line) {
+            self.running += 1;
+        }
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        self.running = self.running.saturating_sub(1);
+        let counts = result.split_once(". ").map_or(result, |(_, counts)| counts);
+        for count in counts.split("; ") {
+            match count.split_once(' ').map(|(number, what)| (number.parse::<u64>(), what)) {
+                Some((Ok(number), "passed")) => self.passed += number,
+                Some((Ok(number), "failed")) => self.failed += number,
+                Some((Ok(number), "ignored")) => self.skipped += number,
+                _ => {}
+            }
+        }
+    }
+
+    /// Counts as failed what failed without a result of its own, and says what that was.
+    fn settle(&mut self, success: bool) -> Option<String> {
+        let unfinished = std::mem::take(&mut self.running);
+        if unfinished > 0 {
+            self.failed += unfinished;
+            return Some(format!("{unfinished} test program(s) ended without a result; each is counted as a failure"));
+        }
+        if !success && self.failed == 0 {
+            self.failed = 1;
+            return Some("the tests did not build or did not start; this is counted as a failure".into());
+        }
+        None
+    }
+}
+
+/// `running 12 tests`, as the test harness opens.
+fn is_start(line: &str) -> bool {
+    let number = line.strip_prefix("running ").and_then(|rest| rest.split_once(" test")).map(|(number, _)| number);
+    number.is_some_and(|number| number.parse::<u64>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(output: &str, success: bool) -> (Counts, Option<String>) {
+        let mut counts = Counts::default();
+        output.lines().for_each(|line| counts.read(line));
+        let message = counts.settle(success);
+        (counts, message)
+    }
+
+    #[test]
+    fn the_results_of_all_test_programs_and_of_doc_tests_are_summed() {
+        let output = "\nrunning 2 tests\ntest a ... ok\n\
+            test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.10s\n\
+            running 1 test\n\
+            test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s\n";
+        let (counts, message) = count(output, false);
+        assert_eq!(counts, Counts { passed: 2, failed: 1, skipped: 1, running: 0 });
+        assert_eq!(message, None);
+    }
+
+    #[test]
+    fn tests_that_do_not_build_are_a_failure() {
+        let (counts, message) = count("", false);
+        assert_eq!(counts.failed, 1);
+        assert!(message.unwrap().contains("did not build"));
+    }
+
+    #[test]
+    fn a_test_program_that_dies_is_a_failure_beside_those_that_ended() {
+        let output = "running 3 tests\n\
+            running 1 test\n\
+            test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s\n";
+        let (counts, message) = count(output, false);
+        assert_eq!((counts.passed, counts.failed), (1, 1));
+        assert!(message.unwrap().contains("without a result"));
+    }
+}
