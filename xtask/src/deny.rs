@@ -20,7 +20,15 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
             return code;
         }
     }
-    exit_code(cargo().args(["deny", "--all-features", "check", "licenses", "bans", "sources"]))
+    exit_code(cargo().args([
+        "deny",
+        "--all-features",
+        "check",
+        "--hide-inclusion-graph",
+        "licenses",
+        "bans",
+        "sources",
+    ]))
 }
 
 fn is_installed() -> bool {

@@ -114,3 +114,72 @@ fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let unhealthy_above = section.optional("unhealthy_above");
     built(section, Cpu::new(Options { degraded_above, unhealthy_above }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{configured, reason, run};
+    use std::time::Instant;
+    use wellkept_health::Verdict;
+    use wellkept_telemetry::system::Source;
+
+    fn percent(percent: f64) -> Ratio {
+        Ratio::new(percent / 100.0).unwrap()
+    }
+
+    fn judge(usage: f64, options: Options) -> Outcome {
+        let usage = CpuUsage { usage, cores: 0.5, throttled: Some(0.25), source: Source::Cgroup };
+        Cpu::new(options).unwrap().judge(usage)
+    }
+
+    #[test]
+    fn load_degrades_and_fails_only_where_that_is_asked_for() {
+        assert_eq!(judge(0.9, Options::default()).verdict(), Verdict::Pass);
+        let outcome = judge(1.0, Options::default());
+        assert_eq!((outcome.verdict(), outcome.message()), (Verdict::Warn, "100.0% of processor time used"));
+        let strict = Options { unhealthy_above: Some(percent(95.0)), ..Options::default() };
+        assert_eq!(judge(0.96, strict).verdict(), Verdict::Fail);
+        let metadata = serde_json::to_string(outcome.metadata()).unwrap();
+        insta::assert_snapshot!(metadata, @r#"{"cpu_usage":1.0,"cores":0.5,"source":"cgroup","throttled":0.25}"#);
+    }
+
+    #[tokio::test]
+    async fn the_first_run_takes_200_ms_and_a_later_one_no_time() {
+        let check = Cpu::new(Options::default()).unwrap();
+        let begun = Instant::now();
+        let outcome = run(&check).await;
+        let usage = outcome.metadata()["cpu_usage"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&usage), "{outcome:?}");
+        assert!(begun.elapsed() >= SHORTEST);
+        // The sample that is kept grows old, as between two runs.
+        let kept = check.previous.take().unwrap();
+        while kept.taken().elapsed() < SHORTEST {
+            tokio::task::yield_now().await;
+        }
+        check.previous.put(kept);
+        let begun = Instant::now();
+        run(&check).await;
+        assert!(begun.elapsed() < SHORTEST, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_short_timeout_shortens_the_first_sample() {
+        let check = Cpu::new(Options::default()).unwrap();
+        let timeout = Duration::from_millis(100);
+        tokio::time::timeout(timeout, check.run(&Context::within(timeout))).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_a_failure_of_the_check_itself() {
+        let root = SystemRoot::new("/no/such/folder", "/no/such/folder");
+        let outcome = run(&Cpu { root, ..Cpu::new(Options::default()).unwrap() }).await;
+        assert_eq!((reason(&outcome), outcome.message()), ("internal", "processor time can't be read"));
+    }
+
+    #[test]
+    fn limits_in_the_wrong_order_are_reported() {
+        configured("cpu: { degraded_above: 80%, unhealthy_above: 95% }").unwrap();
+        let reported = configured("cpu: { unhealthy_above: 50% }").unwrap_err();
+        assert_eq!(reported, "test.yaml:1:25: must not be below degraded_above");
+    }
+}

@@ -134,3 +134,90 @@ fn percent(percent: u8) -> Amount {
 fn rounded(ratio: f64) -> f64 {
     (ratio * 1e4).round() / 1e4
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{configured, reason};
+    use wellkept_config::ByteSize;
+    use wellkept_health::Verdict;
+
+    /// 1,000 bytes and 100 files, of which these are left.
+    fn judge(free: u64, inodes_free: u64, options: Options) -> Outcome {
+        let disk = system::Disk {
+            total: 1_000,
+            free,
+            available: free,
+            inodes: 100,
+            inodes_available: inodes_free,
+            read_only: false,
+        };
+        Disk::new(options).unwrap().judge(&disk)
+    }
+
+    fn verdict(free: u64, inodes_free: u64) -> (Verdict, String) {
+        let outcome = judge(free, inodes_free, Options::new("/"));
+        (outcome.verdict(), outcome.message().to_owned())
+    }
+
+    #[test]
+    fn limits_are_passed_below_and_not_at_them() {
+        assert_eq!(verdict(150, 15), (Verdict::Pass, String::new()));
+        assert_eq!(verdict(149, 15), (Verdict::Warn, "14.9% free".to_owned()));
+        assert_eq!(verdict(50, 15), (Verdict::Warn, "5.0% free".to_owned()));
+        assert_eq!(verdict(49, 15), (Verdict::Fail, "4.9% free".to_owned()));
+    }
+
+    #[test]
+    fn files_run_out_as_well() {
+        assert_eq!(verdict(900, 14), (Verdict::Warn, "14.0% of files free".to_owned()));
+        assert_eq!(verdict(900, 4), (Verdict::Fail, "4.0% of files free".to_owned()));
+    }
+
+    #[test]
+    fn limits_may_be_bytes_and_files_then_keep_the_defaults() {
+        let bytes = |bytes| Amount::Bytes(ByteSize(bytes));
+        let options = Options { degraded_below: bytes(40), unhealthy_below: bytes(20), ..Options::new("/") };
+        assert_eq!(judge(40, 100, options.clone()).verdict(), Verdict::Pass);
+        assert_eq!(judge(39, 100, options.clone()).verdict(), Verdict::Warn);
+        assert_eq!(judge(19, 100, options.clone()).verdict(), Verdict::Fail);
+        assert_eq!(judge(900, 14, options).verdict(), Verdict::Warn);
+    }
+
+    #[test]
+    fn a_read_only_file_system_is_degraded_and_a_full_one_stays_unhealthy() {
+        let disk = system::Disk {
+            total: 1_000,
+            free: 900,
+            available: 900,
+            inodes: 0,
+            inodes_available: 0,
+            read_only: true,
+        };
+        let check = Disk::new(Options::new("/")).unwrap();
+        let outcome = check.judge(&disk);
+        assert_eq!((outcome.verdict(), outcome.message()), (Verdict::Warn, "file system is read-only"));
+        assert!(!outcome.metadata().contains_key("inodes"));
+        let full = check.judge(&system::Disk { free: 0, available: 0, ..disk });
+        assert_eq!(full.verdict(), Verdict::Fail);
+    }
+
+    #[test]
+    fn a_real_file_system_has_all_readings_and_the_public_hears_no_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let outcome = Disk::new(Options::new(folder.path())).unwrap().run();
+        for reading in ["total_bytes", "free_bytes", "free_ratio", "disk_usage"] {
+            assert!(outcome.metadata()[reading].is_number(), "{outcome:?}");
+        }
+        let gone = Disk::new(Options::new(folder.path().join("gone"))).unwrap().run();
+        assert_eq!((reason(&gone), gone.message()), ("error", "file system can't be read"));
+        assert!(gone.detail().contains("gone"), "{gone:?}");
+    }
+
+    #[test]
+    fn limits_in_the_wrong_order_are_reported() {
+        configured("disk: { path: /var/lib/orders, degraded_below: 20%, unhealthy_below: 10GiB }").unwrap();
+        let reported = configured("disk: { path: /, unhealthy_below: 20% }").unwrap_err();
+        assert_eq!(reported, "test.yaml:1:35: must not be above degraded_below");
+    }
+}

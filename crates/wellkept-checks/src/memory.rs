@@ -81,3 +81,54 @@ fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
 fn percent(percent: u8) -> Ratio {
     Ratio::new(f64::from(percent) / 100.0).expect("the defaults are from 0 to 100")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{configured, reason, run};
+    use std::fs;
+    use wellkept_health::Verdict;
+
+    /// A machine with 1,000 kB, of which these are available.
+    async fn outcome_with(available: u32) -> Outcome {
+        let folder = tempfile::tempdir().unwrap();
+        let meminfo = format!("MemTotal: 1000 kB\nMemAvailable: {available} kB\n");
+        fs::write(folder.path().join("meminfo"), meminfo).unwrap();
+        let root = SystemRoot::new(folder.path(), folder.path());
+        run(&Memory { root, ..Memory::new(Options::default()).unwrap() }).await
+    }
+
+    #[tokio::test]
+    async fn limits_are_passed_above_and_not_at_them() {
+        assert_eq!(outcome_with(100).await.verdict(), Verdict::Pass);
+        let outcome = outcome_with(99).await;
+        assert_eq!((outcome.verdict(), outcome.message()), (Verdict::Warn, "90.1% of memory used"));
+        assert_eq!(outcome_with(30).await.verdict(), Verdict::Warn);
+        assert_eq!(outcome_with(29).await.verdict(), Verdict::Fail);
+        assert_eq!(outcome.metadata()["memory_usage"], 0.901);
+        assert_eq!(outcome.metadata()["limit_bytes"], 1_024_000);
+        assert_eq!(outcome.metadata()["source"], "host");
+    }
+
+    #[tokio::test]
+    async fn this_machine_has_a_reading() {
+        let outcome = run(&Memory::new(Options::default()).unwrap()).await;
+        let usage = outcome.metadata()["memory_usage"].as_f64().unwrap();
+        assert!(usage > 0.0 && usage <= 1.0, "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_a_failure_of_the_check_itself() {
+        let root = SystemRoot::new("/no/such/folder", "/no/such/folder");
+        let outcome = run(&Memory { root, ..Memory::new(Options::default()).unwrap() }).await;
+        assert_eq!((reason(&outcome), outcome.message()), ("internal", "memory can't be read"));
+    }
+
+    #[test]
+    fn limits_in_the_wrong_order_are_reported() {
+        configured("memory: {}").unwrap();
+        configured("memory:").unwrap();
+        let reported = configured("memory: { degraded_above: 98% }").unwrap_err();
+        assert_eq!(reported, "test.yaml:1:9: must not be below degraded_above");
+    }
+}

@@ -8,6 +8,7 @@
 //! `valkey://` and `valkeys://` mean the same.
 
 mod info;
+mod overheard;
 
 use std::fmt;
 
@@ -24,6 +25,7 @@ use wellkept_net::tls::{self, TlsError};
 use wellkept_net::{AddressRules, ConnectError, Target, connect};
 
 use self::info::Info;
+use self::overheard::{Heard, Overheard};
 use crate::driver::Driver;
 use crate::kept::Kept;
 use crate::kind::built;
@@ -160,6 +162,7 @@ fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
 /// An open session. Dropping it closes the connection at once.
 struct Session {
     connection: MultiplexedConnection,
+    heard: Heard,
     _driver: Driver,
 }
 
@@ -170,12 +173,13 @@ impl Session {
     {
         // The deadline is ours; the driver's own half second would end slow answers that are still in time.
         let settings = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let (stream, heard) = Overheard::new(stream);
         let logging_in = MultiplexedConnection::new_with_config(login, stream, settings);
         let (connection, driver) = timeout_at(deadline, logging_in)
             .await
             .map_err(|_elapsed| Failure::Timeout("logging in"))?
-            .map_err(Failure::Driver)?;
-        Ok(Self { connection, _driver: Driver::start(driver) })
+            .map_err(|error| Failure::of(error, &heard))?;
+        Ok(Self { connection, heard, _driver: Driver::start(driver) })
     }
 
     /// Both commands in one message, so in one round trip.
@@ -184,7 +188,7 @@ impl Session {
         pipeline.cmd("PING").cmd("INFO").ignore_errors();
         let answered = timeout_at(deadline, pipeline.query_async::<Vec<Value>>(&mut self.connection)).await;
         let answers = answered.map_err(|_elapsed| Failure::Timeout("waiting for the answer to PING"))?;
-        let mut answers = answers.map_err(Failure::Driver)?.into_iter();
+        let mut answers = answers.map_err(|error| Failure::of(error, &self.heard))?.into_iter();
         match (answers.next(), answers.next()) {
             (Some(ping), Some(info)) => Ok(Answers { ping, info }),
             _ => Err(Failure::Unexpected("fewer answers than commands")),
@@ -220,10 +224,19 @@ enum Failure {
     /// The deadline passed. Completes "timed out while …".
     Timeout(&'static str),
     Unexpected(&'static str),
+    /// The server said why and hung up.
+    Refused(String, String),
     Driver(RedisError),
 }
 
 impl Failure {
+    fn of(error: RedisError, heard: &Heard) -> Self {
+        match heard.last_words() {
+            Some((code, text)) => Self::Refused(code, text),
+            None => Self::Driver(error),
+        }
+    }
+
     fn outcome(&self) -> Outcome {
         let error = match self {
             Self::Connect(error) => return not_connected(error),
@@ -232,13 +245,13 @@ impl Failure {
             Self::Unexpected(what) => {
                 return Outcome::fail(Reason::Protocol, "not an answer that Redis gives").with_detail(*what);
             }
+            Self::Refused(code, text) => return refused(code, text),
             Self::Driver(error) => error,
         };
         if let Some(code) = error.code() {
             return refused(code, error.detail().unwrap_or_default());
         }
         let outcome = match error.kind() {
-            ErrorKind::AuthenticationFailed if is_full(&explained(error)) => full(),
             ErrorKind::AuthenticationFailed => Outcome::fail(Reason::Auth, "password not accepted"),
             ErrorKind::Io => Outcome::fail(Reason::Network, "connection broken"),
             ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {
@@ -264,18 +277,10 @@ fn refused(code: &str, text: &str) -> Outcome {
         "NOAUTH" => Outcome::fail(Reason::Auth, "password is required"),
         "WRONGPASS" => Outcome::fail(Reason::Auth, "password not accepted"),
         "NOPERM" | "DENIED" => Outcome::fail(Reason::Auth, "user is not permitted"),
-        _ if is_full(text) => full(),
+        _ if text.contains("max number of clients") => Outcome::fail(Reason::Exhausted, "too many connections"),
         _ => Outcome::fail(Reason::Error, "command refused"),
     };
     outcome.with_detail(format!("{code} {text}").trim_end().to_owned())
-}
-
-fn is_full(text: &str) -> bool {
-    text.contains("max number of clients")
-}
-
-fn full() -> Outcome {
-    Outcome::fail(Reason::Exhausted, "too many connections")
 }
 
 fn decoded(text: &str) -> Option<String> {

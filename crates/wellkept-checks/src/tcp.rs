@@ -57,3 +57,46 @@ fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let address = section.required("address");
     built(section, Tcp::new(Options { address: address? }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{configured, reason, run};
+    use tokio::net::TcpListener;
+    use wellkept_testkit::free_port;
+
+    fn check(address: String) -> Tcp {
+        Tcp::new(Options::new(address)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_accepts_passes_and_the_connection_is_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let outcome = run(&check(listener.local_addr().unwrap().to_string())).await;
+        assert_eq!(reason(&outcome), "pass");
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.readable().await.unwrap();
+        assert_eq!(stream.try_read(&mut [0]).unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_refused_and_the_public_hears_no_address() {
+        let address = format!("127.0.0.1:{}", free_port());
+        let outcome = run(&check(address.clone())).await;
+        assert_eq!((reason(&outcome), outcome.message()), ("refused", "connection refused"));
+        assert!(outcome.detail().starts_with(&address), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn the_metadata_address_is_never_asked() {
+        let outcome = run(&check("169.254.169.254:80".to_owned())).await;
+        assert_eq!((reason(&outcome), outcome.message()), ("blocked", "address is not allowed"));
+    }
+
+    #[test]
+    fn an_address_without_port_is_reported() {
+        configured("tcp: { address: '[::1]:443' }").unwrap();
+        let reported = configured("tcp: { address: db }").unwrap_err();
+        assert_eq!(reported, "test.yaml:1:17: the port is missing: write host:port");
+    }
+}

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -42,10 +43,14 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   wellkept serve                          watch this machine, on http://127.0.0.1:8080
+  wellkept serve --listen 127.0.0.1:9090  the same, elsewhere
   wellkept serve --config wellkept.yaml   watch what the file names; kill -HUP applies a changed file")]
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) file: File,
+    /// Where the probes listen, whatever the configuration says. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]

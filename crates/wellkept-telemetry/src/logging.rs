@@ -3,6 +3,7 @@
 //! Logging never blocks and never fails the caller: lines go into a bounded queue, what does not fit is dropped and
 //! counted, a broken output is counted too. Nothing is installed unless [`init`] is called.
 
+mod clock;
 mod encode;
 mod escape;
 mod layer;
@@ -93,7 +94,8 @@ pub enum Colour {
     Never,
 }
 
-/// Installs logging for the whole process. Call once, early.
+/// Installs logging for the whole process. Call once, early; and [`Logging::flush`] before the process ends, since what
+/// still waits then is lost.
 ///
 /// # Errors
 /// When a global subscriber is set already, or the output or the writer's thread can't be had.

@@ -264,4 +264,13 @@ impl ServeError {
             Self::Thread(_) => "serve.thread",
         }
     }
+
+    /// The exit code of the process: 69 can't listen, 70 the process lacks something, 78 a wrong setting.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Bind(_) => 69,
+            Self::OpenAdmin { .. } => 78,
+            Self::Signals(_) | Self::Thread(_) => 70,
+        }
+    }
 }

@@ -8,7 +8,7 @@ use wellkept_health::Verdict;
 use wellkept_testkit::{RedisOptions, free_port, until};
 
 use super::*;
-use crate::testing::{PATIENCE, PLANTED, assert_keeps_secrets, configured, reason, run, run_into_timeout};
+use crate::testing::{PATIENCE, PLANTED, assert_keeps_secrets, configured, reason, run, run_into_timeout, untrusted_tls_server};
 
 type Server = wellkept_testkit::Redis;
 
@@ -212,10 +212,14 @@ async fn a_connection_that_is_cut_is_tried_once_more_and_then_a_network_failure(
 
 #[tokio::test]
 async fn without_a_trusted_certificate_there_is_no_encrypted_connection() {
-    let server = Server::start();
-    let outcome = run(&check(format!("rediss://:{PLANTED}@127.0.0.1:{}", server.port()))).await;
+    let port = untrusted_tls_server().await;
+    let outcome = run(&check(format!("rediss://:{PLANTED}@127.0.0.1:{port}"))).await;
     assert_eq!((reason(&outcome), outcome.message()), ("tls", "TLS handshake failed"), "{outcome:?}");
     assert_keeps_secrets(&outcome);
+    // Redis itself waits for the end of a line that never comes.
+    let server = Server::start();
+    let outcome = run_into_timeout(&check(format!("rediss://127.0.0.1:{}", server.port()))).await;
+    assert_eq!(outcome.detail(), "timed out while shaking hands for TLS");
 }
 
 #[test]

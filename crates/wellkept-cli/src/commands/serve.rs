@@ -20,7 +20,7 @@ pub(crate) fn run(options: &Serve) -> Result<Exit, Failure> {
     let served = runtime.block_on(async {
         // First of all: a signal during the start must find its handler.
         let signals = signals::install().map_err(|error| failed(StartError::Signals(error)))?;
-        let configuration = super::configuration(options.file.config.as_deref())?;
+        let configuration = super::configuration(options.file.config.as_deref())?.listening_on(options.listen);
         let logging = start_logging(&configuration)?;
         say_hello(&configuration);
         let report = serve(configuration, signals, ServeOptions { logging: Some(logging.clone()) }).await;

@@ -1,1 +1,212 @@
-//! Claims about the doors' answers.
+//! Claims about the doors' answers, as shapes and status codes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use prometheus_client::registry::Registry;
+use tower::ServiceExt;
+use wellkept_health::{AnyCheck, Checker, Component, Group, Outcome, Reason, Scope, Settings, TokioClock, Verdict};
+use wellkept_shutdown::Shutdown;
+
+use super::{Doors, Names};
+use crate::access::{Access, Token};
+use crate::server::Arrival;
+
+const LOOPBACK: &str = "127.0.0.1:8080";
+const OPEN: &str = "0.0.0.0:8080";
+
+/// A service with one healthy required and one failing optional component, three seconds old.
+async fn checker() -> Checker {
+    let clock = TokioClock::start();
+    let settings = Settings { version: "1.4.2".to_owned(), clock, ..Settings::new("orders") };
+    let (checker, engine) = Checker::new(settings);
+    let database = || async { Outcome::pass().with("connections", serde_json::json!({ "active": 5, "max": 20 })) };
+    checker.register(Component::new("orders-db", AnyCheck::from_fn(database))).unwrap();
+    let cache = || async { Outcome::fail(Reason::Refused, "connection refused").with_detail("127.0.0.1:6379") };
+    checker.register(Component::new("cache", AnyCheck::from_fn(cache)).optional()).unwrap();
+    tokio::spawn(engine.run(std::future::pending()));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    checker
+}
+
+fn doors(checker: &Checker, access: Access, names: Names) -> Doors {
+    let (shutdown, _sequence) = Shutdown::new(wellkept_shutdown::Settings::default());
+    Doors::new(checker.clone(), shutdown, access, names, Registry::default())
+}
+
+async fn ask(router: axum::Router, bound: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+    let mut request = Request::get(path).header("host", "127.0.0.1:8080");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut request = request.body(Body::empty()).unwrap();
+    let peer: SocketAddr = "127.0.0.1:50000".parse().unwrap();
+    request.extensions_mut().insert(Arrival { bound: bound.parse().unwrap(), peer });
+    router.oneshot(request).await.unwrap()
+}
+
+async fn body(response: Response) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+async fn get(router: axum::Router, bound: &str, path: &str) -> (u16, String) {
+    let response = ask(router, bound, path, &[]).await;
+    (response.status().as_u16(), body(response).await)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bodies_are_the_shapes_that_were_promised() {
+    let checker = checker().await;
+    let admin = || doors(&checker, Access::loopback_only(), Names::Shown).admin();
+    let (status, health) = get(admin(), LOOPBACK, "/health").await;
+    assert_eq!(status, 200);
+    insta::assert_snapshot!(health, @"");
+    let (_, ready) = get(admin(), LOOPBACK, "/health/ready").await;
+    insta::assert_snapshot!(ready, @"");
+    let (_, startup) = get(admin(), LOOPBACK, "/health/startup").await;
+    insta::assert_snapshot!(startup, @"");
+    let (_, detailed) = get(admin(), LOOPBACK, "/health/detailed").await;
+    insta::assert_snapshot!(detailed.replace("},\"", "},\n\""), @"");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unauthorised_wish_for_details_changes_neither_body_nor_code() {
+    let checker = checker().await;
+    let public = || doors(&checker, Access::loopback_only(), Names::Shown).public();
+    assert_eq!(get(public(), OPEN, "/ready?detailed=true").await, get(public(), OPEN, "/ready").await);
+    let (_, seen) = get(public(), LOOPBACK, "/ready?detailed=true").await;
+    assert!(seen.contains("\"components\""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_public_sees_status_words_and_names_and_nothing_of_a_backend() {
+    let checker = checker().await;
+    let token = Access::with_token(Token::parse("a-long-enough-secret").unwrap());
+    for path in
+        ["/health", "/health/live", "/health/ready", "/ready", "/health/startup", "/livez", "/readyz", "/metrics"]
+    {
+        let (_, body) = get(doors(&checker, token.clone(), Names::Shown).public(), OPEN, path).await;
+        for private in ["6379", "connection refused", "max"] {
+            assert!(!body.contains(private), "{path} shows {private}: {body}");
+        }
+    }
+    let (_, hidden) = get(doors(&checker, token, Names::Hidden).public(), OPEN, "/ready").await;
+    assert_eq!(hidden, r#"{"ready":true,"status":"degraded","dependencies":{}}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn details_want_an_operator_and_are_not_there_on_the_public_door() {
+    let checker = checker().await;
+    let doors = doors(&checker, Access::loopback_only(), Names::Shown);
+    for path in ["/", "/status.css", "/health/detailed", "/api/v1/history", "/api/v1/shutdown"] {
+        assert_eq!(get(doors.public(), LOOPBACK, path).await.0, 404, "{path}");
+        assert_eq!(get(doors.admin(), OPEN, path).await.0, 401, "{path}");
+        assert_eq!(get(doors.admin(), LOOPBACK, path).await.0, 200, "{path}");
+    }
+    assert_eq!(get(doors.operators(), LOOPBACK, "/").await.0, 404, "an application's own page stays its own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn hostile_paths_and_queries_are_answered_without_harm() {
+    let checker = checker().await;
+    let doors = doors(&checker, Access::loopback_only(), Names::Shown);
+    for path in
+        ["/health/", "//health", "/health/../health/detailed", "/HEALTH", "/health%2Fdetailed", "/api/v1/history/x"]
+    {
+        assert_eq!(get(doors.admin(), LOOPBACK, path).await.0, 404, "{path}");
+    }
+    for (query, code) in
+        [("limit=-1", 400), ("limit=x", 400), ("limit=18446744073709551615", 200), ("component=%00", 200)]
+    {
+        assert_eq!(get(doors.admin(), LOOPBACK, &format!("/api/v1/history?{query}")).await.0, code, "{query}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_get_and_head_are_answered() {
+    let checker = checker().await;
+    let doors = doors(&checker, Access::loopback_only(), Names::Shown);
+    for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS, Method::TRACE] {
+        let request = Request::builder().method(method).uri("/health").body(Body::empty()).unwrap();
+        assert_eq!(doors.admin().oneshot(request).await.unwrap().status(), StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let head = Request::head("/health").body(Body::empty()).unwrap();
+    let head = doors.admin().oneshot(head).await.unwrap();
+    assert_eq!(head.status(), StatusCode::OK);
+    assert_eq!(body(head).await, "");
+}
+
+/// What the probes answer while the process starts, runs and drains, and for each status.
+#[tokio::test(start_paused = true)]
+async fn each_probe_answers_with_the_code_of_its_table() {
+    for (verdict, health, ready) in [(Verdict::Pass, 200, 200), (Verdict::Warn, 200, 200), (Verdict::Fail, 503, 503)] {
+        let (checker, engine) = Checker::new(Settings { clock: TokioClock::start(), ..Settings::new("orders") });
+        let check = move || async move {
+            match verdict {
+                Verdict::Pass => Outcome::pass(),
+                Verdict::Warn => Outcome::warn(Reason::Threshold, ""),
+                Verdict::Fail => Outcome::fail(Reason::Error, ""),
+            }
+        };
+        checker.register(Component::new("it", AnyCheck::from_fn(check))).unwrap();
+        let public = doors(&checker, Access::loopback_only(), Names::Shown).public();
+        let codes = async |wanted: [u16; 7], when: &str| {
+            let paths = ["/health", "/health/ready", "/ready", "/readyz", "/health/live", "/livez", "/health/startup"];
+            for (path, wanted) in paths.into_iter().zip(wanted) {
+                assert_eq!(get(public.clone(), OPEN, path).await.0, wanted, "{path} {when}, {verdict:?}");
+            }
+        };
+        codes([503, 503, 503, 503, 200, 200, 503], "before the first results").await;
+        tokio::spawn(engine.run(std::future::pending()));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        codes([health, ready, ready, ready, 200, 200, 200], "while it runs").await;
+        checker.begin_draining();
+        codes([health, 503, 503, 503, 200, 200, 200], "while it drains").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn liveness_fails_by_a_component_of_this_process_only() {
+    let (checker, engine) = Checker::new(Settings { clock: TokioClock::start(), ..Settings::new("orders") });
+    let wedged = AnyCheck::from_fn(async || Outcome::fail(Reason::NotReady, "the loop is stuck"));
+    let component = Component::new("worker", wedged).scope(Scope::Process).groups([Group::Live]);
+    checker.register(component).unwrap();
+    tokio::spawn(engine.run(std::future::pending()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let public = doors(&checker, Access::loopback_only(), Names::Shown).public();
+    assert_eq!(get(public.clone(), OPEN, "/livez").await, (503, "not alive".to_owned()));
+    let (code, live) = get(public.clone(), OPEN, "/health/live").await;
+    assert_eq!(code, 503);
+    assert!(live.starts_with(r#"{"alive":false,"last_heartbeat":"#), "{live}");
+    assert_eq!(get(public, OPEN, "/readyz").await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hostile_name_is_escaped_on_the_page_and_in_the_metrics() {
+    let (checker, engine) = Checker::new(Settings { clock: TokioClock::start(), ..Settings::new("orders") });
+    let name = "<script>\"\\ü";
+    checker.register(Component::new(name, AnyCheck::from_fn(async || ()))).unwrap();
+    tokio::spawn(engine.run(std::future::pending()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let doors = doors(&checker, Access::loopback_only(), Names::Shown);
+    let (_, page) = get(doors.admin(), LOOPBACK, "/").await;
+    assert!(page.contains("&lt;script&gt;") && !page.contains("<script>"));
+    let (_, metrics) = get(doors.admin(), LOOPBACK, "/metrics").await;
+    assert!(metrics.contains(r#"{component="<script>\"\\ü",verdict="pass"} 1"#), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_answer_forbids_keeping_it() {
+    let checker = checker().await;
+    let doors = Arc::new(doors(&checker, Access::loopback_only(), Names::Shown));
+    for path in ["/health", "/livez", "/metrics", "/", "/nothing", "/health/detailed"] {
+        let response = ask(doors.admin(), LOOPBACK, path, &[]).await;
+        assert_eq!(response.headers()["cache-control"], "no-store", "{path}");
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff", "{path}");
+    }
+}

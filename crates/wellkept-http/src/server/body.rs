@@ -93,8 +93,8 @@ impl http_body::Body for ServedBody {
         let Some(frame) = ready!(this.body.poll_frame(context)?) else { return Poll::Ready(None) };
         let part = |bytes| Part {
             bytes,
-            _in_flight: match this.hold {
-                Hold::Parts(in_flight) => Some(Arc::clone(in_flight)),
+            held: match this.hold {
+                Hold::Parts(in_flight) => Some(Held::new(in_flight)),
                 Hold::Body(_) | Hold::Nothing => None,
             },
         };
@@ -113,7 +113,23 @@ impl http_body::Body for ServedBody {
 /// A part of a body; on HTTP/2 it keeps its request in flight until it is written.
 pub(super) struct Part {
     bytes: Bytes,
-    _in_flight: Option<Arc<InFlight>>,
+    held: Option<Held>,
+}
+
+/// Tells the connection how a part gets on.
+struct Held(Arc<InFlight>);
+
+impl Held {
+    fn new(in_flight: &Arc<InFlight>) -> Self {
+        in_flight.connection.part_taken();
+        Self(Arc::clone(in_flight))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.connection.part_left();
+    }
 }
 
 impl Buf for Part {
@@ -127,6 +143,9 @@ impl Buf for Part {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
+        if let Some(held) = &self.held {
+            held.0.connection.part_moved();
+        }
     }
 
     fn copy_to_bytes(&mut self, length: usize) -> Bytes {

@@ -59,6 +59,9 @@ pub(super) struct Connection {
     since: AtomicU32,
     /// Since when a write waits for the other end; 0 when none does.
     blocked_since: AtomicU32,
+    /// HTTP/2: parts of bodies that wait for the socket or the other end's window, and when one last moved.
+    parts: AtomicUsize,
+    parts_moved: AtomicU32,
     /// Requests begun whose last byte has not left.
     active: AtomicUsize,
     /// Of these, those whose response has been handed over completely and now waits for the socket.
@@ -98,6 +101,8 @@ pub(super) fn spawn(server: &Arc<Shared>, id: u64, socket: TcpStream, peer: Sock
         waits: AtomicU8::new(Waits::FirstByte as u8),
         since: AtomicU32::new(server.look_at_the_clock()),
         blocked_since: AtomicU32::new(0),
+        parts: AtomicUsize::new(0),
+        parts_moved: AtomicU32::new(0),
         active: AtomicUsize::new(0),
         handed_over: AtomicUsize::new(0),
         requests: AtomicU64::new(0),
@@ -141,17 +146,17 @@ async fn drive(connection: &Arc<Connection>, mut stream: Stream) {
         Some(Protocol::Http2) => {
             connection.enter(Protocol::Http2, Waits::NextRequest);
             let service = RequestService::new(Arc::clone(connection));
-            let mut served = pin!(server.http2.serve_connection(stream, service));
+            let mut exchange = pin!(server.http2.serve_connection(stream, service));
             let mut told = false;
             poll_fn(|context| {
-                let polled = served.as_mut().poll(context);
+                let polled = exchange.as_mut().poll(context);
                 // Only after its first request: GOAWAY before that would turn away a client that was just let in.
                 let go = (server.has_reached(Stage::Announcing) && connection.requests() > 0)
                     || server.has_reached(Stage::Closing);
                 if polled.is_pending() && go && !told {
                     told = true;
-                    served.as_mut().graceful_shutdown();
-                    return served.as_mut().poll(context);
+                    exchange.as_mut().graceful_shutdown();
+                    return exchange.as_mut().poll(context);
                 }
                 polled
             })
@@ -160,13 +165,13 @@ async fn drive(connection: &Arc<Connection>, mut stream: Stream) {
         Some(_) => {
             connection.enter(Protocol::Http1, Waits::Head);
             let service = RequestService::new(Arc::clone(connection));
-            let mut served = pin!(server.http1.serve_connection(stream, service).with_upgrades());
+            let mut exchange = pin!(server.http1.serve_connection(stream, service).with_upgrades());
             poll_fn(|context| {
                 // Polled first: a request that is there already is answered before the connection closes.
-                let polled = served.as_mut().poll(context);
+                let polled = exchange.as_mut().poll(context);
                 if polled.is_pending() && server.has_reached(Stage::Closing) {
-                    served.as_mut().graceful_shutdown();
-                    let polled = served.as_mut().poll(context);
+                    exchange.as_mut().graceful_shutdown();
+                    let polled = exchange.as_mut().poll(context);
                     // Hyper goes on waiting for a first request, or for the rest of a head.
                     return if connection.is_idle() { Poll::Ready(Ok(())) } else { polled };
                 }
@@ -281,6 +286,24 @@ impl Connection {
         self.blocked_since.store(0, Ordering::Relaxed);
     }
 
+    /// A part of a body is handed to HTTP/2, which may keep it.
+    pub(super) fn part_taken(&self) {
+        if self.parts.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.part_moved();
+        }
+    }
+
+    /// Some of a part has been written.
+    pub(super) fn part_moved(&self) {
+        self.parts_moved.store(self.server.now(), Ordering::Relaxed);
+    }
+
+    /// A part is written, or given up.
+    pub(super) fn part_left(&self) {
+        self.part_moved();
+        self.parts.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Whether a time limit has passed, and which.
     pub(super) fn overdue(&self, now: u32, options: &ServerOptions, slack: Duration) -> Option<Ended> {
         if self.is_ending() {
@@ -291,6 +314,11 @@ impl Connection {
         };
         let blocked_since = self.blocked_since.load(Ordering::Relaxed);
         if blocked_since != 0 && older(blocked_since, options.write_timeout) {
+            return Some(Ended::Write);
+        }
+        // A client may read the socket and yet never open a stream's window.
+        let parts_wait = self.parts.load(Ordering::Relaxed) > 0;
+        if parts_wait && older(self.parts_moved.load(Ordering::Relaxed), options.write_timeout) {
             return Some(Ended::Write);
         }
         let (limit, ended) = match self.waits.load(Ordering::Relaxed) {

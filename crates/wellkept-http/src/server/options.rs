@@ -27,7 +27,7 @@ pub struct ServerOptions {
     pub write_timeout: Duration,
     /// The size of a request's head; beyond it the answer is 431. Default 16 KiB.
     pub max_header_bytes: usize,
-    /// The header fields of an HTTP/1 request; beyond it the answer is 431. Default 64.
+    /// The header fields of a request; beyond it the answer is 431. More than 100 slow HTTP/1 down a little. Default 64.
     pub max_headers: usize,
     /// Concurrent streams of one HTTP/2 connection. Default 128.
     pub max_streams: u32,

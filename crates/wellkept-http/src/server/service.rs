@@ -52,18 +52,33 @@ impl hyper::service::Service<Request<Incoming>> for RequestService {
                 extensions.insert(ConnectInfo::<SocketAddr>(connection.peer));
                 Answer::Routed { route: server.router.clone().call(request), in_flight: Some(in_flight), version }
             }
-            Err(refused) => {
+            Err(refusal) => {
                 // The refusal is in flight too, until it has left.
                 server.tracker.begin_exempt_request();
                 let in_flight = InFlight::new(Arc::clone(connection));
-                Answer::Refused { refused, in_flight: Some(in_flight), version }
+                Answer::Refused { refusal, in_flight: Some(in_flight), version }
             }
         }
     }
 }
 
+/// Why a request is answered by the server itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Refusal {
+    /// It came after the stop.
+    Late,
+    /// Too many are in flight.
+    Overload,
+    /// It has more header fields than allowed.
+    TooManyFields,
+}
+
 /// Counts the request on the tracker, or says why not.
-fn admit(server: &Shared, late: bool, request: Request<Incoming>) -> Result<Request<Incoming>, Refused> {
+fn admit(server: &Shared, late: bool, request: Request<Incoming>) -> Result<Request<Incoming>, Refusal> {
+    // Looked at here because hyper's own limit allocates at each request.
+    if request.headers().len() > server.options.max_headers {
+        return Err(Refusal::TooManyFields);
+    }
     let admitted = if late { Err(Refused::Draining) } else { server.tracker.begin_request() };
     let refused = match admitted {
         Ok(()) => return Ok(request),
@@ -79,12 +94,12 @@ fn admit(server: &Shared, late: bool, request: Request<Incoming>) -> Result<Requ
         server.tracker.begin_exempt_request();
         return Ok(Request::from_parts(parts, body));
     }
-    match refused {
-        Refused::Draining => &server.counts.refused_late,
-        Refused::TooManyInFlight => &server.counts.refused_overload,
-    }
-    .fetch_add(1, Ordering::Relaxed);
-    Err(refused)
+    let (refusal, count) = match refused {
+        Refused::Draining => (Refusal::Late, &server.counts.refused_late),
+        Refused::TooManyInFlight => (Refusal::Overload, &server.counts.refused_overload),
+    };
+    count.fetch_add(1, Ordering::Relaxed);
+    Err(refusal)
 }
 
 pin_project! {
@@ -98,7 +113,7 @@ pin_project! {
             version: Version,
         },
         Refused {
-            refused: Refused,
+            refusal: Refusal,
             in_flight: Option<InFlight>,
             version: Version,
         },
@@ -113,9 +128,9 @@ impl Future for Answer {
             AnswerProjection::Routed { route, in_flight, version } => {
                 (ready!(route.poll(context))?, in_flight, *version)
             }
-            AnswerProjection::Refused { refused, in_flight, version } => {
+            AnswerProjection::Refused { refusal, in_flight, version } => {
                 let retry_after = in_flight.as_ref().map(|in_flight| in_flight.connection().server.retry_after.clone());
-                (refusal(*refused, retry_after), in_flight, *version)
+                (refuse(*refusal, retry_after), in_flight, *version)
             }
         };
         let in_flight = in_flight.take().expect("hyper does not poll a future that has ended");
@@ -136,20 +151,26 @@ fn finish(mut response: Response<Body>, in_flight: InFlight, version: Version) -
     response.map(|body| ServedBody::new(body, in_flight))
 }
 
-fn refusal(refused: Refused, retry_after: Option<HeaderValue>) -> Response<Body> {
-    let body = match refused {
-        Refused::Draining => {
-            r#"{"error":{"code":"shutdown.draining","message":"the service is shutting down; retry elsewhere"}}"#
-        }
-        Refused::TooManyInFlight => {
-            r#"{"error":{"code":"shutdown.too_many_in_flight","message":"too many requests are in flight; retry later"}}"#
-        }
+fn refuse(refusal: Refusal, retry_after: Option<HeaderValue>) -> Response<Body> {
+    let (status, body) = match refusal {
+        Refusal::Late => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            r#"{"error":{"code":"shutdown.draining","message":"the service is shutting down; retry elsewhere"}}"#,
+        ),
+        Refusal::Overload => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            r#"{"error":{"code":"shutdown.too_many_in_flight","message":"too many requests are in flight; retry later"}}"#,
+        ),
+        Refusal::TooManyFields => (
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            r#"{"error":{"code":"server.too_many_header_fields","message":"the request has too many header fields"}}"#,
+        ),
     };
     let mut response = Response::new(Body::from(body));
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(retry_after) = retry_after {
+    if let (Some(retry_after), StatusCode::SERVICE_UNAVAILABLE) = (retry_after, status) {
         headers.insert(RETRY_AFTER, retry_after);
     }
     response

@@ -25,6 +25,8 @@ const ARRIVAL_GRACE: Duration = Duration::from_millis(100);
 const LINGER: Duration = Duration::from_millis(250);
 /// How many connections are named in the report when they are cut.
 const MAX_NAMED: usize = 100;
+/// What hyper takes on its stack; more costs two allocations a request.
+const HYPER_MAX_HEADERS: usize = 100;
 const MIN_SWEEP: Duration = Duration::from_millis(5);
 const MAX_SWEEP: Duration = Duration::from_millis(250);
 
@@ -101,8 +103,10 @@ impl Shared {
         tracker: Tracker,
     ) -> Arc<Self> {
         let mut http1 = http1::Builder::new();
+        if options.max_headers > HYPER_MAX_HEADERS {
+            http1.max_headers(options.max_headers);
+        }
         http1
-            .max_headers(options.max_headers)
             .max_header_size(options.max_header_bytes)
             // The sweeper keeps this limit, without a timer for each request.
             .header_read_timeout(None);

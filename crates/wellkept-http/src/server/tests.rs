@@ -66,10 +66,11 @@ fn routes(gate: &Arc<Semaphore>) -> Router {
     Router::new()
         .route("/", get(|| async { "hello" }))
         .route("/slow", get(slow))
-        .route("/big", get(|| async { Bytes::from_static(&[b'x'; BIG]) }))
+        .route("/big", get(|| async { Bytes::from_static(&PAYLOAD) }))
 }
 
 const BIG: usize = 8 * 1024 * 1024;
+static PAYLOAD: [u8; BIG] = [b'x'; BIG];
 
 struct Setup {
     handle: Arc<ServerHandle>,

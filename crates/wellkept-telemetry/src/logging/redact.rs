@@ -53,22 +53,22 @@ fn ends_with(name: &str, suffix: &str) -> bool {
 pub(super) fn redact(text: &str, out: &mut String) -> bool {
     out.clear();
     let bytes = text.as_bytes();
-    let mut copied = 0;
-    let mut index = 0;
-    while let Some(&byte) = bytes.get(index) {
-        let secret = match byte {
+    let (mut copied, mut next) = (0, 0);
+    // Every secret shows itself by one of a few rare letters.
+    while let Some(offset) = bytes[next..].iter().position(|&byte| matches!(byte, b':' | b'=' | b'b' | b'B' | b'J')) {
+        let index = next + offset;
+        next = index + 1;
+        let secret = match bytes[index] {
             b':' if bytes[index..].starts_with(b"://") => userinfo(text, index + 3),
             b':' | b'=' => value_of_name(text, index),
-            b'b' | b'B' => credentials(text, index),
-            b'e' => web_token(text, index),
-            _ => None,
+            b'J' => text[..index].strip_suffix("ey").and_then(|before| web_token(text, before.len())),
+            _ => credentials(text, index),
         };
-        index += 1;
-        let Some(secret) = secret.filter(|secret| !secret.is_empty()) else { continue };
+        let Some(secret) = secret.filter(|secret| !secret.is_empty() && secret.start >= copied) else { continue };
         out.push_str(&text[copied..secret.start]);
         out.push_str(MASK);
         copied = secret.end;
-        index = index.max(secret.end);
+        next = next.max(copied);
     }
     if copied > 0 {
         out.push_str(&text[copied..]);

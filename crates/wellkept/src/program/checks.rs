@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use wellkept_checks::{Kind, gated, kinds};
-use wellkept_config::{Position, Ratio, Section};
+use wellkept_config::{Position, Ratio, Section, quoted};
 use wellkept_health::{AnyCheck, Component, Criticality, Group, Schedule, Thresholds};
 
 /// One check that the configuration names.
@@ -82,40 +82,19 @@ const ITEM_KEYS: [&str; 14] = [
 ];
 
 pub(super) fn read(root: &mut Section<'_>, defaults: &Defaults) -> Option<Vec<CheckDefinition>> {
-    let mut places: HashMap<String, Position> = HashMap::new();
-    let mut problems = Vec::new();
-    let items = root.list("checks", |item| {
-        let at = item.position();
-        let (definition, enabled) = read_item(item, defaults)?;
-        let name = definition.component.name().to_owned();
-        if let Some(first) = places.get(&name) {
-            item.report(
-                item.position_of("name"),
-                "component.duplicate",
-                format!("there are two checks named `{name}`: the other one is in line {}", first.line),
-            );
+    let mut names = Names::default();
+    let items = root.list("checks", |item| read_item(item, defaults, &mut names));
+    names.report_unknown_parents(root);
+    match items {
+        Some(items) => {
+            Some(items.into_iter().filter(|(_, enabled)| *enabled).map(|(definition, _)| definition).collect())
         }
-        places.entry(name).or_insert(at);
-        Some((definition, enabled, at))
-    });
-    let Some(items) = items else {
         // A list that is there and wrong has been reported; one that is not there is empty.
-        return (!root.has("checks")).then(Vec::new);
-    };
-    for (definition, _, at) in &items {
-        let parents = definition.component.dependencies();
-        for parent in parents.iter().filter(|parent| !places.contains_key(&***parent)) {
-            problems.push((*at, parent.to_string(), definition.component.name().to_owned()));
-        }
+        None => (!root.has("checks")).then(Vec::new),
     }
-    let known: Vec<&str> = places.keys().map(String::as_str).collect();
-    for (at, parent, name) in problems {
-        root.report_unknown(at, &format!("check in `depends_on` of `{name}`:"), &parent, &known);
-    }
-    Some(items.into_iter().filter(|(_, enabled, _)| *enabled).map(|(definition, ..)| definition).collect())
 }
 
-fn read_item(item: &mut Section<'_>, defaults: &Defaults) -> Option<(CheckDefinition, bool)> {
+fn read_item(item: &mut Section<'_>, defaults: &Defaults, names: &mut Names) -> Option<(CheckDefinition, bool)> {
     let name = item.required::<String>("name");
     let kind = find_kind(item);
     let check = kind.and_then(|kind| item.open(kind.name, kind.read));
@@ -126,6 +105,9 @@ fn read_item(item: &mut Section<'_>, defaults: &Defaults) -> Option<(CheckDefini
     let depends_on = item.optional::<Vec<String>>("depends_on").unwrap_or_default();
     let enabled = item.or("enabled", true);
     item.complete();
+    if let Some(name) = &name {
+        names.add(name, &depends_on, item);
+    }
     let component = component(name?, kind?, check?, &timing)
         .criticality(if required { Criticality::Required } else { Criticality::Optional })
         .shared(shared)
@@ -139,6 +121,36 @@ fn read_item(item: &mut Section<'_>, defaults: &Defaults) -> Option<(CheckDefini
         item.report(item.position(), error.code(), error.to_string());
     }
     Some((CheckDefinition { kind: kind?.name, component }, enabled))
+}
+
+/// The names that the list gives, also by items with other mistakes, and those that it refers to.
+#[derive(Default)]
+struct Names {
+    places: HashMap<String, Position>,
+    parents: Vec<(Position, String)>,
+}
+
+impl Names {
+    fn add(&mut self, name: &str, depends_on: &[String], item: &mut Section<'_>) {
+        match self.places.get(name) {
+            Some(first) => {
+                let message =
+                    format!("there are two checks named {}: the first is in line {}", quoted(name), first.line);
+                item.report(item.position_of("name"), "component.duplicate", message);
+            }
+            None => drop(self.places.insert(name.to_owned(), item.position_of("name"))),
+        }
+        let at = item.position_of("depends_on");
+        self.parents.extend(depends_on.iter().map(|parent| (at, parent.clone())));
+    }
+
+    /// Only now all names are known: a check may depend on one further down.
+    fn report_unknown_parents(&self, root: &mut Section<'_>) {
+        let known: Vec<&str> = self.places.keys().map(String::as_str).collect();
+        for (at, parent) in self.parents.iter().filter(|(_, parent)| !self.places.contains_key(parent)) {
+            root.report_unknown(*at, "check", parent, &known);
+        }
+    }
 }
 
 fn component(name: String, kind: &Kind, check: AnyCheck, timing: &Timing) -> Component {

@@ -1,6 +1,7 @@
 //! The configuration file as a whole: found, read, interpolated, walked; all that is wrong with it is collected.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use wellkept_config::{Diagnostics, Document, FromNode, LocateError, Located, Locations, Section, one_of};
@@ -31,6 +32,8 @@ pub struct Configuration {
     pub shutdown: ShutdownSettings,
     /// The file; `None` when there is none and the program watches its own machine.
     pub file: Option<PathBuf>,
+    /// Set by the command line, above what the file says of `http.listen`.
+    pub listen: Option<SocketAddr>,
     /// Tells two contents apart, variables filled in.
     pub fingerprint: u64,
 }
@@ -81,8 +84,19 @@ impl Configuration {
             checks: machine::checks(),
             shutdown: ShutdownSettings::default(),
             file: None,
+            listen: None,
             fingerprint: 0,
         }
+    }
+
+    /// Has the probes listen here, whatever the file says.
+    #[must_use]
+    pub fn listening_on(mut self, address: Option<SocketAddr>) -> Self {
+        if let Some(address) = address {
+            self.listeners.http = address;
+            self.listen = Some(address);
+        }
+        self
     }
 
     fn read(document: Document, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, Diagnostics> {
@@ -119,6 +133,7 @@ impl Configuration {
                 checks: checks?,
                 shutdown: shutdown.unwrap_or_default(),
                 file: None,
+                listen: None,
                 fingerprint: root.fingerprint(),
             })
         })

@@ -151,7 +151,7 @@ impl Reloader {
     ) -> ReloadOutcome {
         let Some(path) = &current.file else { return ReloadOutcome::Rejected(RejectReason::NoFile) };
         let new = match Configuration::load(path, environment) {
-            Ok(new) => new,
+            Ok(new) => new.listening_on(current.listen),
             Err(error) => return ReloadOutcome::Rejected(error.into()),
         };
         let same_token = token(&new) == token(current);

@@ -18,6 +18,15 @@ async fn connect(address: SocketAddr) -> (Sender, JoinHandle<hyper::Result<()>>)
     (sender, tokio::spawn(connection))
 }
 
+async fn connect_with_small_windows(address: SocketAddr) -> Sender {
+    let socket = within(TcpStream::connect(address)).await.expect("it listens");
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(64 * 1024).initial_connection_window_size(64 * 1024);
+    let (sender, connection) = within(builder.handshake(TokioIo::new(socket))).await.expect("it speaks HTTP/2");
+    tokio::spawn(connection);
+    sender
+}
+
 async fn send(sender: &mut Sender, path: &str) -> hyper::Result<http::Response<hyper::body::Incoming>> {
     let request = Request::get(format!("http://test{path}")).body(Empty::new()).expect("it is well formed");
     within(async {
@@ -43,12 +52,12 @@ async fn the_announcement_is_a_goaway_and_what_is_in_flight_is_served() {
     });
     eventually(|| setup.handle.stats().requests_total == 2).await;
     setup.handle.announce();
-    // Hyper's client ends its dispatcher, in order, as it hears GOAWAY, and takes no new request.
-    within(connection).await.unwrap().expect("the end is an orderly one");
-    assert!(send(&mut sender, "/").await.is_err());
-    assert_eq!(setup.handle.open(), 1);
+    // Hyper's client takes no new request once it has heard GOAWAY.
+    within(async { while send(&mut sender, "/").await.is_ok() {} }).await;
+    assert!(!slow.is_finished() && setup.handle.open() == 1);
     setup.gate.add_permits(1);
     assert_eq!(within(slow).await.unwrap(), "slow");
+    within(connection).await.unwrap().expect("the end is an orderly one");
     within(setup.handle.closed()).await;
 }
 
@@ -66,11 +75,7 @@ async fn a_connection_opened_during_the_announcement_gets_its_first_answer() {
 #[tokio::test]
 async fn an_answer_that_waits_for_the_clients_window_is_in_flight() {
     let setup = Setup::new(ServerOptions::default());
-    let socket = TcpStream::connect(setup.handle.local_address()).await.unwrap();
-    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
-    builder.initial_stream_window_size(64 * 1024).initial_connection_window_size(64 * 1024);
-    let (mut sender, connection) = builder.handshake::<_, Empty<Bytes>>(TokioIo::new(socket)).await.unwrap();
-    tokio::spawn(connection);
+    let mut sender = connect_with_small_windows(setup.handle.local_address()).await;
     let response = send(&mut sender, "/big").await.unwrap();
     setup.handle.announce();
     within(setup.handle.stop_accepting()).await;
@@ -79,6 +84,16 @@ async fn an_answer_that_waits_for_the_clients_window_is_in_flight() {
     assert_eq!((setup.handle.stats().in_flight, setup.tracker.in_flight_requests()), (1, 1));
     let (body, ()) = within(async { tokio::join!(text(response), drain) }).await;
     assert_eq!(body.len(), BIG);
+}
+
+#[tokio::test]
+async fn a_client_that_never_opens_its_window_is_closed() {
+    let setup = Setup::new(ServerOptions { write_timeout: SHORT, ..ServerOptions::default() });
+    let mut sender = connect_with_small_windows(setup.handle.local_address()).await;
+    let response = send(&mut sender, "/big").await.unwrap();
+    eventually(|| setup.handle.stats().timeouts.write_total == 1).await;
+    assert!(within(response.into_body().collect()).await.is_err());
+    eventually(|| setup.handle.stats().in_flight == 0 && setup.tracker.in_flight_requests() == 0).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,176 @@
+//! What the program says of a wrong file, and that a wrong file changes nothing that runs.
+
+use wellkept_testkit::Signal;
+
+use crate::served::{Served, run, text};
+
+fn check(configuration: &str) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("app.yaml"), configuration).unwrap();
+    let output = run(folder.path(), &["config", "check", "app.yaml"]);
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+}
+
+#[test]
+fn every_mistake_is_found_with_its_place_and_the_nearest_word() {
+    let (code, said) = check(
+        "servise: { name: orders }
+http: { listen: 0.0.0.0 }
+admin: { listen: '0.0.0.0:8081' }
+defaults: { interval: 10 }
+checks:
+  - name: orders-db
+    postgress: { url: 'postgres://x' }
+  - name: cache
+    redis: { url: 'redis://127.0.0.1:6379/0', timout: 1s }
+    intervall: 5s
+  - name: cache
+    tcp: { address: 127.0.0.1 }
+  - name: data
+    disk: { path: /, degraded_below: 200% }
+    depends_on: [netwrok]
+    fall: 0
+  - name: network
+    tcp: { address: 'localhost:1' }
+    groups: [live]
+  - name: nothing
+grpc: { listen: '0.0.0.0:8082' }
+",
+    );
+    assert_eq!(code, Some(78));
+    insta::assert_snapshot!(said, @r"
+    app.yaml:1:1: unknown key `servise`, did you mean `service`?
+    app.yaml:2:17: expected an address and port such as 127.0.0.1:8080, found `0.0.0.0` (add a port: 0.0.0.0:8080?)
+    app.yaml:3:18: the admin door on 0.0.0.0:8081 would be open to everyone: name a `token_file`, or listen on 127.0.0.1
+    app.yaml:4:23: expected a duration such as 10s or 250ms, found `10` (add a unit: 10s?)
+    app.yaml:7:5: unknown check kind `postgress`, did you mean `postgres`?
+    app.yaml:9:47: unknown key `timout` in `redis`
+    app.yaml:10:5: unknown key `intervall`, did you mean `interval`?
+    app.yaml:11:11: there are two checks named `cache`: the first is in line 8
+    app.yaml:12:21: the port is missing: write host:port
+    app.yaml:13:5: component `data`: fall and rise must be at least 1
+    app.yaml:14:38: expected a ratio such as 20%, or a number of bytes such as 10GiB, found `200%` (from 0% to 100%)
+    app.yaml:15:17: unknown check `netwrok`, did you mean `network`?
+    app.yaml:17:5: `network` looks at another machine and can't be in group `live`: a failed liveness probe restarts this process, which does not mend the other one; put it into `ready`
+    app.yaml:20:5: this check has no kind: add one of cpu, disk, http, memory, postgres, redis, tcp
+    app.yaml:21:7: `grpc` is not a part of this version yet
+    ");
+}
+
+#[test]
+fn a_right_file_is_called_valid() {
+    let (code, said) = check("checks:\n  - name: data\n    disk: { path: / }\n");
+    assert_eq!((code, said.as_str()), (Some(0), "app.yaml: valid, 1 check\n"));
+}
+
+#[test]
+fn the_configuration_of_the_design_is_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "a-long-enough-secret\n").unwrap();
+    let configuration = r#"
+service: { name: orders, version: "1.4.2" }
+http:    { listen: "0.0.0.0:8080" }
+admin:   { listen: "127.0.0.1:8081", token_file: token }
+store:   { url: "sqlite:///var/lib/wellkept/wellkept.db" }
+logging: { format: json, level: info }
+defaults: { interval: 10s, timeout: 2s, fall: 3, rise: 2 }
+checks:
+  - name: orders-db
+    postgres: { url: "${DATABASE_URL:-postgres://app@127.0.0.1/orders}" }
+    required: true
+    groups: [ready]
+    interval: 5s
+    timeout: 1s
+    slow: 200ms
+    max_age: 20s
+    shared: false
+  - name: cache
+    redis: { url: "redis://127.0.0.1:6379/0" }
+    required: false
+    depends_on: [network]
+  - name: payments-api
+    http: { url: "https://payments.internal/health", expect: { status: 200, json: { "$.status": healthy } } }
+  - name: network
+    tcp: { address: "10.0.0.1:443" }
+  - name: data-disk
+    disk: { path: /var/lib/orders, degraded_below: 20%, unhealthy_below: 5% }
+shutdown: { deadline: 28s, delay: 5s, announce: 2s, drain: 10s, resource: 5s, flush: 2s }
+"#;
+    std::fs::write(folder.path().join("app.yaml"), configuration).unwrap();
+    let output = run(folder.path(), &["config", "check", "app.yaml"]);
+    assert_eq!(text(&output.stdout), "app.yaml: valid, 5 checks\n");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn a_missing_variable_and_a_missing_file_end_with_78() {
+    let (code, said) = check("checks:\n  - name: db\n    tcp: { address: '${NOT_SET_ANYWHERE}' }\n");
+    assert_eq!(code, Some(78));
+    assert!(said.contains("app.yaml:3:21: ") && said.contains("NOT_SET_ANYWHERE"), "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [["serve", "--config", "gone.yaml"], ["check", "--config", "gone.yaml"]] {
+        let output = run(folder.path(), &arguments);
+        assert_eq!(output.status.code(), Some(78), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("gone.yaml"), "{}", text(&output.stderr));
+    }
+}
+
+const BEFORE: &str = "
+checks:
+  - name: stays
+    disk: { path: /, degraded_below: 0%, unhealthy_below: 0% }
+    interval: 1h
+  - name: goes
+    disk: { path: /, degraded_below: 0%, unhealthy_below: 0% }
+";
+
+#[test]
+fn a_broken_file_is_refused_whole_and_the_old_one_runs_on() {
+    let mut served = Served::with(BEFORE);
+    served.until_status("stays", "healthy");
+    let since = served.component("stays")["timestamp"].clone();
+    let broken = BEFORE.replace("name: goes", "name: comes").replace("disk: { path: /,", "dsk: { path: /,");
+    let line = served.reload(&broken, "rejected");
+    let error = line["error"].as_str().unwrap();
+    assert!(error.contains("wellkept.yaml:4:5: ") && error.contains("did you mean `disk`?"), "{error}");
+    let components = served.detailed()["components"].clone();
+    assert!(components.get("goes").is_some() && components.get("comes").is_none(), "{components}");
+
+    served.reload("", "rejected");
+    assert!(served.detailed()["components"].get("goes").is_some(), "an empty file is refused too");
+
+    let fixed = BEFORE.replace("name: goes", "name: comes");
+    let line = served.reload(&fixed, "applied");
+    assert_eq!((&line["added"], &line["removed"], &line["kept"]), (&1.into(), &1.into(), &3.into()), "{line}");
+    served.until_status("comes", "healthy");
+    assert_eq!(served.component("stays")["timestamp"], since, "what is unchanged keeps its state");
+    served.program.signal(Signal::HUP);
+    served.wait_for(|line| line["outcome"] == "unchanged");
+    let metrics = served.get("/metrics").text();
+    for (outcome, count) in [("applied", 1), ("unchanged", 1), ("rejected", 2)] {
+        let series = format!("wellkept_config_reloads_total{{outcome=\"{outcome}\"}} {count}");
+        assert!(metrics.contains(&series), "{series} is missing");
+    }
+}
+
+#[test]
+fn no_probe_fails_while_it_reloads_and_what_waits_for_a_restart_is_named() {
+    let mut served = Served::with(BEFORE);
+    served.until_ready(true);
+    let mut connection = wellkept_testkit::http::Connection::open(served.http).unwrap();
+    for round in 0..5 {
+        let next = format!("{BEFORE}  - name: extra-{round}\n    disk: {{ path: / }}\n");
+        std::fs::write(served.file(), next).unwrap();
+        served.program.signal(Signal::HUP);
+        let told = format!("extra-{round}");
+        wellkept_testkit::until(crate::served::PATIENCE, &told, || {
+            assert_eq!(connection.get("/readyz").unwrap().status, 200, "a probe failed during a reload");
+            served.detailed()["components"].get(&told).is_some()
+        });
+    }
+    let moved = format!("service: {{ name: other }}\n{BEFORE}");
+    let line = served.reload(&moved, "restart_required");
+    assert_eq!(line["removed"], 1, "the rest is applied: {line}");
+    let keys = served.wait_for(|line| line["keys"].is_string());
+    assert_eq!(keys["keys"], "service.name");
+}

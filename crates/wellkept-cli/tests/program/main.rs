@@ -1,0 +1,10 @@
+//! Claims about the program, each shown on the real process and on real servers.
+
+mod checks;
+mod commands;
+mod configuration;
+mod ending;
+mod served;
+mod serving;
+mod start;
+mod store;

@@ -1,0 +1,50 @@
+//! What keeps the program from starting, and what it says then.
+
+use std::net::TcpListener;
+
+use wellkept_testkit::wait_within;
+
+use crate::served::{PATIENCE, run, text, wellkept};
+
+fn serve(configuration: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("wellkept.yaml"), configuration).unwrap();
+    let output = wait_within(PATIENCE, wellkept(folder.path()).arg("serve").args(arguments)).unwrap();
+    (output.status.code(), text(&output.stderr))
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_and_ends_with_69() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, said) = serve("checks: []\n", &["--listen", &address]);
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.starts_with("wellkept: ") && said.contains(&address), "{said}");
+}
+
+#[test]
+fn an_open_admin_door_without_a_token_does_not_start() {
+    let (code, said) = serve("admin: { listen: '0.0.0.0:0' }\n", &[]);
+    assert_eq!(code, Some(78));
+    insta::assert_snapshot!(said, @"wellkept: ./wellkept.yaml:1:18: the admin door on 0.0.0.0:0 would be open to everyone: name a `token_file`, or listen on 127.0.0.1");
+}
+
+#[test]
+fn a_token_that_is_too_short_or_missing_does_not_start() {
+    let (code, said) = serve("admin: { listen: '0.0.0.0:0', token_file: /nowhere/token }\n", &[]);
+    assert_eq!(code, Some(78));
+    assert!(said.contains("wellkept.yaml:1:43: ") && said.contains("/nowhere/token"), "{said}");
+}
+
+#[test]
+fn wrong_usage_ends_with_64_and_help_begins_with_examples() {
+    let folder = tempfile::tempdir().unwrap();
+    for wrong in [&["serv"][..], &["check", "--jsn"], &[]] {
+        assert_eq!(run(folder.path(), wrong).status.code(), Some(64), "{wrong:?}");
+    }
+    for help in [&["--help"][..], &["serve", "--help"], &["check", "--help"], &["status", "--help"]] {
+        let output = run(folder.path(), help);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text(&output.stdout).starts_with("Examples:\n"), "{help:?}");
+    }
+}
