@@ -8,10 +8,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
 pub use hyper::{Method, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
@@ -38,6 +40,7 @@ pub struct Request {
     host: HeaderValue,
     path: String,
     headers: HeaderMap,
+    body: Bytes,
 }
 
 impl Request {
@@ -46,7 +49,7 @@ impl Request {
         Self::new(Method::GET, url)
     }
 
-    /// As [`Request::get`], with another method. No body is sent.
+    /// As [`Request::get`], with another method.
     pub fn new(method: Method, url: &Url) -> Result<Self, InvalidRequest> {
         let secure = match url.scheme() {
             "http" => false,
@@ -72,6 +75,7 @@ impl Request {
             host: HeaderValue::try_from(authority).map_err(|_| InvalidRequest::Host)?,
             path: format!("{}{query}", url.path()),
             headers,
+            body: Bytes::new(),
         })
     }
 
@@ -86,6 +90,14 @@ impl Request {
             self.headers.insert(name, value);
         }
         Ok(self)
+    }
+
+    /// Sends this along, as JSON. Nothing is sent by default.
+    #[must_use]
+    pub fn with_json(mut self, body: impl Into<Bytes>) -> Self {
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.body = body.into();
+        self
     }
 
     /// Sends it and waits for the answer, until `deadline` at the latest. Whatever its status, an answer is an answer.
@@ -121,10 +133,10 @@ impl Request {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MOST_OF_A_HEAD);
         let (mut sender, connection) =
-            builder.handshake::<_, Empty<Bytes>>(TokioIo::new(stream)).await.map_err(FetchError::Protocol)?;
+            builder.handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.map_err(FetchError::Protocol)?;
         // What goes wrong with the connection is told to whoever waits for the response.
         let _driver = Driver::start(async move { drop(connection.await) });
-        let mut request = hyper::Request::new(Empty::new());
+        let mut request = hyper::Request::new(Full::new(self.body.clone()));
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.path.parse().map_err(|_| FetchError::Path)?;
         *request.headers_mut() = self.headers.clone();
@@ -148,8 +160,8 @@ impl fmt::Debug for Request {
     }
 }
 
-/// What was answered.
-#[derive(Debug, Clone)]
+/// What was answered. `Debug` shows neither headers nor body.
+#[derive(Clone)]
 pub struct Response {
     /// The status, of a redirect too.
     pub status: StatusCode,
@@ -166,6 +178,13 @@ impl Response {
     pub fn retry_after(&self) -> Option<Duration> {
         let value = self.headers.get(header::RETRY_AFTER)?.to_str().ok()?;
         value.trim().parse().ok().map(Duration::from_secs)
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("Response");
+        shown.field("status", &self.status).field("body_bytes", &self.body.len()).finish_non_exhaustive()
     }
 }
 

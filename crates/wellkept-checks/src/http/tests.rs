@@ -238,6 +238,17 @@ async fn what_is_no_http_is_a_protocol_failure() {
 }
 
 #[tokio::test]
+async fn a_body_can_be_sent_along() {
+    let mut server = Server::with_json("202 Accepted", "").await;
+    let request = Request::new(fetch::Method::POST, &server.url("/maintenance")).unwrap().with_json("{}");
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let response = request.send(AddressRules::configured(), deadline).await.unwrap();
+    assert_eq!(response.status, fetch::StatusCode::ACCEPTED);
+    let asked = server.asked().await;
+    assert!(asked.starts_with("POST /maintenance HTTP/1.1\r\n") && asked.contains("content-length: 2\r\n"), "{asked}");
+}
+
+#[tokio::test]
 async fn a_body_is_kept_up_to_one_mib() {
     let mut answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec();
     answer.resize(answer.len() + 3 * fetch::MOST_OF_A_BODY, b'x');

@@ -22,9 +22,10 @@ const STATE: &str = "SELECT pg_catalog.pg_is_in_recovery() AS wellkept_in_recove
                      pg_catalog.current_setting('max_connections')";
 const STATE_COLUMN: &str = "wellkept_in_recovery";
 
-/// Sessions of clients. The state of others' is hidden (null) from users without `pg_read_all_stats`, and a server
-/// that only speaks like PostgreSQL may not have the view.
-const CONNECTIONS: &str = "SELECT count(*), count(*) FILTER (WHERE state IS NULL), \
+/// Sessions of clients, and of these the ones whose state is not known: others' is hidden from users without
+/// `pg_read_all_stats`, and nobody's is tracked with `track_activities` off. A server that only speaks like PostgreSQL
+/// may not have the view.
+const CONNECTIONS: &str = "SELECT count(*), count(*) FILTER (WHERE state IS NULL OR state = 'disabled'), \
                            count(*) FILTER (WHERE state IN ('active', 'fastpath function call')), \
                            count(*) FILTER (WHERE state = 'idle'), \
                            count(*) FILTER (WHERE state LIKE 'idle in transaction%') \
@@ -104,7 +105,11 @@ impl Session {
                 if config.get_ssl_mode() == SslMode::Disable {
                     return Self::start(stream, NoTls, config, deadline).await;
                 }
-                let mut encrypt = MakeRustlsConnect::new(tls_config(config).await);
+                let mut encrypt = MakeRustlsConnect::new(
+                    timeout_at(deadline, tls_config(config))
+                        .await
+                        .map_err(|_elapsed| Failure::Timeout("reading the trust roots"))?,
+                );
                 let Ok(encrypt) = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut encrypt, host);
                 Self::start(stream, encrypt, config, deadline).await
             }

@@ -264,7 +264,7 @@ async fn false_server(answer: String) -> (u16, std::sync::Arc<AtomicUsize>) {
             let mut left = 4;
             let mut buffer = vec![0; 4096];
             while let Ok(read @ 1..) = stream.read(&mut buffer).await {
-                let commands = buffer[..read].iter().filter(|byte| **byte == b'*').count();
+                let commands = String::from_utf8_lossy(&buffer[..read]).matches('*').count();
                 let answers = answer.repeat(commands.min(left));
                 left -= commands.min(left);
                 if answers.is_empty() || stream.write_all(answers.as_bytes()).await.is_err() {

@@ -65,13 +65,16 @@ async fn the_bodies_are_the_shapes_that_were_promised() {
     let admin = || doors(&checker, Access::loopback_only(), Names::Shown).admin();
     let (status, health) = get(admin(), LOOPBACK, "/health").await;
     assert_eq!(status, 200);
-    insta::assert_snapshot!(health, @"");
+    insta::assert_snapshot!(health, @r#"{"status":"degraded","service":"orders","version":"1.4.2","timestamp":"2026-01-01T00:00:03.000Z","checked_at":"2026-01-01T00:00:00.000Z","uptime":"00:00:03","uptime_seconds":3}"#);
     let (_, ready) = get(admin(), LOOPBACK, "/health/ready").await;
-    insta::assert_snapshot!(ready, @"");
+    insta::assert_snapshot!(ready, @r#"{"ready":true,"status":"degraded","dependencies":{"cache":"unhealthy","orders-db":"healthy"}}"#);
     let (_, startup) = get(admin(), LOOPBACK, "/health/startup").await;
-    insta::assert_snapshot!(startup, @"");
+    insta::assert_snapshot!(startup, @r#"{"started":true}"#);
     let (_, detailed) = get(admin(), LOOPBACK, "/health/detailed").await;
-    insta::assert_snapshot!(detailed.replace("},\"", "},\n\""), @"");
+    insta::assert_snapshot!(detailed.replace("},\"", "},\n\""), @r#"
+    {"status":"degraded","service":"orders","version":"1.4.2","timestamp":"2026-01-01T00:00:03.000Z","uptime":"00:00:03","ready":true,"lifecycle":"running","components":{"cache":{"status":"unhealthy","reason":"refused","message":"connection refused","detail":"127.0.0.1:6379","raw_status":"fail","raw_reason":"refused","response_time":"0µs","response_time_ms":0.0,"timestamp":"2026-01-01T00:00:00.000Z","age_ms":3000,"since":"2026-01-01T00:00:00.000Z","consecutive":1,"required":false,"groups":["ready"],"metadata":{}},
+    "orders-db":{"status":"healthy","reason":null,"message":"","detail":"","raw_status":"pass","raw_reason":null,"response_time":"0µs","response_time_ms":0.0,"timestamp":"2026-01-01T00:00:00.000Z","age_ms":3000,"since":"2026-01-01T00:00:00.000Z","consecutive":1,"required":true,"groups":["ready"],"metadata":{"connections":{"active":5,"max":20}}}}}
+    "#);
 }
 
 #[tokio::test(start_paused = true)]
@@ -91,7 +94,7 @@ async fn the_public_sees_status_words_and_names_and_nothing_of_a_backend() {
         ["/health", "/health/live", "/health/ready", "/ready", "/health/startup", "/livez", "/readyz", "/metrics"]
     {
         let (_, body) = get(doors(&checker, token.clone(), Names::Shown).public(), OPEN, path).await;
-        for private in ["6379", "connection refused", "max"] {
+        for private in ["6379", "connection refused", "active"] {
             assert!(!body.contains(private), "{path} shows {private}: {body}");
         }
     }
