@@ -152,3 +152,49 @@ impl Drop for LivenessWatch {
         self.thread.unpark();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use wellkept_testkit::until;
+
+    use super::*;
+    use crate::{Checker, Settings};
+
+    #[test]
+    fn a_blocked_runtime_fails_liveness_and_a_free_one_passes_it_again() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (checker, engine) = Checker::new(Settings::new("tested"));
+        runtime.spawn(engine.run(std::future::pending()));
+        let (period, limit) = (Duration::from_millis(10), Duration::from_millis(100));
+        let _watch = checker.liveness().watch(runtime.handle().clone(), period, limit).unwrap();
+        let patience = Duration::from_secs(20);
+        until(patience, "the start", || checker.is_started());
+        assert!(checker.is_alive());
+
+        let before = checker.liveness().last_heartbeat();
+        until(patience, "a heartbeat", || checker.liveness().last_heartbeat() > before);
+        let (release, held) = mpsc::channel::<()>();
+        runtime.spawn(async move { held.recv() });
+        until(patience, "the stall to be noticed", || !checker.is_alive());
+        assert!(checker.liveness().stalled_for() >= limit);
+        assert_eq!(checker.liveness().stalls_total(), 1);
+
+        release.send(()).unwrap();
+        until(patience, "the runtime to answer again", || checker.is_alive());
+        assert_eq!(checker.liveness().stalls_total(), 1);
+        runtime.shutdown_background();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_event_loop_is_a_component_on_liveness() {
+        let (checker, _engine) = Checker::new(Settings::new("tested"));
+        let component = checker.liveness().component("event-loop", Duration::from_millis(50));
+        component.validate().unwrap();
+        checker.liveness().state.lag.store(60_000, Ordering::Relaxed);
+        let finished = crate::run_once(&component).await;
+        assert_eq!(finished.outcome.reason(), Some(&Reason::Slow));
+        assert_eq!(finished.outcome.metadata()["lag_ms"], 60.0);
+    }
+}

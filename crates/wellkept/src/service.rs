@@ -57,7 +57,7 @@ enum DoorKind {
 pub struct ServiceOptions {
     /// The shutdown's times. Default: 30 s in all, no delay, 300 ms of announcement, 10 s of draining.
     pub shutdown: wellkept_shutdown::Settings,
-    /// The limits of the application's listener.
+    /// The limits of the application's listener. Probes are exempt from the stop besides what is exempt here.
     pub server: ServerOptions,
     /// Whether the public may read the components' names. Default: yes.
     pub names: Names,
@@ -156,11 +156,17 @@ impl Service {
     /// loopback address `/health/detailed` and `/api/v1/…` do too. The application's `/` stays its own.
     pub async fn serve(self, app: Router, address: SocketAddr) -> Result<Report, ServeError> {
         let signals = signals::install().map_err(ServeError::Signals)?;
+        for warning in self.shutdown.settings().warnings(None) {
+            tracing::warn!(target: "wellkept", code = warning.code(), "{warning}");
+        }
         let _watch = watch_runtime(&self.checker).map_err(ServeError::Thread)?;
         let doors =
             Doors::new(self.checker.clone(), self.shutdown.clone(), Access::loopback_only(), self.names, self.registry);
 
-        let exempt = Arc::new(|request: &Parts| Doors::is_probe(request.uri.path()));
+        let own = self.server.exempt.clone();
+        let exempt = Arc::new(move |request: &Parts| {
+            Doors::is_probe(request.uri.path()) || own.as_ref().is_some_and(|own| own(request))
+        });
         let listener = Server::bind(address, ServerOptions { exempt: Some(exempt), ..self.server })?;
         let mut bound = Vec::new();
         for (address, kind) in self.doors {

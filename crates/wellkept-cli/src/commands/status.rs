@@ -101,7 +101,8 @@ fn render(detailed: &wire::Detailed, changes: &[StatusChange]) -> String {
     let mut table = Table::new(&["COMPONENT", "STATUS", "SINCE", "TOOK", "REASON", "WHAT IT FOUND"]);
     for (name, component) in &detailed.components {
         let optional = if component.required { "" } else { " (optional)" };
-        let found = [component.message.as_str(), component.detail.as_str()].into_iter().filter(|text| !text.is_empty());
+        let cause = component.caused_by.as_ref().map(|root| format!("because of {root}")).unwrap_or_default();
+        let found = [component.message.as_str(), &cause, &component.detail].into_iter().filter(|text| !text.is_empty());
         table.row([
             Cell::from(format!("{name}{optional}")),
             Cell::status(component.status),

@@ -133,6 +133,7 @@ fn row(snapshot: &Snapshot, component: &ComponentHealth) -> Markup {
             td data-label="Found" {
                 @if let Some(reason) = reason { code { (reason) } " " }
                 (standing.message)
+                @if let Some(root) = snapshot.root_cause(component) { ", because of " b { (root.name) } }
                 @if !component.detail.is_empty() { " " small { (component.detail) } }
                 (readings(component))
             }

@@ -30,7 +30,7 @@ async fn checker() -> Checker {
     let cache = || async { Outcome::fail(Reason::Refused, "connection refused").with_detail("127.0.0.1:6379") };
     checker.register(Component::new("cache", AnyCheck::from_fn(cache)).optional()).unwrap();
     tokio::spawn(engine.run(std::future::pending()));
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await; // pace: on paused time
     checker
 }
 

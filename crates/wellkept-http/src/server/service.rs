@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::routing::future::RouteFuture;
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -44,21 +45,22 @@ impl hyper::service::Service<Request<Incoming>> for RequestService {
         let version = request.version();
         let first = connection.begin();
         let late = server.has_reached(Stage::Stopped) && !first;
-        match admit(server, late, request) {
-            Ok(mut request) => {
-                let in_flight = InFlight::new(Arc::clone(connection));
-                let extensions = request.extensions_mut();
-                extensions.insert(Arrival { bound: server.bound, peer: connection.peer });
-                extensions.insert(ConnectInfo::<SocketAddr>(connection.peer));
-                Answer::Routed { route: server.router.clone().call(request), in_flight: Some(in_flight), version }
+        let mut request = request;
+        if let Err(refusal) = admit(server, late, &request) {
+            let (parts, body) = request.into_parts();
+            // Counted in either case: the refusal is in flight too, until it has left.
+            server.tracker.begin_exempt_request();
+            if !server.exempts(refusal, &parts) {
+                let in_flight = Some(InFlight::new(Arc::clone(connection)));
+                return Answer::Refused { refusal, in_flight, version };
             }
-            Err(refusal) => {
-                // The refusal is in flight too, until it has left.
-                server.tracker.begin_exempt_request();
-                let in_flight = InFlight::new(Arc::clone(connection));
-                Answer::Refused { refusal, in_flight: Some(in_flight), version }
-            }
+            request = Request::from_parts(parts, body);
         }
+        let in_flight = InFlight::new(Arc::clone(connection));
+        let extensions = request.extensions_mut();
+        extensions.insert(Arrival { bound: server.bound, peer: connection.peer });
+        extensions.insert(ConnectInfo::<SocketAddr>(connection.peer));
+        Answer::Routed { route: server.router.clone().call(request), in_flight: Some(in_flight), version }
     }
 }
 
@@ -74,32 +76,39 @@ pub(super) enum Refusal {
 }
 
 /// Counts the request on the tracker, or says why not.
-fn admit(server: &Shared, late: bool, request: Request<Incoming>) -> Result<Request<Incoming>, Refusal> {
+fn admit(server: &Shared, late: bool, request: &Request<Incoming>) -> Result<(), Refusal> {
     // Looked at here because hyper's own limit allocates at each request.
     if request.headers().len() > server.options.max_headers {
         return Err(Refusal::TooManyFields);
     }
-    let admitted = if late { Err(Refused::Draining) } else { server.tracker.begin_request() };
-    let refused = match admitted {
-        Ok(()) => return Ok(request),
-        // The tracker refuses while this server does not: a door that closes later, or a first request.
-        Err(Refused::Draining) if !late => {
-            server.tracker.begin_exempt_request();
-            return Ok(request);
-        }
-        Err(refused) => refused,
-    };
-    let (parts, body) = request.into_parts();
-    if server.options.exempt.as_ref().is_some_and(|exempt| exempt(&parts)) {
-        server.tracker.begin_exempt_request();
-        return Ok(Request::from_parts(parts, body));
+    if late {
+        return Err(Refusal::Late);
     }
-    let (refusal, count) = match refused {
-        Refused::Draining => (Refusal::Late, &server.counts.refused_late),
-        Refused::TooManyInFlight => (Refusal::Overload, &server.counts.refused_overload),
-    };
-    count.fetch_add(1, Ordering::Relaxed);
-    Err(refusal)
+    match server.tracker.begin_request() {
+        Ok(()) => Ok(()),
+        // The tracker refuses while this server does not: a door that closes later, or a first request.
+        Err(Refused::Draining) => {
+            server.tracker.begin_exempt_request();
+            Ok(())
+        }
+        Err(Refused::TooManyInFlight) => Err(Refusal::Overload),
+    }
+}
+
+impl Shared {
+    /// Whether the request is served nevertheless; counts the refusal if it is not.
+    fn exempts(&self, refusal: Refusal, parts: &Parts) -> bool {
+        let count = match refusal {
+            Refusal::Late => &self.counts.refused_late,
+            Refusal::Overload => &self.counts.refused_overload,
+            Refusal::TooManyFields => return false,
+        };
+        let exempt = self.options.exempt.as_ref().is_some_and(|exempt| exempt(parts));
+        if !exempt {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        exempt
+    }
 }
 
 pin_project! {
