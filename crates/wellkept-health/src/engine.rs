@@ -120,6 +120,11 @@ impl Engine {
             self.active.insert(id, Active { timetable, run: RunState::Idle });
             self.unpublished = true;
         }
+        // What was removed leaves the agenda when it falls due. Many reloads with long intervals must not fill it.
+        if self.agenda.len() > 2 * table.len() + 64 {
+            self.agenda.retain(|Reverse((_, id))| table.component(*id).is_some());
+            self.active.retain(|id, _| table.component(*id).is_some());
+        }
     }
 
     /// Queues what is due and starts as much of the queue as there are places.
@@ -312,6 +317,17 @@ async fn sleep_until(instant: Option<Instant>) {
     match instant {
         Some(instant) => tokio::time::sleep_until(instant).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+impl Engine {
+    fn look_around(&mut self) {
+        self.take_in();
+    }
+
+    fn size(&self) -> usize {
+        self.agenda.len().max(self.active.len())
     }
 }
 

@@ -56,8 +56,8 @@ impl Signals {
     }
 
     /// Hands signals to the shutdown for as long as the process lives; to be spawned. The first one triggers (and is
-    /// harmless after a trigger from code), the second forces (unless it comes within a tenth of a second), the third ends the process at once with 128 plus its
-    /// number.
+    /// harmless after a trigger from code), the second forces (unless it comes within a tenth of a second), the third
+    /// ends the process at once with 128 plus its number.
     pub async fn drive(mut self, shutdown: Shutdown) {
         let first = self.next().await;
         shutdown.trigger(Cause::Signal(first));

@@ -26,6 +26,7 @@ pub(crate) fn pool(mut database: Config) -> Result<Pool, BuildError> {
 /// Asks the database through the application's own pool, so that an exhausted pool is noticed too. An error's text
 /// is shown to operators only.
 pub(crate) async fn check(pool: Pool) -> Result<Outcome, PoolError> {
+    pool.get().await?.query_one("SELECT 1", &[]).await?;
     let status = pool.status();
     let active = status.size - status.available;
     let connections = json!({ "active": active, "idle": status.available, "max": status.max_size });

@@ -381,3 +381,15 @@ async fn a_component_names_the_root_of_its_trouble() {
     let error = checker.register(switched("loop", &up).depends_on(["loop"])).unwrap_err();
     assert_eq!(error.to_string(), "these components depend on each other in a circle: loop → loop");
 }
+
+#[tokio::test(start_paused = true)]
+async fn many_reloads_with_long_intervals_leave_nothing_behind() {
+    let (checker, mut engine) = Checker::new(Settings { clock: TokioClock::start(), ..Settings::new("tested") });
+    let day = Duration::from_secs(86_400);
+    for round in 0..1_000 {
+        let make = |name: &str| Component::new(name, AnyCheck::from_fn(async || ())).interval(day).fingerprint(round);
+        checker.replace(vec![make("a"), make("b"), make("c")]).unwrap();
+        engine.look_around();
+    }
+    assert!(engine.size() < 150, "{} entries for three components", engine.size());
+}
