@@ -185,22 +185,23 @@ fn during_the_announcement_every_answer_says_connection_close() {
     let mut orders = Orders::start(database.url(), &[("ORDERS_ANNOUNCE", "5000")]);
     let mut idle = Connection::open(orders.address).unwrap();
     assert!(!says_close(&idle.get("/slow?ms=0").unwrap()));
-    let mut slow = orders.begin("/slow?ms=500");
+    // Open all the while: with no connection left there would be nobody to tell, and the announcement would end.
+    let mut slow = orders.begin("/slow?ms=2000");
     orders.terminate();
     orders.reaches("announcing");
 
-    assert!(says_close(&slow.read_response(PATIENCE).unwrap()), "on a connection with a request in flight");
-    assert!(says_close(&idle.get("/slow?ms=0").unwrap()), "on one that was idle");
-    assert!(idle.is_closed_within(AT_ONCE), "what is announced happens");
     let mut fresh = Connection::open(orders.address).unwrap();
-    let answer = fresh.get("/slow?ms=0").unwrap();
-    assert!(answer.status == 200 && says_close(&answer), "on a new one, which is still served");
-    assert!(!orders.phases().contains(&"stopping_new_requests".to_owned()), "all of this was the announcement");
-    // With no connection left there is nobody to tell: the announcement does not last its 5 s.
-    drop((slow, idle, fresh));
-    let dropped = Instant::now();
+    for (connection, which) in [(&mut idle, "one that was idle"), (&mut fresh, "a new one")] {
+        let answer = connection.get("/slow?ms=0").unwrap();
+        assert!(answer.status == 200 && says_close(&answer), "on {which}: {answer:?}");
+        assert!(connection.is_closed_within(AT_ONCE), "{which}: what is announced happens");
+    }
+    assert_eq!(orders.phases().last().map(String::as_str), Some("announcing"), "all of this was the announcement");
+    let answer = slow.read_response(PATIENCE).unwrap();
+    assert!(answer.status == 200 && says_close(&answer), "on one with a request in flight: {answer:?}");
+    let answered = Instant::now();
     assert_eq!(orders.exit_code(SOON), 0);
-    assert!(dropped.elapsed() < AT_ONCE, "it ended {:?} after the last connection", dropped.elapsed());
+    assert!(answered.elapsed() < AT_ONCE, "the announcement outlived the last connection: {:?}", answered.elapsed());
 }
 
 #[test]
@@ -389,7 +390,7 @@ fn the_application_never_opens_more_connections_than_the_pool_allows() {
             .collect();
         until(SOON, "all of the pool to be in use", || connections(&postgres) as u64 == max);
         for client in clients {
-            assert_eq!(client.join().unwrap(), [200; 4]);
+            assert_eq!(client.join().unwrap(), [200; 4], "{}", orders.program.output());
         }
     });
     assert_eq!(http::get(orders.probes, "/readyz").status, 200, "the check has waited its turn");

@@ -56,8 +56,28 @@ impl Served {
     /// Writes the file anew and sends SIGHUP; returns the log line that tells the outcome.
     pub(crate) fn reload(&mut self, configuration: &str, outcome: &str) -> Value {
         std::fs::write(self.file(), configuration).unwrap();
+        self.reload_as_it_is(outcome)
+    }
+
+    /// Sends SIGHUP; returns the latest log line that tells the outcome, which must be this one.
+    pub(crate) fn reload_as_it_is(&mut self, outcome: &str) -> Value {
+        let before = self.reloads();
         self.program.signal(Signal::HUP);
-        self.wait_for(|line| line["target"] == "wellkept::config" && line["outcome"] == outcome)
+        until(PATIENCE, "the reload to be over", || self.reloads() > before);
+        let tells = |line: &Value| line["target"] == "wellkept::config" && line["outcome"].is_string();
+        // The log is written a moment after the books.
+        until_some(PATIENCE, &format!("the outcome {outcome}"), || {
+            let output = self.program.stdout();
+            let told = output.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(tells).last();
+            told.filter(|line: &Value| line["outcome"] == outcome)
+        })
+    }
+
+    /// How many reloads are over, whatever came of them.
+    fn reloads(&self) -> u64 {
+        let page = self.get("/metrics").text();
+        let counts = page.lines().filter_map(|line| line.strip_prefix("wellkept_config_reloads_total{"));
+        counts.filter_map(|line| line.rsplit(' ').next()?.split('.').next()?.parse::<u64>().ok()).sum()
     }
 
     /// Waits for a log line, also among those already written.
