@@ -21,3 +21,8 @@ pub use wellkept_shutdown as shutdown;
 #[cfg(feature = "sqlite")]
 pub use wellkept_store as store;
 pub use wellkept_telemetry as telemetry;
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}

@@ -10,7 +10,7 @@ use wellkept::Outcome;
 /// Most connections to the database.
 const MAX_CONNECTIONS: usize = 8;
 /// How long a request waits for a free connection, and how long a new one may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A pool that connects when it is first used.
 pub(crate) fn pool(mut database: Config) -> Result<Pool, BuildError> {

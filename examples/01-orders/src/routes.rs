@@ -1,6 +1,7 @@
 //! What the application serves: a quick answer, a slow one, and a stream.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -30,7 +31,7 @@ async fn count(State(pool): State<Pool>) -> Result<Json<Value>, StatusCode> {
     match count_orders(&pool).await {
         Ok(orders) => Ok(Json(json!({ "orders": orders }))),
         Err(error) => {
-            tracing::error!(%error, "the orders can't be counted");
+            tracing::error!(error = &error as &dyn Error, "the orders can't be counted");
             Err(StatusCode::SERVICE_UNAVAILABLE)
         }
     }

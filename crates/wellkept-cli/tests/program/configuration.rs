@@ -103,6 +103,20 @@ shutdown: { deadline: 28s, delay: 5s, announce: 2s, drain: 10s, resource: 5s, fl
 }
 
 #[test]
+fn the_configuration_in_the_readme_is_valid() {
+    let readme = include_str!("../../../../README.md");
+    let configuration = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "a-long-enough-secret\n").unwrap();
+    let configuration = configuration
+        .replace("/run/secrets/wellkept", "token")
+        .replace("${DATABASE_URL}", "${DATABASE_URL:-postgres://app@127.0.0.1/orders}");
+    std::fs::write(folder.path().join("wellkept.yaml"), configuration).unwrap();
+    let output = run(folder.path(), &["config", "check", "wellkept.yaml"]);
+    assert_eq!(text(&output.stdout), "wellkept.yaml: valid, 5 checks\n");
+}
+
+#[test]
 fn a_missing_variable_and_a_missing_file_end_with_78() {
     let (code, said) = check("checks:\n  - name: db\n    tcp: { address: '${NOT_SET_ANYWHERE}' }\n");
     assert_eq!(code, Some(78));
