@@ -15,7 +15,6 @@ use crate::exit::{Exit, Failure};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running server and what opens its admin door.
-#[derive(Debug)]
 pub(crate) struct Server {
     base: url::Url,
     token: Option<String>,

@@ -87,15 +87,19 @@ impl Cell {
 }
 
 impl<T: AsRef<str>> From<T> for Cell {
-    /// Control characters are escaped: a server's text must not write to the terminal.
     fn from(text: T) -> Self {
-        let text = text.as_ref().chars().flat_map(|letter| {
-            let escaped = letter.is_control().then(|| letter.escape_default());
-            let plain = (!letter.is_control()).then_some(letter);
-            escaped.into_iter().flatten().chain(plain)
-        });
-        Self { text: text.collect(), status: None }
+        Self { text: escaped(text.as_ref()), status: None }
     }
+}
+
+/// The text with its control characters escaped: what a server or a file says must not write to the terminal.
+pub(crate) fn escaped(text: &str) -> String {
+    let letters = text.chars().flat_map(|letter| {
+        let escaped = letter.is_control().then(|| letter.escape_default());
+        let plain = (!letter.is_control()).then_some(letter);
+        escaped.into_iter().flatten().chain(plain)
+    });
+    letters.collect()
 }
 
 /// Whether to colour.

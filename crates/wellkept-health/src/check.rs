@@ -96,6 +96,10 @@ impl AnyCheck {
         Self { run: Run::Async(Arc::new(check)) }
     }
 
+    pub(crate) fn is_blocking(&self) -> bool {
+        matches!(self.run, Run::Blocking(_))
+    }
+
     /// From an async function or closure.
     pub fn from_fn<F, R>(function: F) -> Self
     where

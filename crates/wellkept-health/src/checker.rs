@@ -146,8 +146,8 @@ impl Checker {
         (checker, engine)
     }
 
-    /// Adds a component. Its first run starts at once, or after its initial delay. One that is added while the
-    /// engine runs counts for no group before its first result.
+    /// Adds a component. Its first run starts at once, or after its initial delay. One that is added once
+    /// the start is complete counts for no group before its first result.
     pub fn register(&self, component: Component) -> Result<(), RegisterError> {
         self.table().insert(component, &*self.shared.settings.clock)?;
         self.shared.wake.notify_one();
@@ -162,7 +162,7 @@ impl Checker {
     }
 
     /// Makes `components` the whole set: all of it, or nothing and every error. Components whose fingerprint is
-    /// unchanged keep their state.
+    /// unchanged keep their state; those that changed keep what was last known of them until their first result.
     pub fn replace(&self, components: Vec<Component>) -> Result<Replaced, Vec<RegisterError>> {
         let replaced = self.table().replace(components, &*self.shared.settings.clock)?;
         self.shared.wake.notify_one();

@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet};
 use crate::component::Component;
 use crate::snapshot::ComponentHealth;
 
-/// The names along a circle of dependencies, when there is one. Names that nobody bears lead nowhere.
-pub(crate) fn circle<'c>(components: impl IntoIterator<Item = &'c Component>) -> Option<Vec<String>> {
+/// The names along a circle of dependencies, when there is one, the first again at the end. Names that nobody bears
+/// lead nowhere.
+pub fn circle<'c>(components: impl IntoIterator<Item = &'c Component>) -> Option<Vec<String>> {
     let parents: HashMap<&str, Vec<&str>> =
         components.into_iter().map(|one| (&*one.name, one.depends_on.iter().map(|name| &**name).collect())).collect();
     let mut done = HashSet::new();

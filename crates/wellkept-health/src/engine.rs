@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::check::Scope;
 use crate::checker::{Checker, pack};
 use crate::component::Group;
 use crate::history::{Record, StatusChange};
@@ -25,6 +26,10 @@ use crate::table::{Announcement, Id, service_change};
 const PUBLISH_EVERY: Duration = Duration::from_millis(10);
 /// How often results are looked over for having grown stale.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How much further the clock that goes on through suspend must have come for the machine to have slept.
+const SLEPT: Duration = Duration::from_secs(1);
+/// Runs past their time that may occupy a thread each; beyond it no blocking check is started.
+const MOST_STRAGGLERS: usize = 1000;
 
 /// Runs the checks of its [`Checker`]. Made together with it; spawn [`Engine::run`].
 pub struct Engine {
@@ -37,8 +42,12 @@ pub struct Engine {
     runs: JoinSet<()>,
     events_in: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
-    running: usize,
+    /// Runs that count against the limit: those that look beyond this machine.
+    running_remote: usize,
+    running_local: usize,
     stragglers: usize,
+    /// The two clocks at the latest sweep, to notice that the machine slept.
+    swept: (Duration, Instant),
     unpublished: bool,
     publish_after: Instant,
     service: Option<Status>,
@@ -59,13 +68,14 @@ enum RunState {
 }
 
 enum Event {
-    Finished { id: Id, finished: Finished, straggles: bool },
+    Finished { id: Id, finished: Finished, straggles: bool, scope: Scope },
     Ended { id: Id },
 }
 
 impl Engine {
     pub(crate) fn new(checker: Checker) -> Self {
         let (events_in, events) = mpsc::channel(1024);
+        let boot = checker.clock().boot();
         Self {
             checker,
             agenda: BinaryHeap::new(),
@@ -74,8 +84,10 @@ impl Engine {
             runs: JoinSet::new(),
             events_in,
             events,
-            running: 0,
+            running_remote: 0,
+            running_local: 0,
             stragglers: 0,
+            swept: (boot, Instant::now()),
             unpublished: true,
             publish_after: Instant::now(),
             service: None,
@@ -87,7 +99,6 @@ impl Engine {
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         let checker = self.checker.clone();
-        checker.table().running = true;
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -124,6 +135,7 @@ impl Engine {
         if self.agenda.len() > 2 * table.len() + 64 {
             self.agenda.retain(|Reverse((_, id))| table.component(*id).is_some());
             self.active.retain(|id, _| table.component(*id).is_some());
+            self.queue.retain(|(id, _)| table.component(*id).is_some());
         }
     }
 
@@ -136,14 +148,14 @@ impl Engine {
             self.agenda.pop();
             self.fall_due(id, due, now);
         }
-        while self.running < self.checker.shared.settings.max_concurrent
+        while self.running_remote < self.checker.shared.settings.max_concurrent
             && let Some((id, due)) = self.queue.pop_front()
         {
             self.start(id, due, now);
         }
         let counters = &self.checker.shared.counters;
         counters.queued.store(self.queue.len() as u64, Ordering::Relaxed);
-        counters.running.store(self.running as u64, Ordering::Relaxed);
+        counters.running.store((self.running_remote + self.running_local) as u64, Ordering::Relaxed);
         counters.stragglers.store(self.stragglers as u64, Ordering::Relaxed);
     }
 
@@ -156,6 +168,9 @@ impl Engine {
         let (next, mut missed) = active.timetable.next(now);
         self.agenda.push(Reverse((next, id)));
         match active.run {
+            // What looks at this process or machine never waits for those that look at others: liveness would then
+            // fail for their sake.
+            RunState::Idle if component.scope != Scope::Remote => self.start(id, due, now),
             RunState::Idle => {
                 active.run = RunState::Queued;
                 self.queue.push_back((id, due));
@@ -180,10 +195,13 @@ impl Engine {
             self.active.remove(&id);
             return;
         };
-        if let Some(active) = self.active.get_mut(&id) {
-            active.run = RunState::Running;
+        if self.stragglers >= MOST_STRAGGLERS && component.check.is_blocking() {
+            self.set_state(id, RunState::Idle);
+            self.apply(id, Finished::no_thread_left());
+            return;
         }
-        self.running += 1;
+        self.set_state(id, RunState::Running);
+        *self.running(component.scope) += 1;
         let lag = u64::try_from(now.saturating_duration_since(due).as_micros()).unwrap_or(u64::MAX);
         self.checker.shared.counters.lag_micros.store(lag, Ordering::Relaxed);
         let events = self.events_in.clone();
@@ -192,7 +210,8 @@ impl Engine {
             let finished = run.outcome().await;
             let straggles = run.straggles();
             // The engine that would read this may be gone: then nobody waits for the result.
-            if events.send(Event::Finished { id, finished, straggles }).await.is_ok() && straggles {
+            let scope = component.scope;
+            if events.send(Event::Finished { id, finished, straggles, scope }).await.is_ok() && straggles {
                 run.end().await;
                 drop(events.send(Event::Ended { id }).await);
             }
@@ -201,8 +220,8 @@ impl Engine {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Finished { id, finished, straggles } => {
-                self.running -= 1;
+            Event::Finished { id, finished, straggles, scope } => {
+                *self.running(scope) -= 1;
                 self.stragglers += usize::from(straggles);
                 self.set_state(id, if straggles { RunState::Straggling } else { RunState::Idle });
                 self.apply(id, finished);
@@ -211,6 +230,13 @@ impl Engine {
                 self.stragglers -= 1;
                 self.set_state(id, RunState::Idle);
             }
+        }
+    }
+
+    fn running(&mut self, scope: Scope) -> &mut usize {
+        match scope {
+            Scope::Remote => &mut self.running_remote,
+            Scope::Process | Scope::Machine => &mut self.running_local,
         }
     }
 
@@ -232,11 +258,23 @@ impl Engine {
     }
 
     fn sweep(&mut self) {
+        let (boot, now) = (self.checker.clock().boot(), Instant::now());
+        let (boot_before, before) = std::mem::replace(&mut self.swept, (boot, now));
+        if boot.saturating_sub(boot_before) > now.saturating_duration_since(before) + SLEPT {
+            self.all_due(now);
+        }
         let stale = self.checker.table().sweep(self.checker.clock());
         self.unpublished |= !stale.is_empty();
         for announcement in stale {
             self.announce(announcement);
         }
+    }
+
+    /// After the machine slept all results are old at once, and nobody should wait an interval for new ones.
+    fn all_due(&mut self, now: Instant) {
+        tracing::info!(target: "wellkept::health", "the machine slept: all checks run now");
+        let ids: Vec<Id> = self.agenda.drain().map(|Reverse((_, id))| id).collect();
+        self.agenda.extend(ids.into_iter().map(|id| Reverse((now, id))));
     }
 
     fn publish(&mut self) {
@@ -254,6 +292,7 @@ impl Engine {
         if all_sampled && startup.is_ready() && shared.holds.load(Ordering::Acquire) == 0 {
             let was_started = shared.started.swap(true, Ordering::AcqRel);
             if !was_started {
+                self.checker.table().started = true;
                 tracing::info!(target: "wellkept::health", status = %status, "start is complete");
             }
         }
@@ -333,7 +372,10 @@ impl Engine {
 
 impl fmt::Debug for Engine {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Engine").field("running", &self.running).finish_non_exhaustive()
+        formatter
+            .debug_struct("Engine")
+            .field("running", &(self.running_remote + self.running_local))
+            .finish_non_exhaustive()
     }
 }
 

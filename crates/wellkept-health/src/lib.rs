@@ -26,6 +26,7 @@ pub use check::{AnyCheck, Check, Context, Scope};
 pub use checker::{Checker, CheckerStats, Lifecycle, Readiness, Settings, StartupHold};
 pub use clock::{Clock, SystemClock, TokioClock};
 pub use component::{Component, Group, RegisterError};
+pub use dependencies::circle;
 pub use engine::Engine;
 pub use history::{HistoryError, HistoryStore, Record, RunResult, StatusChange};
 pub use hysteresis::Thresholds;

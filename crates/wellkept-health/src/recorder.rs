@@ -1,9 +1,9 @@
-//! The way of records to their store: a bounded queue, a thread of its own, memory when the store fails.
+//! The way of records to their store: a bounded queue, a thread of its own, a backlog while the store fails.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,13 +50,8 @@ impl History {
     pub fn start(store: impl HistoryStore) -> std::io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE);
         let state = Arc::new(State::default());
-        let writer = Writer {
-            store: Box::new(store),
-            memory: Memory::default(),
-            pending: VecDeque::new(),
-            retry_at: None,
-            state: Arc::clone(&state),
-        };
+        let writer =
+            Writer { store: Box::new(store), pending: VecDeque::new(), retry_at: None, state: Arc::clone(&state) };
         std::thread::Builder::new().name("wk-history".to_owned()).spawn(move || writer.run(&messages))?;
         Ok(Self { queue, state })
     }
@@ -68,17 +63,17 @@ impl History {
         }
     }
 
-    /// The latest changes, newest first, of one component or of everything. Blocks for at most `wait`; empty when
-    /// there was no answer by then.
-    pub fn changes(&self, component: Option<&str>, limit: usize, wait: Duration) -> Vec<StatusChange> {
+    /// The latest changes, newest first, of one component or of everything. Blocks for at most `wait`; `None` when
+    /// there was no answer by then. While the store fails, what waits for it.
+    pub fn changes(&self, component: Option<&str>, limit: usize, wait: Duration) -> Option<Vec<StatusChange>> {
         let component = component.map(ToOwned::to_owned);
-        self.ask(wait, |reply| Message::Changes { component, limit, reply }).unwrap_or_default()
+        self.ask(wait, |reply| Message::Changes { component, limit, reply })
     }
 
     /// The latest results of one component, newest first. Blocks as [`History::changes`] does.
-    pub fn results(&self, component: &str, limit: usize, wait: Duration) -> Vec<RunResult> {
+    pub fn results(&self, component: &str, limit: usize, wait: Duration) -> Option<Vec<RunResult>> {
         let component = component.to_owned();
-        self.ask(wait, |reply| Message::Results { component, limit, reply }).unwrap_or_default()
+        self.ask(wait, |reply| Message::Results { component, limit, reply })
     }
 
     /// Waits until all that was recorded before is written, at most `wait`. Says whether it is.
@@ -117,8 +112,18 @@ impl History {
 
     fn ask<T>(&self, wait: Duration, message: impl FnOnce(SyncSender<T>) -> Message) -> Option<T> {
         let (reply, answer) = sync_channel(1);
-        self.queue.try_send(message(reply)).ok()?;
-        answer.recv_timeout(wait).ok()
+        let until = Instant::now() + wait;
+        let mut message = message(reply);
+        // The queue is full when the store is slow, which is just when an answer is worth waiting for.
+        while let Err(refused) = self.queue.try_send(message) {
+            let TrySendError::Full(kept) = refused else { return None };
+            if Instant::now() >= until {
+                return None;
+            }
+            message = kept;
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        answer.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
     }
 }
 
@@ -141,7 +146,6 @@ pub struct HistoryStats {
 
 struct Writer {
     store: Box<dyn HistoryStore>,
-    memory: Memory,
     pending: VecDeque<Record>,
     retry_at: Option<Instant>,
     state: Arc<State>,
@@ -158,6 +162,10 @@ impl Writer {
                     write_at.get_or_insert_with(|| Instant::now() + GATHER);
                 }
                 Ok(question) => {
+                    if matches!(question, Message::Flush { .. }) {
+                        // The last chance, whatever failed a moment ago.
+                        self.retry_at = None;
+                    }
                     self.write();
                     self.answer(question);
                 }
@@ -176,7 +184,6 @@ impl Writer {
     }
 
     fn keep(&mut self, record: Record) {
-        self.memory.keep(&record);
         if self.pending.len() >= BACKLOG {
             self.pending.pop_front();
             self.state.dropped.fetch_add(1, Ordering::Relaxed);
@@ -234,23 +241,39 @@ impl Writer {
             Message::Changes { component, limit, reply } => {
                 let component = component.as_deref();
                 let stored = self.usable().and_then(|store| store.changes(component, limit).ok());
-                drop(reply.send(stored.unwrap_or_else(|| self.memory.changes(component, limit))));
+                drop(reply.send(stored.unwrap_or_else(|| self.pending_changes(component, limit))));
             }
             Message::Results { component, limit, reply } => {
                 let stored = self.usable().and_then(|store| store.results(&component, limit).ok());
-                drop(reply.send(stored.unwrap_or_else(|| self.memory.results(&component, limit))));
+                drop(reply.send(stored.unwrap_or_else(|| self.pending_results(&component, limit))));
             }
             Message::Flush { reply } => drop(reply.send(())),
         }
     }
 
-    /// The store, unless it fails just now: then memory knows more.
+    /// The store, unless it fails just now: then what waits for it says more.
     fn usable(&mut self) -> Option<&mut dyn HistoryStore> {
         self.retry_at.is_none().then_some(&mut *self.store)
     }
+
+    fn pending_changes(&self, component: Option<&str>, limit: usize) -> Vec<StatusChange> {
+        let changes = self.pending.iter().rev().filter_map(|record| match record {
+            Record::Change(change) if component.is_none() || change.component.as_deref() == component => Some(change),
+            _ => None,
+        });
+        changes.take(limit).cloned().collect()
+    }
+
+    fn pending_results(&self, component: &str, limit: usize) -> Vec<RunResult> {
+        let results = self.pending.iter().rev().filter_map(|record| match record {
+            Record::Result(result) if &*result.component == component => Some(result),
+            _ => None,
+        });
+        results.take(limit).cloned().collect()
+    }
 }
 
-/// The latest records in memory, for the time in which the store fails, and for those who want no store.
+/// The latest records in memory, for those who want no file: 1,000 changes, and 60 results of each component.
 #[derive(Debug, Default)]
 pub struct Memory {
     changes: VecDeque<StatusChange>,

@@ -26,10 +26,17 @@ impl Finished {
     pub(crate) fn still_waiting(timeout: Duration) -> Self {
         Self { outcome: timed_out(timeout), elapsed: timeout }
     }
+
+    /// What a run counts as that is not begun because too many others still occupy a thread.
+    pub(crate) fn no_thread_left() -> Self {
+        let outcome = Outcome::fail(Reason::Exhausted, "too many checks hang")
+            .with_detail("this check needs a thread, and too many hold one past their time");
+        Self { outcome, elapsed: Duration::ZERO }
+    }
 }
 
-/// Runs a component's check once, now, outside any schedule. Ends at the component's timeout at the latest, also
-/// when the check hangs or blocks its thread. Cancel-safe: dropping it drops the check's future.
+/// Runs a component's check once, now, outside any schedule. Ends at the component's timeout, or a tenth of it later
+/// (50 ms at most), also when the check hangs or blocks its thread. Cancel-safe: dropping it drops the check's future.
 pub async fn run_once(component: &Component) -> Finished {
     let mut run = Started::begin(component);
     run.outcome().await

@@ -1,7 +1,8 @@
 //! All components at one instant, immutable; what every reader sees.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -23,6 +24,8 @@ pub struct Snapshot {
     totals: Vec<(Option<Group>, Total)>,
     taken: Timestamp,
     clock: Arc<dyn Clock>,
+    /// Where each name is; made by the first who asks.
+    index: Arc<OnceLock<HashMap<Arc<str>, usize>>>,
 }
 
 /// What a group's components add up to, valid until the first of them grows stale.
@@ -40,12 +43,14 @@ impl Snapshot {
             let total = Total::of(components.iter().map(|one| &**one), Some(&group), now);
             totals.push((Some(group), total));
         }
-        Self { components: components.into(), totals, taken: clock.wall(), clock }
+        let taken = clock.wall();
+        Self { components: components.into(), totals, taken, clock, index: Arc::default() }
     }
 
     /// What is known before the engine has looked at anything: nothing.
     pub(crate) fn before_the_first(clock: Arc<dyn Clock>) -> Self {
-        Self { components: Arc::new([]), totals: Vec::new(), taken: clock.wall(), clock }
+        let taken = clock.wall();
+        Self { components: Arc::new([]), totals: Vec::new(), taken, clock, index: Arc::default() }
     }
 
     /// When it was taken.
@@ -58,9 +63,12 @@ impl Snapshot {
         self.components.iter().map(|one| &**one)
     }
 
-    /// One component, by name. Walks the components.
+    /// One component, by name.
     pub fn component(&self, name: &str) -> Option<&ComponentHealth> {
-        self.components().find(|component| &*component.name == name)
+        let index = self
+            .index
+            .get_or_init(|| self.components().enumerate().map(|(index, one)| (Arc::clone(&one.name), index)).collect());
+        index.get(name).and_then(|index| self.components.get(*index)).map(|one| &**one)
     }
 
     /// The components that a group's probe sees.

@@ -13,7 +13,7 @@ use crate::component::{Component, RegisterError};
 use crate::dependencies;
 use crate::history::{RunResult, StatusChange};
 use crate::hysteresis::Hysteresis;
-use crate::outcome::Verdict;
+use crate::outcome::Reason;
 use crate::run::Finished;
 use crate::snapshot::{ComponentHealth, Moment, RunTotals, Served, Standing};
 use crate::status::Status;
@@ -30,8 +30,8 @@ pub(crate) struct Table {
     limit: usize,
     /// Registered since the engine last looked.
     fresh: Vec<Id>,
-    /// Whether the engine runs: what is registered from then on is left out until its first result.
-    pub(crate) running: bool,
+    /// Whether the start is complete: what is registered from then on is left out until its first result.
+    pub(crate) started: bool,
 }
 
 #[derive(Debug)]
@@ -42,6 +42,15 @@ struct Entry {
     health: Arc<ComponentHealth>,
     /// As last announced, so that growing stale is an event too.
     announced: Option<Status>,
+    /// Why the latest pass, warning and failure were such, for whichever of them is served.
+    causes: [Cause; 3],
+}
+
+/// Why a run ended as it did, for everyone.
+#[derive(Debug, Clone, Default)]
+struct Cause {
+    reason: Option<Reason>,
+    message: Arc<str>,
 }
 
 /// What changed by a result or by time, to be told once.
@@ -66,7 +75,7 @@ pub struct Replaced {
 
 impl Table {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { entries: BTreeMap::new(), names: HashMap::new(), next_id: 0, limit, fresh: Vec::new(), running: false }
+        Self { entries: BTreeMap::new(), names: HashMap::new(), next_id: 0, limit, fresh: Vec::new(), started: false }
     }
 
     pub(crate) fn insert(&mut self, component: Component, clock: &dyn Clock) -> Result<(), RegisterError> {
@@ -77,20 +86,25 @@ impl Table {
         if self.entries.len() >= self.limit {
             return Err(RegisterError::TooMany { limit: self.limit });
         }
-        let known = self.entries.values().map(|entry| &*entry.component);
-        if let Some(path) = dependencies::circle(known.chain([&component])) {
-            return Err(RegisterError::Cycle { path });
+        // A new circle leads through the new component, which then depends on something.
+        if !component.depends_on.is_empty() {
+            let known = self.entries.values().map(|entry| &*entry.component);
+            if let Some(path) = dependencies::circle(known.chain([&component])) {
+                return Err(RegisterError::Cycle { path });
+            }
         }
         let id = Id(self.next_id);
         self.next_id += 1;
         self.names.insert(Arc::clone(&component.name), id);
-        self.entries.insert(id, Entry::new(component, !self.running, clock));
+        self.entries.insert(id, Entry::new(component, !self.started, clock));
         self.fresh.push(id);
         Ok(())
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> bool {
-        self.names.remove(name).and_then(|id| self.entries.remove(&id)).is_some()
+        let removed = self.names.remove(name).and_then(|id| self.entries.remove(&id));
+        self.fresh.retain(|id| self.entries.contains_key(id));
+        removed.is_some()
     }
 
     /// Makes `components` the whole set, or changes nothing and says all that is wrong with them.
@@ -103,26 +117,30 @@ impl Table {
         let mut replaced = Replaced::default();
         let mut before = std::mem::take(&mut self.names);
         let mut entries = std::mem::take(&mut self.entries);
-        self.fresh.clear();
         for component in components {
             let name = component.name.to_string();
             let old = before.remove(&component.name).and_then(|id| entries.remove(&id).map(|entry| (id, entry)));
+            let mut entry = Entry::new(component, !self.started, clock);
             match old {
-                Some((id, entry)) if entry.is_same(&component) => {
+                Some((id, old)) if old.is_same(&entry.component) => {
                     replaced.kept += 1;
-                    self.names.insert(Arc::clone(&component.name), id);
-                    self.entries.insert(id, entry);
+                    self.names.insert(Arc::clone(&old.component.name), id);
+                    self.entries.insert(id, old);
                     continue;
                 }
-                Some(_) => replaced.changed.push(name),
+                Some((_, old)) => {
+                    entry.inherit(&old);
+                    replaced.changed.push(name);
+                }
                 None => replaced.added.push(name),
             }
             let id = Id(self.next_id);
             self.next_id += 1;
-            self.names.insert(Arc::clone(&component.name), id);
-            self.entries.insert(id, Entry::new(component, !self.running, clock));
+            self.names.insert(Arc::clone(&entry.component.name), id);
+            self.entries.insert(id, entry);
             self.fresh.push(id);
         }
+        self.fresh.retain(|id| self.entries.contains_key(id));
         replaced.removed = before.into_keys().map(|name| name.to_string()).collect();
         replaced.removed.sort();
         Ok(replaced)
@@ -217,7 +235,23 @@ impl Entry {
             hysteresis: Hysteresis::default(),
             health: Arc::new(health),
             announced: None,
+            causes: Default::default(),
         }
+    }
+
+    /// Takes over what was last known of the component under its old definition: until the new one has its first
+    /// result, which then decides at once, a component that was down is not thought to be up.
+    fn inherit(&mut self, old: &Self) {
+        let health = ComponentHealth {
+            criticality: self.health.criticality,
+            shared: self.health.shared,
+            groups: Arc::clone(&self.health.groups),
+            max_age: self.health.max_age,
+            depends_on: Arc::clone(&self.health.depends_on),
+            ..(*old.health).clone()
+        };
+        self.health = Arc::new(health);
+        self.announced = old.announced;
     }
 
     fn is_same(&self, component: &Component) -> bool {
@@ -239,14 +273,10 @@ impl Entry {
         health.checked = Some(now);
         health.consecutive = self.hysteresis.consecutive(verdict);
         health.totals.add(verdict, elapsed);
-        health.served = Some(match &health.served {
-            // The latest run disagrees, but not for long enough: what is served keeps its own reason.
-            Some(kept) if kept.status == Status::from(served) && verdict != served => kept.clone(),
-            _ if verdict == Verdict::Pass || served == Verdict::Pass => {
-                Served { status: served.into(), reason: None, message: "".into() }
-            }
-            _ => Served { status: served.into(), reason: outcome.reason().cloned(), message: outcome.message().into() },
-        });
+        self.causes[verdict as usize] = Cause { reason: outcome.reason().cloned(), message: outcome.message().into() };
+        // While the latest run disagrees, what is served keeps its own reason.
+        let Cause { reason, message } = self.causes[served as usize].clone();
+        health.served = Some(Served { status: served.into(), reason, message });
         let result = RunResult {
             component: Arc::clone(&health.name),
             verdict,

@@ -15,14 +15,21 @@ mod health;
 mod process;
 mod shutdown;
 
-/// Adds the collectors of health, shutdown and this process.
+/// Adds the collectors of the service as a whole, the shutdown and this process: nothing that names a component.
 pub(crate) fn register(registry: &mut Registry, checker: &Checker, shutdown: &Shutdown) {
-    registry.register_collector(Box::new(health::HealthCollector(checker.clone())));
+    registry.register_collector(Box::new(health::ServiceCollector(checker.clone())));
     registry.register_collector(Box::new(shutdown::ShutdownCollector(shutdown.clone())));
     registry.register_collector(Box::new(process::ProcessCollector::default()));
 }
 
-/// A collector from a function that reads figures: `(name, help, value)`, counters by their `_total` name.
+/// The components, each by its name.
+pub(crate) fn components(checker: &Checker) -> Registry {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(health::ComponentCollector(checker.clone())));
+    registry
+}
+
+/// A collector from a function that reads figures.
 ///
 /// For the figures of parts that this crate does not know, such as reloads or the log.
 pub struct Figures<F>(pub F);

@@ -12,6 +12,7 @@ use http::header::{CACHE_CONTROL, CONTENT_LENGTH, TRANSFER_ENCODING, X_CONTENT_T
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
 use wellkept_health::Checker;
 use wellkept_shutdown::Shutdown;
 
@@ -37,7 +38,14 @@ struct Inner {
     shutdown: Shutdown,
     names: Names,
     registry: Registry,
+    /// The metrics that name components, apart from the others for when names are hidden.
+    components: Registry,
+    /// Pages of metrics that are being written. A large one takes a while, and only so many threads.
+    scrapes: Semaphore,
 }
+
+/// How many pages of metrics are written at the same time.
+const SCRAPES: usize = 2;
 
 const PROBES: [&str; 8] =
     ["/health", "/health/live", "/health/ready", "/ready", "/health/startup", "/livez", "/readyz", "/metrics"];
@@ -57,7 +65,9 @@ impl Doors {
     /// added to it.
     pub fn new(checker: Checker, shutdown: Shutdown, access: Access, names: Names, mut registry: Registry) -> Self {
         collect::register(&mut registry, &checker, &shutdown);
-        let inner = Inner { checker, shutdown, names, registry };
+        let components = collect::components(&checker);
+        let scrapes = Semaphore::new(SCRAPES);
+        let inner = Inner { checker, shutdown, names, registry, components, scrapes };
         Self { inner: Arc::new(inner), access: Arc::new(ArcSwap::from_pointee(access)) }
     }
 

@@ -25,6 +25,9 @@ pub enum ApiError {
     /// The query can't be read.
     #[error("the query can't be read: component=NAME&limit=NUMBER")]
     BadQuery,
+    /// Too many ask for the same at once, or what answers is slow.
+    #[error("busy: ask again in a moment")]
+    Busy,
     /// A fault of this program.
     #[error("this is a fault of the program; its log says more")]
     Internal,
@@ -39,6 +42,7 @@ impl ApiError {
             Self::BodyNotAllowed => "http.body_not_allowed",
             Self::Unauthorized => "http.unauthorized",
             Self::BadQuery => "http.bad_query",
+            Self::Busy => "http.busy",
             Self::Internal => "http.internal",
         }
     }
@@ -50,6 +54,7 @@ impl ApiError {
             Self::BodyNotAllowed => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::BadQuery => StatusCode::BAD_REQUEST,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

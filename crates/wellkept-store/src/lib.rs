@@ -4,7 +4,9 @@
 //! which is where the health engine calls it.
 
 mod error;
+mod reopening;
 mod sqlite;
 
 pub use error::StoreError;
+pub use reopening::ReopeningStore;
 pub use sqlite::{Limits, SqliteStore};

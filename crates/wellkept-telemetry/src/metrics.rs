@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
 
 /// The body of a metrics page and the content type that it must be sent with.
@@ -39,9 +39,23 @@ impl Exposition {
     /// # Errors
     /// When a collector in the registry reports one.
     pub fn encode(registry: &Registry, accept: Option<&str>) -> Result<Self, fmt::Error> {
+        Self::encode_all([registry], accept)
+    }
+
+    /// As [`encode`](Self::encode), several registries as one page. No two may have a family of the same name.
+    ///
+    /// # Errors
+    /// When a collector in one of them reports one.
+    pub fn encode_all<'r>(
+        registries: impl IntoIterator<Item = &'r Registry>,
+        accept: Option<&str>,
+    ) -> Result<Self, fmt::Error> {
         let format = TextFormat::negotiate(accept);
         let mut body = String::new();
-        encode(&mut body, registry)?;
+        for registry in registries {
+            encode_registry(&mut body, registry)?;
+        }
+        encode_eof(&mut body)?;
         canonical_infinities(&mut body);
         if format == TextFormat::Prometheus {
             body = to_prometheus_text(&body);

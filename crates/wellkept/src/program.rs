@@ -16,5 +16,5 @@ pub use configuration::{Configuration, LoadError, Logging};
 pub use listeners::{Admin, Listeners};
 pub use once::{Verdicts, run_all};
 pub use reload::{ReloadOutcome, ReloadStats, Reloader};
-pub use serve::{ServeOptions, StartError, serve};
+pub use serve::{Handlers, StartError, serve};
 pub use store::StoreLocation;

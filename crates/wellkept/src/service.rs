@@ -156,6 +156,7 @@ impl Service {
     /// loopback address `/health/detailed` and `/api/v1/…` do too. The application's `/` stays its own.
     pub async fn serve(self, app: Router, address: SocketAddr) -> Result<Report, ServeError> {
         let signals = signals::install().map_err(ServeError::Signals)?;
+        follow(&self.shutdown, &self.checker);
         for warning in self.shutdown.settings().warnings(None) {
             tracing::warn!(target: "wellkept", code = warning.code(), "{warning}");
         }
@@ -188,32 +189,31 @@ impl Service {
             self.shutdown.add_entrance(EntranceKind::Probe, door.serve(name, router, Tracker::default()));
         }
 
-        let draining = self.checker.clone();
-        self.shutdown.on_phase(move |phase| {
-            if phase == Phase::Initiated {
-                draining.begin_draining();
-            }
-        });
         let ending = self.shutdown.clone();
-        tokio::spawn(self.engine.run(async move { ending.reached(Phase::FlushingBuffers).await }));
+        tokio::spawn(self.engine.run(async move { ending.reached(Phase::ClosingResources).await }));
         tokio::spawn(signals.drive(self.shutdown.clone()));
-        let report = self.sequence.run().await;
-        flush_history(&self.checker, self.shutdown.settings().flush).await;
-        Ok(report)
+        Ok(self.sequence.run().await)
     }
+}
+
+/// Has readiness fail from the first phase on, and the history written in the flush.
+pub(crate) fn follow(shutdown: &Shutdown, checker: &Checker) {
+    let draining = checker.clone();
+    shutdown.on_phase(move |_| draining.begin_draining());
+    // It may have begun before anyone followed it.
+    if shutdown.is_shutting_down() {
+        checker.begin_draining();
+    }
+    let (checker, patience) = (checker.clone(), shutdown.settings().flush);
+    shutdown.on_flush_blocking("history", move || match checker.history() {
+        Some(history) if !history.flush(patience) => Err("records are left that the store has not taken"),
+        _ => Ok(()),
+    });
 }
 
 /// Has an OS thread ask the current runtime for signs of life.
 pub(crate) fn watch_runtime(checker: &Checker) -> std::io::Result<LivenessWatch> {
     checker.liveness().watch(Handle::current(), LIVENESS_PERIOD, LIVENESS_LIMIT)
-}
-
-/// Waits until what was recorded is written, for a bounded time.
-pub(crate) async fn flush_history(checker: &Checker, wait: Duration) {
-    if let Some(history) = checker.history() {
-        // The thread that this waits on answers within `wait` or not at all.
-        drop(tokio::task::spawn_blocking(move || history.flush(wait)).await);
-    }
 }
 
 fn bind_door(address: SocketAddr, kind: &DoorKind) -> Result<Server, ServeError> {

@@ -12,7 +12,7 @@ use wellkept::program::{Verdicts, run_all};
 use crate::arguments::Check;
 use crate::ask::{AskError, Server};
 use crate::exit::{Exit, Failure};
-use crate::output::{Cell, Colours, Table, print, print_json};
+use crate::output::{Cell, Colours, Table, escaped, print, print_json};
 
 pub(crate) fn run(options: &Check) -> Result<Exit, Failure> {
     let findings = match &options.server {
@@ -79,15 +79,20 @@ fn run_once(options: &Check) -> Result<Findings, Failure> {
 }
 
 fn select(components: Vec<Component>, names: &[String]) -> Result<Vec<Component>, Failure> {
-    for name in names {
-        if !components.iter().any(|component| component.name() == name) {
-            let nearest = nearest(name, components.iter().map(Component::name));
-            let hint = nearest.map(|nearest| format!(", did you mean {}?", quoted(nearest))).unwrap_or_default();
-            return Err(Failure::new(Exit::Usage, format!("there is no check {}{hint}", quoted(name))));
-        }
-    }
+    refuse_unknown(names, components.iter().map(Component::name))?;
     let wanted = |component: &Component| names.is_empty() || names.iter().any(|name| name == component.name());
     Ok(components.into_iter().filter(wanted).collect())
+}
+
+fn refuse_unknown<'k>(names: &[String], known: impl Iterator<Item = &'k str> + Clone) -> Result<(), Failure> {
+    match names.iter().find(|name| !known.clone().any(|known| known == name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let nearest = nearest(name, known);
+            let hint = nearest.map(|nearest| format!(", did you mean {}?", quoted(nearest))).unwrap_or_default();
+            Err(Failure::new(Exit::Usage, format!("there is no check {}{hint}", quoted(name))))
+        }
+    }
 }
 
 fn ask(options: &Check, address: &str) -> Result<Findings, Failure> {
@@ -97,6 +102,7 @@ fn ask(options: &Check, address: &str) -> Result<Findings, Failure> {
         let exit = if matches!(error, AskError::Unauthorized) { Exit::Usage } else { Exit::Unreachable };
         Failure::new(exit, format!("{} can't be asked: {error}", server.address()))
     })?;
+    refuse_unknown(&options.names, ready.dependencies.keys().map(String::as_str))?;
     Ok(Findings::of_server(ready, &options.names))
 }
 
@@ -133,8 +139,16 @@ impl Findings {
             }
         });
         let checks: Vec<_> = checks.collect();
-        // A server that is starting or on its way out is not ready although all that it needs is well.
-        let status = if ready.ready || !ready.status.is_ready() { ready.status } else { Status::Unknown };
+        if !names.is_empty() {
+            let status = checks.iter().map(|check| check.status).fold(Status::Healthy, Status::worse);
+            return Self { status, good: status.is_ready(), checks };
+        }
+        // A server that is not ready although all that it needs is well is starting, or on its way out.
+        let status = match ready.reason.as_deref() {
+            Some("draining") if ready.status.is_ready() => Status::Degraded,
+            Some(_) if ready.status.is_ready() => Status::Unknown,
+            _ => ready.status,
+        };
         Self { status, good: ready.ready, checks }
     }
 
@@ -174,7 +188,7 @@ impl Findings {
         let healthy = self.checks.iter().filter(|check| check.status == Status::Healthy).count();
         let troubles = self.checks.iter().filter(|check| check.status != Status::Healthy).map(|check| {
             let reason = check.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-            format!("{} {}{reason}", check.name, check.status)
+            format!("{} {}{reason}", escaped(&check.name), check.status)
         });
         let troubles: Vec<_> = troubles.collect();
         let trouble = if troubles.is_empty() { String::new() } else { format!(": {}", troubles.join(", ")) };
@@ -182,7 +196,7 @@ impl Findings {
             .checks
             .iter()
             .filter_map(|check| {
-                let label = check.name.replace(['\'', '='], "_");
+                let label = escaped(&check.name).replace(['\'', '='], "_");
                 Some(format!("'{label}'={:.6}s;;;0", check.milliseconds? / 1000.0))
             })
             .collect();
@@ -202,5 +216,5 @@ fn nagios_code(status: Status) -> u8 {
 }
 
 fn first_line(message: &str) -> String {
-    message.lines().next().unwrap_or_default().replace('|', "/")
+    escaped(message.lines().next().unwrap_or_default()).replace('|', "/")
 }

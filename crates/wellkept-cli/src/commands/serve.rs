@@ -3,8 +3,8 @@
 use std::io::IsTerminal;
 
 use tokio::runtime::Builder;
-use wellkept::program::{Configuration, ServeOptions, StartError, serve};
-use wellkept::shutdown::{Report, signals};
+use wellkept::program::{Configuration, Handlers, StartError, serve};
+use wellkept::shutdown::Report;
 use wellkept::telemetry::logging::{self, Format, Logging, Options};
 
 use crate::arguments::Serve;
@@ -19,11 +19,11 @@ pub(crate) fn run(options: &Serve) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::Failed, format!("the runtime can't be started: {error}")))?;
     let served = runtime.block_on(async {
         // First of all: a signal during the start must find its handler.
-        let signals = signals::install().map_err(|error| failed(StartError::Signals(error)))?;
+        let handlers = Handlers::install().map_err(failed)?;
         let configuration = super::configuration(options.file.config.as_deref())?.listening_on(options.listen);
         let logging = start_logging(&configuration)?;
         say_hello(&configuration);
-        let report = serve(configuration, signals, ServeOptions { logging: Some(logging.clone()) }).await;
+        let report = serve(configuration, handlers, Some(logging.clone())).await;
         Ok((report.map_err(failed)?, logging))
     });
     // What still hangs in a check is left behind: nobody waits for it.

@@ -11,7 +11,7 @@ use wellkept::store::SqliteStore;
 use crate::arguments::Status;
 use crate::ask::Server;
 use crate::exit::{Exit, Failure};
-use crate::output::{Cell, Colours, Table, error, print, print_json};
+use crate::output::{Cell, Colours, Table, error, escaped, print, print_json};
 
 pub(crate) fn run(options: &Status) -> Result<Exit, Failure> {
     let configuration = match (&options.server, &options.file.config) {
@@ -91,11 +91,11 @@ fn stored(configuration: &Configuration, limit: usize) -> Option<Vec<StatusChang
 fn render(detailed: &wire::Detailed, changes: &[StatusChange]) -> String {
     let mut text = format!(
         "{} {} is {}, {}; up {}\n\n",
-        detailed.service,
-        detailed.version,
+        escaped(&detailed.service),
+        escaped(&detailed.version),
         detailed.status,
         if detailed.ready { "takes traffic" } else { "takes no traffic" },
-        detailed.uptime
+        escaped(&detailed.uptime)
     )
     .replace("  ", " ");
     let mut table = Table::new(&["COMPONENT", "STATUS", "SINCE", "TOOK", "REASON", "WHAT IT FOUND"]);

@@ -1,7 +1,7 @@
 //! `wellkept check` and `wellkept status`: what they print, and their exit codes.
 
 use serde_json::Value;
-use wellkept_testkit::{Postgres, Redis, free_address};
+use wellkept_testkit::{Postgres, Redis, Signal, free_address};
 
 use crate::served::{Served, run, text};
 
@@ -76,6 +76,8 @@ fn check_asks_a_running_server() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).contains("refused"), "{}", text(&output.stdout));
     assert_eq!(run(served.folder.path(), &["check", "--nagios", "--server", &address]).status.code(), Some(2));
+    let output = run(served.folder.path(), &["check", "--server", &address, "prt"]);
+    assert_eq!(output.status.code(), Some(64), "a name that the server does not know: {}", text(&output.stderr));
     let nobody = format!("http://{closed}");
     let output = run(served.folder.path(), &["check", "--server", &nobody]);
     assert_eq!(output.status.code(), Some(69), "{}", text(&output.stderr));
@@ -107,4 +109,15 @@ fn no_secret_of_a_url_is_ever_shown() {
         let said = text(&output.stdout) + &text(&output.stderr);
         assert!(!said.contains("hunter2"), "{said}");
     }
+}
+
+#[test]
+fn a_draining_server_is_a_warning_and_not_ready() {
+    let mut served = Served::with("checks: []\nshutdown: { delay: 30s, deadline: 60s }\n");
+    served.until_ready(true);
+    served.program.signal(Signal::TERM);
+    served.wait_for(|line| line["phase"] == "delaying");
+    let address = format!("http://{}", served.http);
+    assert_eq!(run(served.folder.path(), &["check", "--server", &address]).status.code(), Some(1));
+    assert_eq!(run(served.folder.path(), &["check", "--nagios", "--server", &address]).status.code(), Some(1));
 }

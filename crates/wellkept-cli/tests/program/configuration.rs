@@ -58,6 +58,27 @@ grpc: { listen: '0.0.0.0:8082' }
 }
 
 #[test]
+fn a_circle_and_a_name_of_the_programs_own_are_mistakes_too() {
+    let (code, said) = check(
+        "checks:
+  - name: history
+    disk: { path: / }
+  - name: a
+    tcp: { address: 'localhost:1' }
+    depends_on: b
+  - name: b
+    tcp: { address: 'localhost:1' }
+    depends_on: [a]
+",
+    );
+    assert_eq!(code, Some(78));
+    insta::assert_snapshot!(said, @r"
+    app.yaml:2:11: `history` is a component of the program's own: take another name
+    app.yaml:4:11: these components depend on each other in a circle: a → b → a
+    ");
+}
+
+#[test]
 fn a_right_file_is_called_valid() {
     let (code, said) = check("checks:\n  - name: data\n    disk: { path: / }\n");
     assert_eq!((code, said.as_str()), (Some(0), "app.yaml: valid, 1 check\n"));
@@ -134,8 +155,10 @@ checks:
   - name: stays
     disk: { path: /, degraded_below: 0%, unhealthy_below: 0% }
     interval: 1h
+    groups: [ready]
   - name: goes
     disk: { path: /, degraded_below: 0%, unhealthy_below: 0% }
+    groups: [ready]
 ";
 
 #[test]
@@ -145,7 +168,7 @@ fn a_broken_file_is_refused_whole_and_the_old_one_runs_on() {
     let since = served.component("stays")["timestamp"].clone();
     let broken = BEFORE.replace("name: goes", "name: comes").replace("disk: { path: /,", "dsk: { path: /,");
     served.reload(&broken, "rejected");
-    for place in ["wellkept.yaml:4:5: ", "wellkept.yaml:7:5: "] {
+    for place in ["wellkept.yaml:4:5: ", "wellkept.yaml:8:5: "] {
         let line = served.wait_for(|line| line["error"].as_str().is_some_and(|error| error.contains(place)));
         assert!(line["error"].as_str().unwrap().ends_with("unknown check kind `dsk`, did you mean `disk`?"), "{line}");
     }
@@ -173,8 +196,11 @@ fn no_probe_fails_while_it_reloads_and_what_waits_for_a_restart_is_named() {
     let mut served = Served::with(BEFORE);
     served.until_ready(true);
     let mut connection = wellkept_testkit::http::Connection::open(served.http).unwrap();
-    for round in 0..5 {
-        let next = format!("{BEFORE}  - name: extra-{round}\n    disk: {{ path: / }}\n");
+    let closed = wellkept_testkit::free_address();
+    for round in 1..=5 {
+        // One check changes each time, one comes that fails but is not required.
+        let next = BEFORE.replace("interval: 1h", &format!("interval: {round}h"));
+        let next = format!("{next}  - name: extra-{round}\n    tcp: {{ address: '{closed}' }}\n    required: false\n");
         std::fs::write(served.file(), next).unwrap();
         served.program.signal(Signal::HUP);
         let told = format!("extra-{round}");
@@ -188,4 +214,7 @@ fn no_probe_fails_while_it_reloads_and_what_waits_for_a_restart_is_named() {
     assert_eq!(line["removed"], 1, "the rest is applied: {line}");
     let keys = served.wait_for(|line| line["keys"].is_string());
     assert_eq!(keys["keys"], "service.name");
+    let still = format!("{moved}defaults: {{ fall: 2 }}\n");
+    served.reload(&still, "restart_required");
+    served.reload(BEFORE, "applied");
 }

@@ -30,10 +30,12 @@ fn an_open_admin_door_without_a_token_does_not_start() {
 }
 
 #[test]
-fn a_token_that_is_too_short_or_missing_does_not_start() {
-    let (code, said) = serve("admin: { listen: '0.0.0.0:0', token_file: /nowhere/token }\n", &[]);
-    assert_eq!(code, Some(78));
-    assert!(said.contains("wellkept.yaml:1:43: ") && said.contains("/nowhere/token"), "{said}");
+fn a_token_that_is_missing_or_too_short_does_not_start() {
+    for (file, says) in [("/nowhere/token", "can't be read"), ("/etc/hostname", "too short"), ("/dev/null", "empty")] {
+        let (code, said) = serve(&format!("admin: {{ listen: '0.0.0.0:0', token_file: {file} }}\n"), &[]);
+        assert_eq!(code, Some(78));
+        assert!(said.contains("wellkept.yaml:1:43: ") && said.contains(file) && said.contains(says), "{said}");
+    }
 }
 
 #[test]

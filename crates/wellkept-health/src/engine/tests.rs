@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, advance, sleep};
 
 use crate::{
-    AnyCheck, Checker, Component, Group, History, HistoryError, HistoryStore, Memory, Outcome, Reason, Record,
+    AnyCheck, Checker, Clock, Component, Group, History, HistoryError, HistoryStore, Memory, Outcome, Reason, Record,
     RunResult, Scope, Settings, Status, StatusChange, TokioClock, Verdict,
 };
 
@@ -74,8 +74,13 @@ async fn it_falls_after_three_results_and_rises_after_two() {
     assert!(broken.elapsed() < 4 * SECOND);
     assert_eq!(status(&checker, "db"), (Status::Unhealthy, Some(Reason::Refused)));
     switch.store(0, Ordering::Relaxed);
-    sleep(4 * SECOND).await;
-    assert!(checker.readiness().ready);
+    let passes = || checker.snapshot().component("db").unwrap().totals.runs[0];
+    let before = passes();
+    while !checker.readiness().ready {
+        advance(SECOND / 100).await;
+        sleep(SECOND / 100).await;
+    }
+    assert_eq!(passes() - before, 2, "after two passes, not after one");
     assert_eq!(status(&checker, "db"), (Status::Healthy, None));
 }
 
@@ -304,14 +309,14 @@ async fn each_change_is_told_once_with_its_cause() {
     switch.store(2, Ordering::Relaxed);
     sleep(10 * SECOND).await;
     let history = checker.history().unwrap();
-    let changes = history.changes(Some("db"), 10, 5 * SECOND);
+    let changes = history.changes(Some("db"), 10, 5 * SECOND).unwrap();
     let told: Vec<_> = changes.iter().map(|one| (one.from, one.to, one.reason.as_deref())).collect();
     assert_eq!(told, [(Some(Status::Healthy), Status::Unhealthy, Some("refused")), (None, Status::Healthy, None)]);
     assert_eq!(changes[0].message, "connection refused");
-    let results = history.results("db", 5, 5 * SECOND);
+    let results = history.results("db", 5, 5 * SECOND).unwrap();
     assert_eq!(results.len(), 5);
     assert!(results.iter().all(|one| one.verdict == Verdict::Fail));
-    let service = history.changes(None, 10, 5 * SECOND);
+    let service = history.changes(None, 10, 5 * SECOND).unwrap();
     assert!(service.iter().any(|one| one.component.is_none() && one.to == Status::Unhealthy));
 }
 
@@ -355,11 +360,16 @@ async fn a_store_that_fails_leaves_history_in_memory_and_says_so() {
     }
     assert!(!history.flush(5 * SECOND));
     assert_eq!(history.failure().as_deref(), Some("no space left"));
-    assert_eq!(history.results("db", 100, 5 * SECOND).len(), 20, "memory answers");
+    assert_eq!(history.results("db", 100, 5 * SECOND).unwrap().len(), 20, "what waits answers");
     let finished = crate::run_once(&history.component("history")).await;
     assert_eq!(finished.outcome.verdict(), Verdict::Warn);
     assert_eq!(finished.outcome.metadata()["backlog"], 20);
     assert!(!finished.outcome.message().contains("space"), "the store's words are private");
+
+    full.store(0, Ordering::Relaxed);
+    assert!(history.flush(5 * SECOND), "there is room again");
+    assert_eq!(kept.lock().unwrap().len(), 20, "nothing was lost meanwhile");
+    assert_eq!(history.failure(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -392,4 +402,115 @@ async fn many_reloads_with_long_intervals_leave_nothing_behind() {
         engine.look_around();
     }
     assert!(engine.size() < 150, "{} entries for three components", engine.size());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_kept_by_a_replacement_before_the_engine_looks_still_runs() {
+    let (checker, engine) = Checker::new(Settings { clock: TokioClock::start(), ..Settings::new("tested") });
+    let make = |name: &str| Component::new(name, AnyCheck::from_fn(async || ())).fingerprint(1);
+    checker.register(make("kept")).unwrap();
+    checker.replace(vec![make("kept"), make("added")]).unwrap();
+    tokio::spawn(engine.run(pending()));
+    sleep(SECOND).await;
+    assert_eq!(status(&checker, "kept"), (Status::Healthy, None));
+    assert!(checker.readiness().ready);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_is_down_stays_so_while_its_definition_changes() {
+    let down = Arc::new(AtomicU8::new(2));
+    let checker = checker([switched("db", &down).fingerprint(1)]);
+    sleep(SECOND / 2).await;
+    assert!(!checker.readiness().ready);
+    let slow = AnyCheck::from_fn(async || sleep(SECOND).await);
+    let changed = Component::new("db", slow).interval(10 * SECOND).fingerprint(2);
+    assert_eq!(checker.replace(vec![changed]).unwrap().changed, ["db"]);
+    sleep(SECOND / 2).await;
+    assert_eq!(status(&checker, "db"), (Status::Unhealthy, Some(Reason::Refused)));
+    assert!(!checker.readiness().ready, "nothing is known yet that would make it ready");
+    sleep(SECOND).await;
+    assert!(checker.readiness().ready, "the first result decides at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_replaced_before_the_start_is_complete_counts() {
+    let hangs = || AnyCheck::from_fn(async || pending::<()>().await);
+    let checker = checker([Component::new("old", hangs())]);
+    sleep(SECOND / 10).await;
+    checker.replace(vec![Component::new("new", hangs())]).unwrap();
+    sleep(SECOND).await;
+    assert!(!checker.is_started() && !checker.readiness().ready, "nothing was checked yet");
+}
+
+#[tokio::test(start_paused = true)]
+async fn local_checks_never_wait_for_a_place_among_remote_ones() {
+    let clock = TokioClock::start();
+    let (checker, engine) = Checker::new(Settings { clock, max_concurrent: 2, ..Settings::new("tested") });
+    for number in 0..20 {
+        let hangs = AnyCheck::from_fn(async || pending::<()>().await);
+        let component = Component::new(format!("hangs-{number}"), hangs).interval(SECOND).timeout(SECOND).optional();
+        checker.register(component).unwrap();
+    }
+    let local = AnyCheck::from_fn(async || ());
+    let local = Component::new("loop", local).interval(SECOND).scope(Scope::Process).groups([Group::Live]);
+    checker.register(local).unwrap();
+    tokio::spawn(engine.run(pending()));
+    for _ in 0..30 {
+        sleep(SECOND).await;
+        assert!(checker.stats().running <= 3, "two remote ones and the local one");
+        let snapshot = checker.snapshot();
+        assert!(snapshot.age(snapshot.component("loop").unwrap()).unwrap() < 2 * SECOND);
+    }
+    assert!(checker.stats().queued > 0, "the remote ones do wait");
+    assert!(checker.is_alive());
+}
+
+/// A clock that goes on through suspend, beside tokio's, which does not.
+#[derive(Debug)]
+struct Sleeper {
+    awake: Arc<TokioClock>,
+    slept: AtomicU64,
+}
+
+impl Clock for Sleeper {
+    fn boot(&self) -> Duration {
+        self.awake.boot() + Duration::from_secs(self.slept.load(Ordering::Relaxed))
+    }
+
+    fn wall(&self) -> jiff::Timestamp {
+        self.awake.wall()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_suspend_results_are_old_and_all_checks_run_at_once() {
+    let clock = Arc::new(Sleeper { awake: TokioClock::start(), slept: AtomicU64::new(0) });
+    let kept: Arc<dyn Clock> = Arc::<Sleeper>::clone(&clock);
+    let (checker, engine) = Checker::new(Settings { clock: kept, ..Settings::new("tested") });
+    let hour = Duration::from_secs(3600);
+    let rare = Component::new("rare", AnyCheck::from_fn(async || ())).interval(hour);
+    checker.register(rare).unwrap();
+    tokio::spawn(engine.run(pending()));
+    sleep(2 * SECOND).await;
+    assert!(checker.readiness().ready);
+    clock.slept.store(24 * 3600, Ordering::Relaxed);
+    assert_eq!(status(&checker, "rare"), (Status::Unknown, Some(Reason::Stale)));
+    assert!(!checker.readiness().ready);
+    sleep(3 * SECOND).await;
+    assert_eq!(status(&checker, "rare"), (Status::Healthy, None), "it did not wait for its hour");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_served_always_has_a_reason_of_its_own_level() {
+    let switch = Arc::new(AtomicU8::new(2));
+    let checker = checker([switched("db", &switch)]);
+    sleep(SECOND / 2).await;
+    for value in [1, 0] {
+        let before = checker.snapshot().component("db").unwrap().totals.count();
+        switch.store(value, Ordering::Relaxed);
+        while checker.snapshot().component("db").unwrap().totals.count() == before {
+            sleep(SECOND / 100).await;
+        }
+    }
+    assert_eq!(status(&checker, "db"), (Status::Degraded, Some(Reason::Threshold)), "fail, warn, pass");
 }

@@ -10,23 +10,34 @@ use wellkept_health::{Checker, ComponentHealth, Lifecycle, RunTotals, Snapshot, 
 
 use super::Families;
 
+/// The service as a whole.
 #[derive(Debug)]
-pub(super) struct HealthCollector(pub(super) Checker);
+pub(super) struct ServiceCollector(pub(super) Checker);
+
+/// Each component, by its name.
+#[derive(Debug)]
+pub(super) struct ComponentCollector(pub(super) Checker);
 
 type Labels<'l, const N: usize> = [(&'static str, &'l str); N];
 
-impl Collector for HealthCollector {
+impl Collector for ServiceCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families = Families(encoder);
-        let snapshot = self.0.snapshot();
-        self.service(&mut families, snapshot.overall())?;
-        components(&mut families, &snapshot)?;
-        runs(&mut families, &snapshot)?;
+        self.service(&mut families, self.0.snapshot().overall())?;
         self.engine(&mut families)
     }
 }
 
-impl HealthCollector {
+impl Collector for ComponentCollector {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut families = Families(encoder);
+        let snapshot = self.0.snapshot();
+        components(&mut families, &snapshot)?;
+        runs(&mut families, &snapshot)
+    }
+}
+
+impl ServiceCollector {
     fn service(&self, families: &mut Families<'_>, overall: Status) -> fmt::Result {
         let checker = &self.0;
         let labels: Labels<'_, 2> = [("service", checker.service()), ("version", checker.version())];

@@ -51,11 +51,15 @@ pub(super) async fn history(
         return Ok(Json(Past { changes: Vec::new(), results: Vec::new() }));
     };
     // The question waits on a thread that is made for waiting, and for a bounded time.
-    let read = tokio::task::spawn_blocking(move || Past {
-        changes: history.changes(component.as_deref(), limit, PATIENCE),
-        results: component.map(|name| history.results(&name, limit, PATIENCE)).unwrap_or_default(),
+    let read = tokio::task::spawn_blocking(move || {
+        let changes = history.changes(component.as_deref(), limit, PATIENCE)?;
+        let results = match component {
+            Some(name) => history.results(&name, limit, PATIENCE)?,
+            None => Vec::new(),
+        };
+        Some(Past { changes, results })
     });
-    read.await.map(Json).map_err(|_| ApiError::Internal)
+    read.await.map_err(|_| ApiError::Internal)?.map(Json).ok_or(ApiError::Busy)
 }
 
 /// `GET /api/v1/shutdown`

@@ -1,21 +1,38 @@
 //! `GET /metrics`: Prometheus text or OpenMetrics, as the scraper asks. Always 200, whatever the health.
 
-use axum::extract::State;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use wellkept_telemetry::metrics::Exposition;
 
-use super::Doors;
+use super::{Doors, Names};
+use crate::access::Caller;
 use crate::error::ApiError;
 
-pub(super) async fn metrics(State(doors): State<Doors>, headers: HeaderMap) -> Response {
-    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
-    match Exposition::encode(&doors.inner.registry, accept) {
-        Ok(page) => ([(CONTENT_TYPE, HeaderValue::from_static(page.content_type))], page.body).into_response(),
-        Err(error) => {
+/// How long a scrape waits for those before it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) async fn metrics(State(doors): State<Doors>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let names = if doors.caller(&parts) == Caller::Operator { Names::Shown } else { doors.inner.names };
+    let accept = parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).map(ToOwned::to_owned);
+    let Ok(Ok(_place)) = tokio::time::timeout(PATIENCE, doors.inner.scrapes.acquire()).await else {
+        return ApiError::Busy.into_response();
+    };
+    let inner = std::sync::Arc::clone(&doors.inner);
+    // A page of ten thousand components takes a while: not on the thread that answers probes.
+    let written = tokio::task::spawn_blocking(move || {
+        let components = (names == Names::Shown).then_some(&inner.components);
+        Exposition::encode_all([&inner.registry].into_iter().chain(components), accept.as_deref())
+    });
+    match written.await {
+        Ok(Ok(page)) => ([(CONTENT_TYPE, HeaderValue::from_static(page.content_type))], page.body).into_response(),
+        Ok(Err(error)) => {
             tracing::error!(target: "wellkept::http", %error, "metrics can't be encoded");
             ApiError::Internal.into_response()
         }
+        Err(_) => ApiError::Internal.into_response(),
     }
 }

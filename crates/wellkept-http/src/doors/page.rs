@@ -24,7 +24,7 @@ pub(super) async fn page(State(doors): State<Doors>) -> Response {
     let checker = doors.inner.checker.clone();
     let history = checker.history();
     let read = tokio::task::spawn_blocking(move || {
-        history.map(|history| history.changes(None, CHANGES, PATIENCE)).unwrap_or_default()
+        history.and_then(|history| history.changes(None, CHANGES, PATIENCE)).unwrap_or_default()
     });
     let changes = read.await.unwrap_or_default();
     let page = render(&checker, &changes).into_string();

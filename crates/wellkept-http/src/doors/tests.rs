@@ -98,8 +98,13 @@ async fn the_public_sees_status_words_and_names_and_nothing_of_a_backend() {
             assert!(!body.contains(private), "{path} shows {private}: {body}");
         }
     }
-    let (_, hidden) = get(doors(&checker, token, Names::Hidden).public(), OPEN, "/ready").await;
-    assert_eq!(hidden, r#"{"ready":true,"status":"degraded","dependencies":{}}"#);
+    for path in super::PROBES {
+        let hidden = doors(&checker, token.clone(), Names::Hidden).public();
+        let (_, body) = get(hidden, OPEN, path).await;
+        assert!(!body.contains("orders-db") && !body.contains("cache"), "{path} names a component: {body}");
+    }
+    let (_, metrics) = get(doors(&checker, token, Names::Hidden).public(), LOOPBACK, "/metrics").await;
+    assert!(metrics.contains("orders-db"), "an operator sees them all the same");
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,16 +152,23 @@ async fn only_get_and_head_are_answered() {
 /// What the probes answer while the process starts, runs and drains, and for each status.
 #[tokio::test(start_paused = true)]
 async fn each_probe_answers_with_the_code_of_its_table() {
-    for (verdict, health, ready) in [(Verdict::Pass, 200, 200), (Verdict::Warn, 200, 200), (Verdict::Fail, 503, 503)] {
+    let healthy = (Some(Verdict::Pass), 200, 200);
+    let degraded = (Some(Verdict::Warn), 200, 200);
+    let unhealthy = (Some(Verdict::Fail), 503, 503);
+    let unknown = (None, 503, 503);
+    for (verdict, health, ready) in [healthy, degraded, unhealthy, unknown] {
         let (checker, engine) = Checker::new(Settings { clock: TokioClock::start(), ..Settings::new("orders") });
         let check = move || async move {
             match verdict {
-                Verdict::Pass => Outcome::pass(),
-                Verdict::Warn => Outcome::warn(Reason::Threshold, ""),
-                Verdict::Fail => Outcome::fail(Reason::Error, ""),
+                Some(Verdict::Pass) | None => Outcome::pass(),
+                Some(Verdict::Warn) => Outcome::warn(Reason::Threshold, ""),
+                Some(Verdict::Fail) => Outcome::fail(Reason::Error, ""),
             }
         };
-        checker.register(Component::new("it", AnyCheck::from_fn(check))).unwrap();
+        // Its one result is too old to count when there is to be no verdict.
+        let age = Duration::from_millis(if verdict.is_none() { 500 } else { 60_000 });
+        let component = Component::new("it", AnyCheck::from_fn(check)).interval(Duration::from_secs(50)).max_age(age);
+        checker.register(component).unwrap();
         let public = doors(&checker, Access::loopback_only(), Names::Shown).public();
         let codes = async |wanted: [u16; 7], when: &str| {
             let paths = ["/health", "/health/ready", "/ready", "/readyz", "/health/live", "/livez", "/health/startup"];

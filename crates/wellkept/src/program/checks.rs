@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wellkept_checks::{Kind, gated, kinds};
 use wellkept_config::{Position, Ratio, Section, quoted};
-use wellkept_health::{AnyCheck, Component, Criticality, Group, Schedule, Thresholds};
+use wellkept_health::{AnyCheck, Component, Criticality, Group, RegisterError, Schedule, Thresholds, circle};
 
 /// One check that the configuration names.
 #[derive(Debug, Clone)]
@@ -17,28 +17,9 @@ pub struct CheckDefinition {
     pub component: Component,
 }
 
-/// What a check has when its own item does not say.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Defaults {
-    schedule: Schedule,
-    thresholds: Thresholds,
-    slow: Option<Duration>,
-    max_age: Option<Duration>,
-    fingerprint: u64,
-}
-
-impl Defaults {
-    pub(super) fn read(section: &mut Section<'_>) -> Self {
-        let timing = Timing::read(section, &Self::default());
-        section.complete();
-        let fingerprint = section.fingerprint();
-        let Timing { schedule, thresholds, slow, max_age } = timing;
-        Self { schedule, thresholds, slow, max_age, fingerprint }
-    }
-}
-
 /// When a check runs and what turns its status: the keys that `defaults` and each check share.
-struct Timing {
+#[derive(Debug, Clone, Default)]
+pub(super) struct Timing {
     schedule: Schedule,
     thresholds: Thresholds,
     slow: Option<Duration>,
@@ -46,7 +27,14 @@ struct Timing {
 }
 
 impl Timing {
-    fn read(section: &mut Section<'_>, defaults: &Defaults) -> Self {
+    /// Reads the section `defaults`.
+    pub(super) fn read_defaults(section: &mut Section<'_>) -> Self {
+        let timing = Self::read(section, &Self::default());
+        section.complete();
+        timing
+    }
+
+    fn read(section: &mut Section<'_>, defaults: &Self) -> Self {
         let schedule = Schedule {
             interval: section.or("interval", defaults.schedule.interval),
             timeout: section.or("timeout", defaults.schedule.timeout),
@@ -62,6 +50,11 @@ impl Timing {
         Self { schedule, thresholds, slow, max_age }
     }
 }
+
+/// What the program calls its own components.
+pub(super) const EVENT_LOOP: &str = "event-loop";
+pub(super) const HISTORY: &str = "history";
+const RESERVED: [&str; 2] = [EVENT_LOOP, HISTORY];
 
 /// The keys of an item besides its kind.
 const ITEM_KEYS: [&str; 14] = [
@@ -81,12 +74,13 @@ const ITEM_KEYS: [&str; 14] = [
     "enabled",
 ];
 
-pub(super) fn read(root: &mut Section<'_>, defaults: &Defaults) -> Option<Vec<CheckDefinition>> {
+pub(super) fn read(root: &mut Section<'_>, defaults: &Timing) -> Option<Vec<CheckDefinition>> {
     let mut names = Names::default();
     let items = root.list("checks", |item| read_item(item, defaults, &mut names));
     names.report_unknown_parents(root);
     match items {
         Some(items) => {
+            names.report_circle(root, &items);
             Some(items.into_iter().filter(|(_, enabled)| *enabled).map(|(definition, _)| definition).collect())
         }
         // A list that is there and wrong has been reported; one that is not there is empty.
@@ -94,7 +88,7 @@ pub(super) fn read(root: &mut Section<'_>, defaults: &Defaults) -> Option<Vec<Ch
     }
 }
 
-fn read_item(item: &mut Section<'_>, defaults: &Defaults, names: &mut Names) -> Option<(CheckDefinition, bool)> {
+fn read_item(item: &mut Section<'_>, defaults: &Timing, names: &mut Names) -> Option<(CheckDefinition, bool)> {
     let name = item.required::<String>("name");
     let kind = find_kind(item);
     let check = kind.and_then(|kind| item.open(kind.name, kind.read));
@@ -112,7 +106,7 @@ fn read_item(item: &mut Section<'_>, defaults: &Defaults, names: &mut Names) -> 
         .criticality(if required { Criticality::Required } else { Criticality::Optional })
         .shared(shared)
         .depends_on(depends_on)
-        .fingerprint(hash(&(item.fingerprint(), defaults.fingerprint)));
+        .fingerprint(hash(&(item.fingerprint(), format!("{timing:?}"))));
     let component = match groups {
         Some(groups) => component.groups(groups.iter().map(|group| Group::from(group.as_str()))),
         None => component,
@@ -132,6 +126,10 @@ struct Names {
 
 impl Names {
     fn add(&mut self, name: &str, depends_on: &[String], item: &mut Section<'_>) {
+        if RESERVED.contains(&name) {
+            let message = format!("{} is a component of the program's own: take another name", quoted(name));
+            item.report(item.position_of("name"), "component.reserved", message);
+        }
         match self.places.get(name) {
             Some(first) => {
                 let message =
@@ -142,6 +140,13 @@ impl Names {
         }
         let at = item.position_of("depends_on");
         self.parents.extend(depends_on.iter().map(|parent| (at, parent.clone())));
+    }
+
+    fn report_circle(&self, root: &mut Section<'_>, items: &[(CheckDefinition, bool)]) {
+        let Some(path) = circle(items.iter().map(|(definition, _)| &definition.component)) else { return };
+        let at = path.first().and_then(|name| self.places.get(name)).copied().unwrap_or_else(|| root.position());
+        let error = RegisterError::Cycle { path };
+        root.report(at, error.code(), error.to_string());
     }
 
     /// Only now all names are known: a check may depend on one further down.

@@ -8,7 +8,7 @@ use wellkept_config::{Diagnostics, Document, FromNode, LocateError, Located, Loc
 use wellkept_shutdown::Settings as ShutdownSettings;
 use wellkept_telemetry::logging::{Format, Level};
 
-use super::checks::{self, CheckDefinition, Defaults};
+use super::checks::{self, CheckDefinition, Timing};
 use super::listeners::Listeners;
 use super::machine;
 use super::store::StoreLocation;
@@ -113,7 +113,7 @@ impl Configuration {
             let listeners = Listeners::read(root);
             let store = root.section("store", StoreLocation::read);
             let logging = root.section("logging", |section| Some(Logging::read(section)));
-            let defaults = root.section("defaults", |section| Some(Defaults::read(section))).unwrap_or_default();
+            let defaults = root.section("defaults", |section| Some(Timing::read_defaults(section))).unwrap_or_default();
             let checks = checks::read(root, &defaults);
             let shutdown = root.section("shutdown", |section| Some(read_shutdown(section)));
             for later in ["grpc", "alerts"] {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wellkept_config::Document;
 
-use super::checks::{self, CheckDefinition, Defaults};
+use super::checks::{self, CheckDefinition, Timing};
 
 /// Disk, memory and CPU of this machine, or of the container that the program runs in.
 const CHECKS: &str = "\
@@ -20,9 +20,7 @@ checks:
 
 pub(super) fn checks() -> Vec<CheckDefinition> {
     let document = Document::parse("built-in", CHECKS).expect("the text above is fixed, and a test reads it");
-    document
-        .read(|root| checks::read(root, &Defaults::default()))
-        .expect("the text above is fixed, and a test reads it")
+    document.read(|root| checks::read(root, &Timing::default())).expect("the text above is fixed, and a test reads it")
 }
 
 pub(super) fn host_name() -> String {

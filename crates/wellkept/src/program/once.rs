@@ -31,7 +31,6 @@ impl Verdicts {
 pub async fn run_all(components: Vec<Component>) -> Verdicts {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut runs = JoinSet::new();
-    let count = components.len();
     for (index, component) in components.into_iter().enumerate() {
         let places = Arc::clone(&places);
         runs.spawn(async move {
@@ -41,13 +40,7 @@ pub async fn run_all(components: Vec<Component>) -> Verdicts {
             (index, component, finished)
         });
     }
-    let mut checks: Vec<Option<(Component, Finished)>> = (0..count).map(|_| None).collect();
-    while let Some(joined) = runs.join_next().await {
-        if let Ok((index, component, finished)) = joined
-            && let Some(slot) = checks.get_mut(index)
-        {
-            *slot = Some((component, finished));
-        }
-    }
-    Verdicts { checks: checks.into_iter().flatten().collect() }
+    let mut checks = runs.join_all().await;
+    checks.sort_by_key(|(index, ..)| *index);
+    Verdicts { checks: checks.into_iter().map(|(_, component, finished)| (component, finished)).collect() }
 }

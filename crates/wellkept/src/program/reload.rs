@@ -77,6 +77,8 @@ pub struct Reloader {
     logging: Option<Logging>,
     /// Checks that belong to the program itself, not to the file.
     own: Vec<Component>,
+    /// What the process was started with: what needs a restart is measured against it.
+    started: Arc<Configuration>,
     current: Mutex<Arc<Configuration>>,
     counters: Counters,
 }
@@ -98,12 +100,14 @@ impl Reloader {
         logging: Option<Logging>,
         own: Vec<Component>,
     ) -> Result<Self, Vec<RegisterError>> {
+        let configuration = Arc::new(configuration);
         let reloader = Self {
+            started: Arc::clone(&configuration),
             checker,
             doors,
             logging,
             own,
-            current: Mutex::new(Arc::new(configuration)),
+            current: Mutex::new(configuration),
             counters: Counters::default(),
         };
         let configuration = reloader.current();
@@ -163,13 +167,13 @@ impl Reloader {
             Ok(checks) => checks,
             Err(errors) => return ReloadOutcome::Rejected(RejectReason::Checks(errors)),
         };
-        if let (Some(logging), Some(level)) = (&self.logging, new.logging.level) {
-            logging.set_level(level);
+        if let Some(logging) = &self.logging {
+            logging.set_level(new.logging.level.unwrap_or_default());
         }
         if !same_token {
             self.doors.set_access(new.listeners.access());
         }
-        let restart_required = needs_restart(current, &new);
+        let restart_required = needs_restart(&self.started, &new);
         *current = Arc::new(new);
         ReloadOutcome::Applied { checks, restart_required }
     }

@@ -10,31 +10,43 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use wellkept_health::{Checker, Component, History, RegisterError, Settings, Thresholds};
 use wellkept_http::{BindError, Doors, Figure, FigureKind, FigureValues, Figures, Server};
 use wellkept_shutdown::{EntranceKind, Phase, Report, Shutdown, Tracker, signals, watchdog};
+use wellkept_store::ReopeningStore;
 use wellkept_telemetry::logging::{Logging, LoggingStats};
 
+use super::checks::{EVENT_LOOP, HISTORY};
 use super::configuration::{Configuration, LoadError};
 use super::machine::SLOW_LOOP;
 use super::reload::{RejectReason, ReloadStats, Reloader};
-use super::store::{OpenWhenPossible, StoreLocation};
-use crate::service::{door_options, flush_history, watch_runtime};
+use super::store::StoreLocation;
+use crate::service::{door_options, follow, watch_runtime};
 
-/// What `serve` needs besides the configuration.
+/// The handlers of the signals that the program knows.
 #[derive(Debug)]
-pub struct ServeOptions {
-    /// The log, to change its level and to flush it at the end.
-    pub logging: Option<Logging>,
+pub struct Handlers {
+    ending: signals::Signals,
+    hangup: Signal,
+}
+
+impl Handlers {
+    /// Installs them: the first thing that a program does, for a signal may come at any moment. Needs a runtime.
+    pub fn install() -> Result<Self, StartError> {
+        let ending = signals::install().map_err(StartError::Signals)?;
+        let hangup = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
+        Ok(Self { ending, hangup })
+    }
 }
 
 /// Serves until a signal ends it, on the current runtime, which the checks run on; the doors have a small one of their
-/// own, so that a busy check can't delay a probe. `signals` must have been installed before anything else was done.
+/// own, so that a busy check can't delay a probe. `logging` is the log, to change its level and to flush it at the end.
 pub async fn serve(
     configuration: Configuration,
-    signals: signals::Signals,
-    options: ServeOptions,
+    handlers: Handlers,
+    logging: Option<Logging>,
 ) -> Result<Report, StartError> {
     let settings = Settings { version: configuration.version.clone(), ..Settings::new(&configuration.service) };
     let (checker, engine) = Checker::new(settings);
     let (shutdown, sequence) = Shutdown::new(configuration.shutdown);
+    follow(&shutdown, &checker);
     let _watchdog = watchdog::arm(&shutdown, Duration::from_millis(500)).map_err(StartError::Thread)?;
     let _liveness = watch_runtime(&checker).map_err(StartError::Thread)?;
     for warning in configuration.shutdown.warnings(None) {
@@ -49,8 +61,6 @@ pub async fn serve(
     let admin = configuration.listeners.admin.as_ref().map(|admin| Server::bind(admin.listen, door_options()));
     let admin = admin.transpose()?;
 
-    let hangup = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
-    let logging = options.logging.clone();
     let books = Arc::new(std::sync::OnceLock::<Arc<Reloader>>::new());
     let registry = registry(logging.clone(), Arc::clone(&books));
     let names = configuration.listeners.names;
@@ -62,12 +72,6 @@ pub async fn serve(
     let reloader = Arc::new(reloader);
     drop(books.set(Arc::clone(&reloader)));
 
-    let draining = checker.clone();
-    shutdown.on_phase(move |phase| {
-        if phase == Phase::Initiated {
-            draining.begin_draining();
-        }
-    });
     let doors_runtime = DoorsRuntime::start().map_err(StartError::Thread)?;
     open_doors(&doors_runtime, &shutdown, &doors, http, admin, has_admin);
     if let Some(logging) = logging {
@@ -76,18 +80,15 @@ pub async fn serve(
     }
 
     let ending = shutdown.clone();
-    let checks = tokio::spawn(engine.run(async move { ending.reached(Phase::FlushingBuffers).await }));
-    tokio::spawn(signals.drive(shutdown.clone()));
-    tokio::spawn(reload_on(hangup, Arc::clone(&reloader), shutdown.clone()));
-    let report = sequence.run().await;
-    checks.abort();
-    flush_history(&checker, shutdown.settings().flush).await;
-    Ok(report)
+    tokio::spawn(engine.run(async move { ending.reached(Phase::ClosingResources).await }));
+    tokio::spawn(handlers.ending.drive(shutdown.clone()));
+    tokio::spawn(reload_on(handlers.hangup, Arc::clone(&reloader), shutdown.clone()));
+    Ok(sequence.run().await)
 }
 
 fn start_history(location: &StoreLocation) -> Result<History, StartError> {
     let history = match location {
-        StoreLocation::Sqlite(path) => History::start(OpenWhenPossible::new(path.clone())),
+        StoreLocation::Sqlite(path) => History::start(ReopeningStore::new(path.clone())),
         StoreLocation::Memory => History::start(wellkept_health::Memory::default()),
     };
     history.map_err(StartError::Thread)
@@ -95,9 +96,9 @@ fn start_history(location: &StoreLocation) -> Result<History, StartError> {
 
 /// What the program keeps of itself: its event loop, on liveness, and its store.
 fn own_components(checker: &Checker, history: &History) -> Vec<Component> {
-    let event_loop = checker.liveness().component("event-loop", SLOW_LOOP).fingerprint(0);
+    let event_loop = checker.liveness().component(EVENT_LOOP, SLOW_LOOP).fingerprint(0);
     // Asking the recorder costs nothing, and what it says is not noise: one answer decides.
-    let store = history.component("history").interval(Duration::from_secs(1));
+    let store = history.component(HISTORY).interval(Duration::from_secs(1));
     let store = store.thresholds(Thresholds { fall: 1, rise: 1 }).fingerprint(0);
     vec![event_loop, store]
 }

@@ -1,10 +1,8 @@
-//! Where history is kept: the section `store`, and a store that is opened when it can be.
+//! Where history is kept: the section `store`.
 
 use std::path::{Path, PathBuf};
 
 use wellkept_config::Section;
-use wellkept_health::{HistoryError, HistoryStore, Record, RunResult, StatusChange};
-use wellkept_store::SqliteStore;
 
 /// Where history is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,43 +52,5 @@ impl StoreLocation {
             Self::Sqlite(path) => Some(path),
             Self::Memory => None,
         }
-    }
-}
-
-/// A SQLite file that is opened at the first write, and again when that failed: a folder that becomes writable later
-/// is used from then on.
-#[derive(Debug)]
-pub(super) struct OpenWhenPossible {
-    path: PathBuf,
-    store: Option<SqliteStore>,
-}
-
-impl OpenWhenPossible {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, store: None }
-    }
-
-    fn store(&mut self) -> Result<&mut SqliteStore, HistoryError> {
-        match &mut self.store {
-            Some(store) => Ok(store),
-            closed => {
-                let store = SqliteStore::open(&self.path).map_err(|error| HistoryError::new(error.code(), error))?;
-                Ok(closed.insert(store))
-            }
-        }
-    }
-}
-
-impl HistoryStore for OpenWhenPossible {
-    fn append(&mut self, records: &[Record]) -> Result<(), HistoryError> {
-        self.store()?.append(records)
-    }
-
-    fn changes(&mut self, component: Option<&str>, limit: usize) -> Result<Vec<StatusChange>, HistoryError> {
-        self.store()?.changes(component, limit)
-    }
-
-    fn results(&mut self, component: &str, limit: usize) -> Result<Vec<RunResult>, HistoryError> {
-        self.store()?.results(component, limit)
     }
 }
