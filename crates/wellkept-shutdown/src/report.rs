@@ -20,6 +20,17 @@ pub enum Status {
     Failed,
 }
 
+impl Status {
+    /// The stable word: `successful`, `forced`, `failed`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Successful => "successful",
+            Self::Forced => "forced",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// The whole story of one shutdown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {

@@ -129,7 +129,8 @@ impl Sequence {
 
 impl Drop for Sequence {
     fn drop(&mut self) {
-        if !self.published {
+        // Nothing was asked of it: a start that failed is no shutdown that did.
+        if !self.published && self.shared.phase() != Phase::Running {
             self.close("the sequence was dropped before its end");
         }
     }
@@ -216,7 +217,10 @@ fn note_closed(
     closed: Closed,
 ) {
     let Closed { outcome, detail } = closed;
-    if outcome != ResourceOutcome::Closed {
+    if outcome == ResourceOutcome::Closed {
+        let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(target: "wellkept::shutdown", resource = name, duration_ms = ms, "resource closed");
+    } else {
         shared.error(format!("resource `{name}` {}: {detail}", outcome.as_str()));
     }
     shared.lock().closed_resources += 1;

@@ -12,7 +12,7 @@ use wellkept_health::{
     AnyCheck, Checker, Component, Engine, History, IntoOutcome, LivenessWatch, RegisterError, StartupHold,
 };
 use wellkept_http::{Access, BindError, Doors, Names, Server, ServerOptions};
-use wellkept_shutdown::{EntranceKind, Phase, Report, Resource, Sequence, Shutdown, Tracker, signals};
+use wellkept_shutdown::{EntranceKind, Phase, Report, Resource, Sequence, Shutdown, Tracker, signals, watchdog};
 
 /// How often the runtime is asked for a sign of life.
 const LIVENESS_PERIOD: Duration = Duration::from_millis(500);
@@ -42,6 +42,7 @@ pub struct Service {
     sequence: Sequence,
     server: ServerOptions,
     names: Names,
+    overdue: Overdue,
     doors: Vec<(SocketAddr, DoorKind)>,
     registry: prometheus_client::registry::Registry,
 }
@@ -63,7 +64,23 @@ pub struct ServiceOptions {
     pub names: Names,
     /// Requests that may be in flight before more are refused. Default 1,000.
     pub max_in_flight_requests: Option<usize>,
+    /// What happens when the process is still there at the deadline. Default: nothing more.
+    pub overdue: Overdue,
 }
+
+/// What happens when a process is still there half a second after its shutdown's deadline: a task that blocks its
+/// thread can keep the shutdown itself from running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overdue {
+    /// Nothing more: whatever watches the process from outside will end it.
+    #[default]
+    Wait,
+    /// A thread outside the runtime ends the process with exit code 75.
+    Exit,
+}
+
+/// How long after the deadline that is.
+pub(crate) const OVERDUE: Duration = Duration::from_millis(500);
 
 impl Service {
     /// A service of this name and version, with all defaults. Nothing runs before [`Service::serve`].
@@ -84,6 +101,7 @@ impl Service {
             sequence,
             server: options.server,
             names: options.names,
+            overdue: options.overdue,
             doors: Vec::new(),
             registry: prometheus_client::registry::Registry::default(),
         }
@@ -161,6 +179,10 @@ impl Service {
             tracing::warn!(target: "wellkept", code = warning.code(), "{warning}");
         }
         let _watch = watch_runtime(&self.checker).map_err(ServeError::Thread)?;
+        let _watchdog = match self.overdue {
+            Overdue::Exit => Some(watchdog::arm(&self.shutdown, OVERDUE).map_err(ServeError::Thread)?),
+            Overdue::Wait => None,
+        };
         let doors =
             Doors::new(self.checker.clone(), self.shutdown.clone(), Access::loopback_only(), self.names, self.registry);
 
@@ -192,8 +214,18 @@ impl Service {
         let ending = self.shutdown.clone();
         tokio::spawn(self.engine.run(async move { ending.reached(Phase::ClosingResources).await }));
         tokio::spawn(signals.drive(self.shutdown.clone()));
-        Ok(self.sequence.run().await)
+        let report = self.sequence.run().await;
+        tell_end(&report);
+        Ok(report)
     }
+}
+
+/// One line for the end: how it came, how long it took, what was left.
+pub(crate) fn tell_end(report: &Report) {
+    let (exit_code, seconds) = (report.exit_code(), report.duration_seconds);
+    let (cut, errors) = (report.forced.len(), report.errors.len());
+    let status = report.status.as_str();
+    tracing::info!(target: "wellkept", status, cause = %report.cause, seconds, cut, errors, exit_code, "ended");
 }
 
 /// Has readiness fail from the first phase on, and the history written in the flush.

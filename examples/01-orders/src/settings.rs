@@ -41,7 +41,7 @@ impl Settings {
             check_interval: milliseconds("ORDERS_CHECK_INTERVAL")?.unwrap_or(Duration::from_secs(10)),
             shutdown: shutdown::Settings {
                 delay: milliseconds("ORDERS_DELAY")?.unwrap_or(defaults.delay),
-                announce: Duration::ZERO,
+                announce: milliseconds("ORDERS_ANNOUNCE")?.unwrap_or(defaults.announce),
                 drain: milliseconds("ORDERS_DRAIN")?.unwrap_or(defaults.drain),
                 ..defaults
             },

@@ -29,7 +29,6 @@ pub(crate) fn run(options: &Serve) -> Result<Exit, Failure> {
     // What still hangs in a check is left behind: nobody waits for it.
     runtime.shutdown_background();
     let (report, logging): (Report, Logging) = served?;
-    say_goodbye(&report);
     logging.flush(std::time::Duration::from_secs(1));
     Ok(Exit::Shutdown(report.exit_code()))
 }
@@ -64,11 +63,4 @@ fn say_hello(configuration: &Configuration) {
     }
     let store = configuration.store.path().map_or_else(|| "memory only".to_owned(), |path| path.display().to_string());
     tracing::info!(target: "wellkept", store, "history is kept");
-}
-
-fn say_goodbye(report: &Report) {
-    let exit_code = report.exit_code();
-    let seconds = report.duration_seconds;
-    let status = format!("{:?}", report.status).to_lowercase();
-    tracing::info!(target: "wellkept", status, seconds, exit_code, "ended");
 }

@@ -18,7 +18,7 @@ use super::configuration::{Configuration, LoadError};
 use super::machine::SLOW_LOOP;
 use super::reload::{RejectReason, ReloadStats, Reloader};
 use super::store::StoreLocation;
-use crate::service::{door_options, follow, watch_runtime};
+use crate::service::{OVERDUE, door_options, follow, tell_end, watch_runtime};
 
 /// The handlers of the signals that the program knows.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub async fn serve(
     let (checker, engine) = Checker::new(settings);
     let (shutdown, sequence) = Shutdown::new(configuration.shutdown);
     follow(&shutdown, &checker);
-    let _watchdog = watchdog::arm(&shutdown, Duration::from_millis(500)).map_err(StartError::Thread)?;
+    let _watchdog = watchdog::arm(&shutdown, OVERDUE).map_err(StartError::Thread)?;
     let _liveness = watch_runtime(&checker).map_err(StartError::Thread)?;
     for warning in configuration.shutdown.warnings(None) {
         tracing::warn!(target: "wellkept::config", code = warning.code(), "{warning}");
@@ -83,7 +83,9 @@ pub async fn serve(
     tokio::spawn(engine.run(async move { ending.reached(Phase::ClosingResources).await }));
     tokio::spawn(handlers.ending.drive(shutdown.clone()));
     tokio::spawn(reload_on(handlers.hangup, Arc::clone(&reloader), shutdown.clone()));
-    Ok(sequence.run().await)
+    let report = sequence.run().await;
+    tell_end(&report);
+    Ok(report)
 }
 
 fn start_history(location: &StoreLocation) -> Result<History, StartError> {
