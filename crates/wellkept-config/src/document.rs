@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,7 @@ impl Document {
 
     /// Reads and parses the file at `path`, which is also what messages call it.
     ///
-    /// Blocks on the file system, for as long as it takes: on a FIFO, until someone writes.
+    /// Blocks on the file system. What is no regular file is refused.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
         Ok(Self::load_deferring(path)?.settled()?)
     }
@@ -54,12 +54,9 @@ impl Document {
     /// Like [`load`](Self::load), deferring as [`parse_deferring`](Self::parse_deferring) does.
     pub fn load_deferring(path: &Path) -> Result<Self, LoadError> {
         let name = path.display().to_string();
-        let mut bytes = Vec::new();
         // One byte more than allowed tells a file that is too large; the parser says so.
-        let limit = MAX_FILE_BYTES as u64 + 1;
-        File::open(path)
-            .and_then(|file| file.take(limit).read_to_end(&mut bytes))
-            .map_err(|source| LoadError::Io { path: path.to_owned(), source })?;
+        let bytes =
+            read_regular(path, MAX_FILE_BYTES + 1).map_err(|source| LoadError::Io { path: path.to_owned(), source })?;
         if bytes.len() > MAX_FILE_BYTES {
             let message = format!("the file is larger than {MAX_FILE_BYTES} bytes");
             return Err(Diagnostics::single(name, parse::too_large(Position::START, &message)).into());
@@ -184,6 +181,17 @@ fn not_utf8(bytes: &[u8], valid: usize) -> Diagnostic {
         }
     };
     Diagnostic::new(position, codes::ENCODING, message)
+}
+
+/// Reads a regular file, at most `limit` bytes of it. Anything else is refused, unopened: a pipe would hold the reader
+/// until someone writes. Blocks on the file system.
+pub fn read_regular(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ mod section;
 mod tree;
 
 pub use diagnostics::{Diagnostic, Diagnostics, MAX_DIAGNOSTICS, codes, nearest, quoted};
-pub use document::{Document, LoadError};
+pub use document::{Document, LoadError, read_regular};
 pub use from_node::quantity::{Amount, ByteSize, Ratio};
 pub use from_node::{FromNode, one_of};
 pub use locate::{LocateError, Located, Locations, Source};

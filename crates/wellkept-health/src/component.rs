@@ -243,6 +243,16 @@ impl Component {
         self.max_age.unwrap_or(self.schedule.interval.saturating_mul(3).saturating_add(self.schedule.timeout))
     }
 
+    /// What is allowed and seldom meant, in words; empty when there is nothing.
+    pub fn warnings(&self) -> Vec<String> {
+        let (age, interval) = (self.effective_max_age(), self.schedule.interval);
+        let short = format!(
+            "component `{}`: max_age is {age:?} and the interval {interval:?}: it is unknown between two runs",
+            self.name
+        );
+        if age <= interval { vec![short] } else { Vec::new() }
+    }
+
     /// Refuses what can't be kept well. Called at registration; public so that a configuration can be checked
     /// without registering it.
     pub fn validate(&self) -> Result<(), RegisterError> {

@@ -286,7 +286,7 @@ pub struct RunTotals {
 
 impl RunTotals {
     /// Upper bounds of the duration's buckets, in seconds.
-    pub const BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, f64::MAX];
+    pub const BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, f64::INFINITY];
 
     /// Runs of any verdict.
     pub fn count(&self) -> u64 {

@@ -64,7 +64,9 @@ fn comes_straight_from_here(request: &Parts) -> bool {
 }
 
 fn is_of_a_proxy(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "forwarded" | "via" | "x-real-ip") || name.as_str().starts_with("x-forwarded-")
+    let name = name.as_str();
+    let names = ["via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "x-envoy-external-address"];
+    names.contains(&name) || name.contains("forwarded")
 }
 
 /// The one Host of the request; `None` when there is none, several, or one that is not text.
@@ -79,10 +81,17 @@ fn host(request: &Parts) -> Option<&str> {
 }
 
 fn is_loopback_name(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(bracketed) => bracketed.split_once(']').map_or("", |(name, _)| name),
-        None => host.split_once(':').map_or(host, |(name, _)| name),
+    let (name, rest) = match host.strip_prefix('[') {
+        Some(bracketed) => bracketed.split_once(']').unwrap_or_default(),
+        None => host.find(':').map_or((host, ""), |colon| host.split_at(colon)),
     };
+    // After the name there may be a port, and nothing else.
+    let port = rest.strip_prefix(':').unwrap_or(rest);
+    let is_port = rest.is_empty() || (rest.starts_with(':') && port.parse::<u16>().is_ok());
+    is_port && is_loopback(name)
+}
+
+fn is_loopback(name: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
@@ -169,11 +178,33 @@ mod tests {
     #[test]
     fn a_trace_of_a_proxy_or_a_strange_host_makes_the_caller_public() {
         let local = ("host", "127.0.0.1:8080");
-        for header in ["forwarded", "x-forwarded-for", "X-Forwarded-Ssl", "x-forwarded-user", "via", "x-real-ip"] {
+        for header in [
+            "forwarded",
+            "x-forwarded-for",
+            "X-Forwarded-Ssl",
+            "x-forwarded-user",
+            "via",
+            "x-real-ip",
+            "x-forwarded",
+            "x-original-forwarded-for",
+            "cf-connecting-ip",
+        ] {
             let headers = [local, (header, "127.0.0.1")];
             assert_eq!(caller("127.0.0.1:8080", &headers, &Access::default()), Caller::Public, "{header}");
         }
-        for host in ["rebound.example:8080", "127.0.0.1.example", "localhost.example", "10.0.0.1", "", "[::1", "::1"] {
+        for host in [
+            "rebound.example:8080",
+            "127.0.0.1:1@evil.example",
+            "[::1].evil.example",
+            "localhost:.evil.example",
+            "localhost:",
+            "127.0.0.1.example",
+            "localhost.example",
+            "10.0.0.1",
+            "",
+            "[::1",
+            "::1",
+        ] {
             assert_eq!(caller("127.0.0.1:8080", &[("host", host)], &Access::default()), Caller::Public, "{host}");
         }
         assert_eq!(caller("127.0.0.1:8080", &[], &Access::default()), Caller::Public, "no host");

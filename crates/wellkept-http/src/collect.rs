@@ -13,13 +13,19 @@ use wellkept_shutdown::Shutdown;
 
 mod health;
 mod process;
+mod servers;
 mod shutdown;
 
+pub(crate) use servers::Servers;
+
 /// Adds the collectors of the service as a whole, the shutdown and this process: nothing that names a component.
-pub(crate) fn register(registry: &mut Registry, checker: &Checker, shutdown: &Shutdown) {
+pub(crate) fn register(registry: &mut Registry, checker: &Checker, shutdown: &Shutdown) -> Servers {
+    let servers = Servers::default();
+    registry.register_collector(Box::new(servers.clone()));
     registry.register_collector(Box::new(health::ServiceCollector(checker.clone())));
     registry.register_collector(Box::new(shutdown::ShutdownCollector(shutdown.clone())));
     registry.register_collector(Box::new(process::ProcessCollector::default()));
+    servers
 }
 
 /// The components, each by its name.

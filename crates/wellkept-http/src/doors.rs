@@ -17,8 +17,9 @@ use wellkept_health::Checker;
 use wellkept_shutdown::Shutdown;
 
 use crate::access::{Access, Caller};
-use crate::collect;
+use crate::collect::{self, Servers};
 use crate::error::ApiError;
+use crate::server::ServerHandle;
 
 mod details;
 mod metrics;
@@ -40,6 +41,7 @@ struct Inner {
     registry: Registry,
     /// The metrics that name components, apart from the others for when names are hidden.
     components: Registry,
+    servers: Servers,
     /// Pages of metrics that are being written. A large one takes a while, and only so many threads.
     scrapes: Semaphore,
 }
@@ -64,10 +66,10 @@ impl Doors {
     /// Doors on this checker and this shutdown. `registry` may hold metrics of the application's own; Wellkept's are
     /// added to it.
     pub fn new(checker: Checker, shutdown: Shutdown, access: Access, names: Names, mut registry: Registry) -> Self {
-        collect::register(&mut registry, &checker, &shutdown);
+        let servers = collect::register(&mut registry, &checker, &shutdown);
         let components = collect::components(&checker);
         let scrapes = Semaphore::new(SCRAPES);
-        let inner = Inner { checker, shutdown, names, registry, components, scrapes };
+        let inner = Inner { checker, shutdown, names, registry, components, servers, scrapes };
         Self { inner: Arc::new(inner), access: Arc::new(ArcSwap::from_pointee(access)) }
     }
 
@@ -93,6 +95,11 @@ impl Doors {
     #[must_use]
     pub fn with_access(&self, access: Access) -> Self {
         Self { inner: Arc::clone(&self.inner), access: Arc::new(ArcSwap::from_pointee(access)) }
+    }
+
+    /// Shows a server's connections in the metrics. To be called once for each server, while the process starts.
+    pub fn show(&self, server: &Arc<ServerHandle>) {
+        self.inner.servers.add(server);
     }
 
     /// Changes who may come in, from the next request on.

@@ -75,6 +75,11 @@ impl ServerHandle {
         self.shared.bound
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
     /// The counts at this moment.
     pub fn stats(&self) -> ServerStats {
         self.shared.stats()

@@ -1,18 +1,22 @@
 //! A store whose file may not be there yet, or not be writable yet.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use wellkept_health::{HistoryError, HistoryStore, Record, RunResult, StatusChange};
 
 use crate::SqliteStore;
 
-/// A SQLite file that is opened at the first write, and again when that failed: a folder that becomes writable later
-/// is used from then on.
+/// A SQLite file that is opened at the first write, and again when that failed or the file was removed or replaced: a
+/// folder that becomes writable later is used from then on, and nothing is written to a file that nobody can find.
 #[derive(Debug)]
 pub struct ReopeningStore {
     path: PathBuf,
-    store: Option<SqliteStore>,
+    store: Option<(SqliteStore, Identity)>,
 }
+
+/// Which file it is: device and inode.
+type Identity = (u64, u64);
 
 impl ReopeningStore {
     /// Opens nothing yet.
@@ -21,14 +25,29 @@ impl ReopeningStore {
     }
 
     fn store(&mut self) -> Result<&mut SqliteStore, HistoryError> {
+        let identity = identity(&self.path);
+        if self.store.as_ref().is_some_and(|(_, opened)| identity != Some(*opened)) {
+            let path = self.path.display();
+            tracing::warn!(target: "wellkept::store", %path, "the store's file was removed or replaced: opened anew");
+            self.store = None;
+        }
         match &mut self.store {
-            Some(store) => Ok(store),
+            Some((store, _)) => Ok(store),
             closed => {
                 let store = SqliteStore::open(&self.path)?;
-                Ok(closed.insert(store))
+                let identity = identity_of(&self.path)?;
+                Ok(&mut closed.insert((store, identity)).0)
             }
         }
     }
+}
+
+fn identity(path: &Path) -> Option<Identity> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+fn identity_of(path: &Path) -> Result<Identity, HistoryError> {
+    identity(path).ok_or_else(|| HistoryError::new("store.missing", format!("{} is gone", path.display())))
 }
 
 impl HistoryStore for ReopeningStore {
@@ -42,5 +61,50 @@ impl HistoryStore for ReopeningStore {
 
     fn results(&mut self, component: &str, limit: usize) -> Result<Vec<RunResult>, HistoryError> {
         self.store()?.results(component, limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wellkept_health::Verdict;
+
+    use super::*;
+
+    fn result(name: &str) -> Record {
+        Record::Result(RunResult {
+            component: name.into(),
+            verdict: Verdict::Pass,
+            reason: None,
+            response_time_ms: 1.0,
+            at: jiff::Timestamp::UNIX_EPOCH,
+        })
+    }
+
+    #[test]
+    fn a_file_that_was_removed_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history.db");
+        let mut store = ReopeningStore::new(path.clone());
+        store.append(&[result("before")]).unwrap();
+        for file in ["history.db", "history.db-wal", "history.db-shm"] {
+            std::fs::remove_file(folder.path().join(file)).ok();
+        }
+        store.append(&[result("after")]).unwrap();
+        drop(store);
+        let mut again = SqliteStore::open_read_only(&path).unwrap();
+        assert_eq!(again.results("after", 10).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_appears_later_is_used_from_then_on() {
+        let folder = tempfile::tempdir().unwrap();
+        // A file where the folder should be.
+        let blocked = folder.path().join("state");
+        std::fs::write(&blocked, "").unwrap();
+        let mut store = ReopeningStore::new(blocked.join("history.db"));
+        assert!(store.append(&[result("lost")]).is_err());
+        std::fs::remove_file(&blocked).unwrap();
+        store.append(&[result("kept")]).unwrap();
+        assert_eq!(store.results("kept", 10).unwrap().len(), 1);
     }
 }

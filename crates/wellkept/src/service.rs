@@ -200,6 +200,7 @@ impl Service {
         let name = self.checker.service().to_owned();
         let local = listener.local_address();
         let entrance = listener.serve(&name, before.fallback_service(app), self.shutdown.tracker().clone());
+        doors.show(&entrance);
         self.shutdown.add_entrance(EntranceKind::Application, entrance);
         tracing::info!(target: "wellkept", service = name, address = %local, "listening");
         for (door, kind) in bound {
@@ -208,7 +209,9 @@ impl Service {
                 DoorKind::Admin(access) => (doors.with_access(access).admin(), "admin"),
             };
             tracing::info!(target: "wellkept", door = name, address = %door.local_address(), "listening");
-            self.shutdown.add_entrance(EntranceKind::Probe, door.serve(name, router, Tracker::default()));
+            let entrance = door.serve(name, router, Tracker::default());
+            doors.show(&entrance);
+            self.shutdown.add_entrance(EntranceKind::Probe, entrance);
         }
 
         let ending = self.shutdown.clone();
@@ -262,6 +265,8 @@ fn bind_door(address: SocketAddr, kind: &DoorKind) -> Result<Server, ServeError>
 pub(crate) fn door_options() -> ServerOptions {
     ServerOptions {
         max_connections: 1024,
+        // Nothing here takes long: a request that lasts is a client that does not take its answer.
+        evict_busy_after: Some(Duration::from_secs(1)),
         first_byte_timeout: Duration::from_secs(5),
         header_timeout: Duration::from_secs(5),
         write_timeout: Duration::from_secs(10),

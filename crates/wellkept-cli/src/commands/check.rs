@@ -64,6 +64,22 @@ struct Finding {
     metadata: Map<String, Value>,
 }
 
+impl Finding {
+    /// What a server tells of a check; without details only its status.
+    fn of(name: &str, status: Status, details: Option<&wire::Component>) -> Self {
+        Self {
+            name: name.to_owned(),
+            status,
+            reason: details.and_then(|details| details.reason.clone()),
+            message: details.map(|details| details.message.clone()).unwrap_or_default(),
+            detail: details.map(|details| details.detail.clone()).unwrap_or_default(),
+            milliseconds: details.and_then(|details| details.response_time_ms),
+            required: details.map(|details| details.required),
+            metadata: details.map(|details| details.metadata.clone()).unwrap_or_default(),
+        }
+    }
+}
+
 fn run_once(options: &Check) -> Result<Findings, Failure> {
     let configuration = super::configuration(options.file.config.as_deref())?;
     let components: Vec<Component> = configuration.checks.into_iter().map(|check| check.component).collect();
@@ -102,8 +118,24 @@ fn ask(options: &Check, address: &str) -> Result<Findings, Failure> {
         let exit = if matches!(error, AskError::Unauthorized) { Exit::Usage } else { Exit::Unreachable };
         Failure::new(exit, format!("{} can't be asked: {error}", server.address()))
     })?;
-    refuse_unknown(&options.names, ready.dependencies.keys().map(String::as_str))?;
-    Ok(Findings::of_server(ready, &options.names))
+    if options.names.is_empty() {
+        return Ok(Findings::of_server(ready));
+    }
+    // A check that readiness does not see is shown to operators only.
+    let detailed = server.get_json::<wire::Detailed>("/health/detailed").map(|(_, detailed)| detailed.components);
+    let details = detailed.or_else(|_| ready.components.ok_or(())).unwrap_or_default();
+    let known = details.keys().chain(ready.dependencies.keys()).map(String::as_str);
+    refuse_unknown(&options.names, known)?;
+    let wanted = |name: &&String| options.names.contains(name);
+    let mut checks: Vec<_> = details
+        .iter()
+        .filter(|(name, _)| wanted(name))
+        .map(|(name, component)| Finding::of(name, component.status, Some(component)))
+        .collect();
+    let bare = ready.dependencies.iter().filter(|(name, _)| wanted(name) && !details.contains_key(*name));
+    checks.extend(bare.map(|(name, status)| Finding::of(name, *status, None)));
+    let status = checks.iter().map(|check| check.status).fold(Status::Healthy, Status::worse);
+    Ok(Findings { status, good: status.is_ready(), checks })
 }
 
 impl Findings {
@@ -122,27 +154,10 @@ impl Findings {
         Self { status, good: status.is_ready(), checks: checks.collect() }
     }
 
-    fn of_server(ready: wire::Ready, names: &[String]) -> Self {
-        let mut details = ready.components.unwrap_or_default();
-        let wanted = |name: &String| names.is_empty() || names.contains(name);
-        let checks = ready.dependencies.into_iter().filter(|(name, _)| wanted(name)).map(|(name, status)| {
-            let detail = details.remove(&name);
-            Finding {
-                status,
-                reason: detail.as_ref().and_then(|detail| detail.reason.clone()),
-                message: detail.as_ref().map(|detail| detail.message.clone()).unwrap_or_default(),
-                detail: detail.as_ref().map(|detail| detail.detail.clone()).unwrap_or_default(),
-                milliseconds: detail.as_ref().and_then(|detail| detail.response_time_ms),
-                required: detail.as_ref().map(|detail| detail.required),
-                metadata: detail.map(|detail| detail.metadata).unwrap_or_default(),
-                name,
-            }
-        });
+    fn of_server(ready: wire::Ready) -> Self {
+        let details = ready.components.unwrap_or_default();
+        let checks = ready.dependencies.iter().map(|(name, status)| Finding::of(name, *status, details.get(name)));
         let checks: Vec<_> = checks.collect();
-        if !names.is_empty() {
-            let status = checks.iter().map(|check| check.status).fold(Status::Healthy, Status::worse);
-            return Self { status, good: status.is_ready(), checks };
-        }
         // A server that is not ready although all that it needs is well is starting, or on its way out.
         let status = match ready.reason.as_deref() {
             Some("draining") if ready.status.is_ready() => Status::Degraded,

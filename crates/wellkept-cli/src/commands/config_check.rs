@@ -12,12 +12,8 @@ pub(crate) fn run(options: &ConfigCheck) -> Result<Exit, Failure> {
     match Configuration::load(&options.path, &|name| std::env::var_os(name)) {
         Ok(configuration) => {
             let file = options.path.display().to_string();
-            let warnings: Vec<_> = configuration
-                .shutdown
-                .warnings(None)
-                .iter()
-                .map(|warning| format!("{file}: warning: {warning}"))
-                .collect();
+            let warnings = configuration.warnings();
+            let warnings: Vec<_> = warnings.iter().map(|warning| format!("{file}: warning: {warning}")).collect();
             let checks = configuration.checks.len();
             if options.json {
                 print_json(

@@ -19,16 +19,23 @@ pub(crate) fn run(options: &Serve) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::Failed, format!("the runtime can't be started: {error}")))?;
     let served = runtime.block_on(async {
         // First of all: a signal during the start must find its handler.
-        let handlers = Handlers::install().map_err(failed)?;
-        let configuration = super::configuration(options.file.config.as_deref())?.listening_on(options.listen);
+        let mut handlers = Handlers::install().map_err(failed)?;
+        // On a thread of its own: a file on a disk that does not answer must not make the program deaf to signals.
+        let file = options.file.config.clone();
+        let loading = tokio::task::spawn_blocking(move || super::configuration(file.as_deref()));
+        let configuration = tokio::select! {
+            loaded = loading => loaded.map_err(|error| Failure::new(Exit::Failed, error))??,
+            () = handlers.asked_to_end() => return Ok(None),
+        };
+        let configuration = configuration.listening_on(options.listen);
         let logging = start_logging(&configuration)?;
         say_hello(&configuration);
         let report = serve(configuration, handlers, Some(logging.clone())).await;
-        Ok((report.map_err(failed)?, logging))
+        Ok(Some((report.map_err(failed)?, logging)))
     });
     // What still hangs in a check is left behind: nobody waits for it.
     runtime.shutdown_background();
-    let (report, logging): (Report, Logging) = served?;
+    let Some((report, logging)): Option<(Report, Logging)> = served? else { return Ok(Exit::Clean) };
     logging.flush(std::time::Duration::from_secs(1));
     Ok(Exit::Shutdown(report.exit_code()))
 }

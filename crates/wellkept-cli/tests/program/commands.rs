@@ -78,6 +78,8 @@ fn check_asks_a_running_server() {
     assert_eq!(run(served.folder.path(), &["check", "--nagios", "--server", &address]).status.code(), Some(2));
     let output = run(served.folder.path(), &["check", "--server", &address, "prt"]);
     assert_eq!(output.status.code(), Some(64), "a name that the server does not know: {}", text(&output.stderr));
+    let output = run(served.folder.path(), &["check", "--server", &address, "event-loop"]);
+    assert_eq!(output.status.code(), Some(0), "one that readiness does not see: {}", text(&output.stderr));
     let nobody = format!("http://{closed}");
     let output = run(served.folder.path(), &["check", "--server", &nobody]);
     assert_eq!(output.status.code(), Some(69), "{}", text(&output.stderr));

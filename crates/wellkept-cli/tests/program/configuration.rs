@@ -85,6 +85,19 @@ fn a_right_file_is_called_valid() {
 }
 
 #[test]
+fn what_is_allowed_and_seldom_meant_is_a_warning() {
+    let (code, said) =
+        check("checks:\n  - name: data\n    disk: { path: / }\n    max_age: 5s\nshutdown: { deadline: 5s }\n");
+    assert_eq!(code, Some(0));
+    insta::assert_snapshot!(said, @r"
+    app.yaml: warning: component `data`: max_age is 5s and the interval 10s: it is unknown between two runs
+    app.yaml: warning: delay, announce, drain, resource and flush add up to 17.3s, more than the deadline of 5s: the drain will be cut short
+    app.yaml: warning: flush is 2s, but gets at most 1.25s, a quarter of the deadline of 5s
+    app.yaml: valid, 1 check
+    ");
+}
+
+#[test]
 fn the_configuration_of_the_design_is_valid() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("token"), "a-long-enough-secret\n").unwrap();
@@ -177,6 +190,11 @@ fn a_broken_file_is_refused_whole_and_the_old_one_runs_on() {
 
     served.reload("", "rejected");
     assert!(served.detailed()["components"].get("goes").is_some(), "an empty file is refused too");
+    std::fs::remove_file(served.file()).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(served.file()).status().unwrap().success());
+    served.reload_as_it_is("rejected");
+    std::fs::remove_file(served.file()).unwrap();
+    served.reload_as_it_is("rejected");
 
     let fixed = BEFORE.replace("name: goes", "name: comes");
     let line = served.reload(&fixed, "applied");
@@ -185,7 +203,7 @@ fn a_broken_file_is_refused_whole_and_the_old_one_runs_on() {
     assert_eq!(served.component("stays")["timestamp"], since, "what is unchanged keeps its state");
     served.reload_as_it_is("unchanged");
     let metrics = served.get("/metrics").text();
-    for (outcome, count) in [("applied", 1), ("unchanged", 1), ("rejected", 2)] {
+    for (outcome, count) in [("applied", 1), ("unchanged", 1), ("rejected", 4)] {
         let series = format!("wellkept_config_reloads_total{{outcome=\"{outcome}\"}} {count}");
         assert!(metrics.contains(&series), "{series} is missing");
     }

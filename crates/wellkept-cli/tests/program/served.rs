@@ -68,7 +68,7 @@ impl Served {
         // The log is written a moment after the books.
         until_some(PATIENCE, &format!("the outcome {outcome}"), || {
             let output = self.program.stdout();
-            let told = output.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(tells).next_back();
+            let told = output.lines().filter_map(|line| serde_json::from_str(line).ok()).rfind(tells);
             told.filter(|line: &Value| line["outcome"] == outcome)
         })
     }

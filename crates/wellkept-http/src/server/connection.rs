@@ -57,6 +57,8 @@ pub(super) struct Connection {
     waits: AtomicU8,
     /// Since when, on the server's clock.
     since: AtomicU32,
+    /// Since when requests have been in flight without a pause.
+    busy_since: AtomicU32,
     /// Since when a write waits for the other end; 0 when none does.
     blocked_since: AtomicU32,
     /// HTTP/2: parts of bodies that wait for the socket or the other end's window, and when one last moved.
@@ -100,6 +102,7 @@ pub(super) fn spawn(server: &Arc<Shared>, id: u64, socket: TcpStream, peer: Sock
         protocol: AtomicU8::new(Protocol::Unknown as u8),
         waits: AtomicU8::new(Waits::FirstByte as u8),
         since: AtomicU32::new(server.look_at_the_clock()),
+        busy_since: AtomicU32::new(0),
         blocked_since: AtomicU32::new(0),
         parts: AtomicUsize::new(0),
         parts_moved: AtomicU32::new(0),
@@ -211,10 +214,18 @@ impl Connection {
         self.active.load(Ordering::SeqCst) == 0
     }
 
+    /// Whether requests have been in flight for longer than this without a pause.
+    pub(super) fn is_busy_for(&self, now: u32, limit: Duration) -> bool {
+        let since = self.busy_since.load(Ordering::Relaxed);
+        !self.is_idle() && Duration::from_millis(u64::from(now.wrapping_sub(since))) > limit
+    }
+
     /// A request's head is complete. Tells whether it is the first of a connection that was just taken.
     pub(super) fn begin(&self) -> bool {
         self.server.begin();
-        self.active.fetch_add(1, Ordering::SeqCst);
+        if self.active.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.busy_since.store(self.server.now(), Ordering::Relaxed);
+        }
         self.waits.store(Waits::Nothing as u8, Ordering::Relaxed);
         // Only the connection's own task begins requests, so this needs no atomic addition.
         self.requests.store(self.requests() + 1, Ordering::Relaxed);

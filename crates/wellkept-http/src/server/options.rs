@@ -15,6 +15,10 @@ pub struct ServerOptions {
     /// Open connections. At the limit the oldest one without a complete request head is closed for a new one (an idle
     /// keep-alive connection counts as such); if there is none, accepting pauses. Default 4,096.
     pub max_connections: usize,
+    /// At the limit, when no connection is idle: a request in flight for longer than this may be cut for a new
+    /// connection, the oldest first. For doors that answer at once, where a long request is a client that does not take
+    /// its answer. Default none: an application's requests may be long.
+    pub evict_busy_after: Option<Duration>,
     /// From accept until the protocol is known: one byte of an HTTP/1 request, all 24 of the HTTP/2 preface.
     /// Default 10 s.
     pub first_byte_timeout: Duration,
@@ -48,6 +52,7 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             max_connections: 4_096,
+            evict_busy_after: None,
             first_byte_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),

@@ -302,7 +302,7 @@ impl Shared {
 
     /// Ends when a new connection may be taken: there is room, or one can be closed for it.
     pub(super) async fn room(&self) {
-        while self.is_full() && self.oldest_idle().is_none() {
+        while self.is_full() && self.next_to_go().is_none() {
             self.paused.store(true, Ordering::SeqCst);
             // Bounded, for the case that room was made just before `paused` was seen.
             let _ = tokio::time::timeout(MAX_SWEEP, self.room.notified()).await;
@@ -310,9 +310,9 @@ impl Shared {
         }
     }
 
-    /// Closes the oldest connection without a complete request head. Tells whether there was one.
+    /// Closes a connection for a new one. Tells whether there was one to close.
     pub(super) fn evict(&self) -> bool {
-        let Some(oldest) = self.oldest_idle() else { return false };
+        let Some(oldest) = self.next_to_go() else { return false };
         // Counted before it is told, so that its end finds the count.
         self.evicting.fetch_add(1, Ordering::SeqCst);
         if !oldest.end(Ended::Evicted) {
@@ -323,8 +323,17 @@ impl Shared {
         true
     }
 
-    fn oldest_idle(&self) -> Option<Arc<Connection>> {
-        self.connections().values().find(|connection| connection.is_idle() && !connection.is_ending()).cloned()
+    /// The oldest connection without a complete request head; where that is allowed and there is none, the oldest one
+    /// that has been busy for too long.
+    fn next_to_go(&self) -> Option<Arc<Connection>> {
+        let connections = self.connections();
+        let mut open = connections.values().filter(|connection| !connection.is_ending());
+        let idle = open.clone().find(|connection| connection.is_idle());
+        let busy = |limit| {
+            let now = self.look_at_the_clock();
+            open.find(|connection| connection.is_busy_for(now, limit))
+        };
+        idle.or_else(|| self.options.evict_busy_after.and_then(busy)).cloned()
     }
 
     fn connections(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Connection>>> {

@@ -99,6 +99,13 @@ impl Configuration {
         self
     }
 
+    /// What is allowed and seldom meant, in words.
+    pub fn warnings(&self) -> Vec<String> {
+        let of_checks = self.checks.iter().flat_map(|check| check.component.warnings());
+        let of_shutdown = self.shutdown.warnings(None);
+        of_checks.chain(of_shutdown.iter().map(ToString::to_string)).collect()
+    }
+
     fn read(document: Document, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, Diagnostics> {
         let lookup = |name: &str| environment(name).and_then(|value| value.into_string().ok());
         let document = document.interpolate_deferring(&lookup);

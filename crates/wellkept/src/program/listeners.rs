@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use wellkept_config::Section;
+use wellkept_config::{Section, read_regular};
 use wellkept_http::{Access, Names, Token};
 
 /// Where the program listens.
@@ -46,11 +46,11 @@ impl Listeners {
         let (http, names) = http.unwrap_or((defaults.http, defaults.names));
         let admin = root.section("admin", |section| Some(Admin::read(section)));
         if let Some(admin) = &admin
-            && admin.listen == http
-            && http.port() != 0
+            && collide(admin.listen, http)
         {
             let at = root.position_of("admin");
-            let message = format!("admin and http both listen on {http}: leave `admin` out to serve both there");
+            let port = http.port();
+            let message = format!("admin and http can't both listen on port {port}: give them different ports");
             root.report(at, "config.same_address", message);
         }
         Self { http, names, admin }
@@ -93,15 +93,18 @@ impl Admin {
 }
 
 /// Largest token file that is read, in bytes.
-const MAX_TOKEN_FILE: u64 = 4096;
+const MAX_TOKEN_FILE: usize = 4096;
 
 fn read_token(path: &Path) -> Result<Token, String> {
-    use std::io::Read as _;
     let shown = path.display();
-    let file = std::fs::File::open(path).map_err(|error| format!("the token file {shown} can't be read: {error}"))?;
-    let mut text = String::new();
-    file.take(MAX_TOKEN_FILE)
-        .read_to_string(&mut text)
-        .map_err(|error| format!("the token file {shown} can't be read: {error}"))?;
-    Token::parse(&text).map_err(|error| format!("{shown}: {error}"))
+    let bytes =
+        read_regular(path, MAX_TOKEN_FILE).map_err(|error| format!("the token file {shown} can't be read: {error}"))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| format!("the token file {shown} is not text"))?;
+    Token::parse(text).map_err(|error| format!("{shown}: {error}"))
+}
+
+/// Whether two listeners can't both be had: one port, and one address or all of them.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_address = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && same_address
 }

@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, TryLockError};
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use wellkept_health::{Checker, Component, RegisterError, Replaced};
 use wellkept_http::Doors;
@@ -51,6 +52,9 @@ pub enum RejectReason {
     /// The program was started without a file.
     #[error("there is no configuration file to read again")]
     NoFile,
+    /// The one before still reads its file.
+    #[error("another reload is still running: the file may be on a disk that does not answer")]
+    Busy,
     /// The process is on its way out.
     #[error("the process is shutting down")]
     ShuttingDown,
@@ -79,7 +83,9 @@ pub struct Reloader {
     own: Vec<Component>,
     /// What the process was started with: what needs a restart is measured against it.
     started: Arc<Configuration>,
-    current: Mutex<Arc<Configuration>>,
+    current: ArcSwap<Configuration>,
+    /// Held by the one reload that runs.
+    turn: Mutex<()>,
     counters: Counters,
 }
 
@@ -107,7 +113,8 @@ impl Reloader {
             doors,
             logging,
             own,
-            current: Mutex::new(configuration),
+            current: ArcSwap::new(configuration),
+            turn: Mutex::new(()),
             counters: Counters::default(),
         };
         let configuration = reloader.current();
@@ -118,7 +125,7 @@ impl Reloader {
 
     /// The configuration that runs.
     pub fn current(&self) -> Arc<Configuration> {
-        Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
+        self.current.load_full()
     }
 
     /// What reloads so far came to.
@@ -133,8 +140,12 @@ impl Reloader {
 
     /// Reads the file again and applies it whole, or not at all. Never waits for a check. Blocks on the file system.
     pub fn reload(&self, environment: &dyn Fn(&str) -> Option<OsString>) -> ReloadOutcome {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = self.transact(&mut current, environment);
+        let outcome = match self.turn.try_lock() {
+            Err(TryLockError::WouldBlock) => ReloadOutcome::Rejected(RejectReason::Busy),
+            // Kept until the end: there is one reload at a time.
+            Ok(_turn) => self.transact(environment),
+            Err(TryLockError::Poisoned(_turn)) => self.transact(environment),
+        };
         let counter = match &outcome {
             ReloadOutcome::Applied { .. } => {
                 self.counters.applied_at.store(Timestamp::now().as_millisecond(), Ordering::Relaxed);
@@ -148,17 +159,14 @@ impl Reloader {
         outcome
     }
 
-    fn transact(
-        &self,
-        current: &mut Arc<Configuration>,
-        environment: &dyn Fn(&str) -> Option<OsString>,
-    ) -> ReloadOutcome {
+    fn transact(&self, environment: &dyn Fn(&str) -> Option<OsString>) -> ReloadOutcome {
+        let current = self.current();
         let Some(path) = &current.file else { return ReloadOutcome::Rejected(RejectReason::NoFile) };
         let new = match Configuration::load(path, environment) {
             Ok(new) => new.listening_on(current.listen),
             Err(error) => return ReloadOutcome::Rejected(error.into()),
         };
-        let same_token = token(&new) == token(current);
+        let same_token = token(&new) == token(&current);
         if new.fingerprint == current.fingerprint && same_token {
             return ReloadOutcome::Unchanged;
         }
@@ -174,7 +182,7 @@ impl Reloader {
             self.doors.set_access(new.listeners.access());
         }
         let restart_required = needs_restart(&self.started, &new);
-        *current = Arc::new(new);
+        self.current.store(Arc::new(new));
         ReloadOutcome::Applied { checks, restart_required }
     }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wellkept_health::{Checker, Component, History, RegisterError, Settings, Thresholds};
-use wellkept_http::{BindError, Doors, Figure, FigureKind, FigureValues, Figures, Server};
+use wellkept_http::{BindError, Doors, Figure, FigureKind, FigureValues, Figures, Server, ServerOptions};
 use wellkept_shutdown::{EntranceKind, Phase, Report, Shutdown, Tracker, signals, watchdog};
 use wellkept_store::ReopeningStore;
 use wellkept_telemetry::logging::{Logging, LoggingStats};
@@ -34,6 +35,11 @@ impl Handlers {
         let hangup = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
         Ok(Self { ending, hangup })
     }
+
+    /// Ends when a signal asks the process to end, which during the start is all there is to do. Cancel-safe.
+    pub async fn asked_to_end(&mut self) {
+        self.ending.next().await;
+    }
 }
 
 /// Serves until a signal ends it, on the current runtime, which the checks run on; the doors have a small one of their
@@ -49,16 +55,17 @@ pub async fn serve(
     follow(&shutdown, &checker);
     let _watchdog = watchdog::arm(&shutdown, OVERDUE).map_err(StartError::Thread)?;
     let _liveness = watch_runtime(&checker).map_err(StartError::Thread)?;
-    for warning in configuration.shutdown.warnings(None) {
-        tracing::warn!(target: "wellkept::config", code = warning.code(), "{warning}");
+    for warning in configuration.warnings() {
+        tracing::warn!(target: "wellkept::config", "{warning}");
     }
 
     let history = start_history(&configuration.store)?;
     checker.set_history(history.clone());
     let own = own_components(&checker, &history);
 
-    let http = Server::bind(configuration.listeners.http, door_options())?;
-    let admin = configuration.listeners.admin.as_ref().map(|admin| Server::bind(admin.listen, door_options()));
+    let limits = limits_for(descriptors());
+    let http = Server::bind(configuration.listeners.http, limits.clone())?;
+    let admin = configuration.listeners.admin.as_ref().map(|admin| Server::bind(admin.listen, limits));
     let admin = admin.transpose()?;
 
     let books = Arc::new(std::sync::OnceLock::<Arc<Reloader>>::new());
@@ -76,7 +83,10 @@ pub async fn serve(
     open_doors(&doors_runtime, &shutdown, &doors, http, admin, has_admin);
     if let Some(logging) = logging {
         let patience = shutdown.settings().flush;
-        shutdown.on_flush_blocking("log", move || logging.flush(patience).then_some(()).ok_or("lines are left"));
+        // A reader of the log that is stuck is no fault of the service: what is lost is counted.
+        shutdown.on_flush_blocking("log", move || {
+            logging.flush(patience);
+        });
     }
 
     let ending = shutdown.clone();
@@ -88,12 +98,31 @@ pub async fn serve(
     Ok(report)
 }
 
+/// How long a reload may take before it is said to hang.
+const RELOAD: Duration = Duration::from_secs(30);
+
 fn start_history(location: &StoreLocation) -> Result<History, StartError> {
     let history = match location {
         StoreLocation::Sqlite(path) => History::start(ReopeningStore::new(path.clone())),
         StoreLocation::Memory => History::start(wellkept_health::Memory::default()),
     };
     history.map_err(StartError::Thread)
+}
+
+/// Raises the limit of open files to what is allowed, and tells it.
+fn descriptors() -> u64 {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum.or(limit.current);
+    // Kept as it is where it can't be raised.
+    let _ = setrlimit(Resource::Nofile, limit);
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// The doors' limits: each may take a quarter of the files that may be open, and the checks have the rest.
+fn limits_for(descriptors: u64) -> ServerOptions {
+    let options = door_options();
+    let share = usize::try_from(descriptors / 4).unwrap_or(usize::MAX).max(8);
+    ServerOptions { max_connections: options.max_connections.min(share), ..options }
 }
 
 /// What the program keeps of itself: its event loop, on liveness, and its store.
@@ -117,7 +146,9 @@ fn open_doors(
     let (address, loopback) = (http.local_address(), http.local_address().ip().is_loopback());
     let both = !has_admin && loopback;
     let router = if both { doors.admin() } else { doors.public() };
-    shutdown.add_entrance(EntranceKind::Probe, http.serve("http", router, Tracker::default()));
+    let http = http.serve("http", router, Tracker::default());
+    doors.show(&http);
+    shutdown.add_entrance(EntranceKind::Probe, http);
     say_where("probes and metrics", address, "/health /livez /readyz /metrics");
     if both {
         say_where("status page and details", address, "/ /health/detailed");
@@ -129,7 +160,9 @@ fn open_doors(
     }
     if let Some(admin) = admin {
         let address = admin.local_address();
-        shutdown.add_entrance(EntranceKind::Probe, admin.serve("admin", doors.admin(), Tracker::default()));
+        let admin = admin.serve("admin", doors.admin(), Tracker::default());
+        doors.show(&admin);
+        shutdown.add_entrance(EntranceKind::Probe, admin);
         say_where("status page and details", address, "/ /health/detailed");
     }
 }
@@ -148,8 +181,14 @@ async fn reload_on(mut hangup: Signal, reloader: Arc<Reloader>, shutdown: Shutdo
         let reloader = Arc::clone(&reloader);
         // Reading a file blocks; further signals meanwhile come to one more reload.
         let reload = tokio::task::spawn_blocking(move || reloader.reload(&|name| std::env::var_os(name)));
-        if let Err(error) = reload.await {
-            tracing::error!(target: "wellkept::config", %error, "reload ended early; the configuration from before runs on");
+        match tokio::time::timeout(RELOAD, reload).await {
+            Ok(Ok(_outcome)) => {}
+            Ok(Err(error)) => {
+                tracing::error!(target: "wellkept::config", %error, "reload ended early; the configuration from before runs on");
+            }
+            Err(_) => {
+                tracing::error!(target: "wellkept::config", "reload hangs: the file can't be read; the configuration from before runs on");
+            }
         }
     }
 }
@@ -186,12 +225,20 @@ fn reload_figures(stats: ReloadStats) -> Vec<Figure> {
 
 fn log_figures(stats: LoggingStats) -> Vec<Figure> {
     let fates = [("written", stats.written), ("dropped", stats.dropped), ("failed", stats.failed)];
-    vec![Figure {
-        name: "wellkept_log_lines",
-        help: "Lines of the log by what became of them.",
-        kind: FigureKind::Counter,
-        values: FigureValues::By("fate", fates.map(|(word, count)| (word, count as f64)).into()),
-    }]
+    vec![
+        Figure {
+            name: "wellkept_log_lines",
+            help: "Lines of the log by what became of them.",
+            kind: FigureKind::Counter,
+            values: FigureValues::By("fate", fates.map(|(word, count)| (word, count as f64)).into()),
+        },
+        Figure {
+            name: "wellkept_log_queued",
+            help: "Lines of the log that wait to be written.",
+            kind: FigureKind::Gauge,
+            values: FigureValues::One(stats.queued as f64),
+        },
+    ]
 }
 
 /// A thread with a runtime of its own for the doors.

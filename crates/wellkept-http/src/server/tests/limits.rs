@@ -120,6 +120,21 @@ async fn a_flood_of_silent_connections_locks_nobody_out() {
 }
 
 #[tokio::test]
+async fn where_answers_are_quick_clients_that_do_not_take_theirs_lock_nobody_out() {
+    let quick = ServerOptions { max_connections: 4, evict_busy_after: Some(SHORT), ..ServerOptions::default() };
+    let setup = Setup::new(quick);
+    let mut greedy = Vec::new();
+    for _ in 0..4 {
+        let mut client = setup.connect().await;
+        client.ask("/big").await;
+        greedy.push(client);
+    }
+    eventually(|| setup.handle.stats().in_flight == 4).await;
+    assert_eq!(within(async { setup.connect().await.get("/").await.status }).await, 200);
+    assert_eq!(setup.handle.stats().evicted_total, 1);
+}
+
+#[tokio::test]
 async fn when_all_connections_are_busy_accepting_pauses_until_one_ends() {
     let setup = Setup::new(ServerOptions { max_connections: 1, ..ServerOptions::default() });
     let mut slow = setup.connect_slow().await;

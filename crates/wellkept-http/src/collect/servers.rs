@@ -1,0 +1,77 @@
+//! The servers as metrics: connections, their limit, and what was refused or cut.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::Families;
+use crate::server::{ServerHandle, ServerStats};
+
+/// The servers that are shown. There are a handful at most, added while the process starts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Servers(Arc<Mutex<Vec<Arc<ServerHandle>>>>);
+
+impl Servers {
+    pub(crate) fn add(&self, server: &Arc<ServerHandle>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(server));
+    }
+}
+
+type Read = fn(&ServerStats) -> f64;
+
+const GAUGES: [(&str, &str, Read); 3] = [
+    ("wellkept_server_connections", "Open connections of a door.", |stats| stats.open as f64),
+    ("wellkept_server_connections_limit", "Most connections of a door.", |stats| stats.max_connections as f64),
+    ("wellkept_server_requests_in_flight", "Requests whose last byte has not left.", |stats| stats.in_flight as f64),
+];
+
+const COUNTERS: [(&str, &str, Read); 4] = [
+    ("wellkept_server_accepted", "Connections accepted.", |stats| stats.accepted_total as f64),
+    ("wellkept_server_evicted", "Connections closed to make room.", |stats| stats.evicted_total as f64),
+    ("wellkept_server_accept_errors", "Connections that could not be accepted.", |stats| {
+        stats.accept_errors_total as f64
+    }),
+    ("wellkept_server_requests", "Requests whose head was complete.", |stats| stats.requests_total as f64),
+];
+
+impl Collector for Servers {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut families = Families(encoder);
+        let servers: Vec<_> = {
+            let servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            servers.iter().map(|server| (server.name().to_owned(), server.stats())).collect()
+        };
+        for (name, help, read) in GAUGES {
+            families.gauges(
+                name,
+                help,
+                servers.iter().map(|(door, stats)| ([("door", door.as_str())], read(stats))),
+            )?;
+        }
+        for (name, help, read) in COUNTERS {
+            families.counters(
+                name,
+                help,
+                servers.iter().map(|(door, stats)| ([("door", door.as_str())], read(stats))),
+            )?;
+        }
+        let refused = servers.iter().flat_map(|(door, stats)| {
+            [("late", stats.refused_late_total), ("overload", stats.refused_overload_total)]
+                .map(|(why, count)| ([("door", door.as_str()), ("why", why)], count as f64))
+        });
+        families.counters("wellkept_server_refused", "Requests refused, by why.", refused)?;
+        let timeouts = servers.iter().flat_map(|(door, stats)| {
+            let timeouts = stats.timeouts;
+            [
+                ("first_byte", timeouts.first_byte_total),
+                ("header", timeouts.header_total),
+                ("idle", timeouts.idle_total),
+                ("write", timeouts.write_total),
+            ]
+            .map(|(kind, count)| ([("door", door.as_str()), ("kind", kind)], count as f64))
+        });
+        families.counters("wellkept_server_timeouts", "Connections closed by a time limit, by which.", timeouts)
+    }
+}
