@@ -74,7 +74,7 @@ pub struct Checker {
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) snapshot: ArcSwap<Snapshot>,
-    /// The overall status and until when it holds, in one word: milliseconds of the boot clock above eight bits.
+    /// The overall status and until when it holds, in one word: milliseconds of the coarse clock above eight bits.
     pub(crate) quick: AtomicU64,
     pub(crate) published: watch::Sender<u64>,
     /// Wakes the engine when something was registered or a hold was released.
@@ -174,10 +174,11 @@ impl Checker {
         self.shared.snapshot.load_full()
     }
 
-    /// What all components add up to, now. The cheapest reading there is: one atomic load and one of the clock.
+    /// What all components add up to, now. The cheapest reading there is: one atomic load and one of a coarse clock,
+    /// which has the status a second late after the machine slept; [`Checker::snapshot`] has it at once.
     pub fn status(&self) -> Status {
         let (status, valid_until) = unpack(self.shared.quick.load(Ordering::Acquire));
-        if self.shared.settings.clock.boot() < valid_until { status } else { self.shared.snapshot.load().overall() }
+        if self.shared.settings.clock.coarse() < valid_until { status } else { self.shared.snapshot.load().overall() }
     }
 
     /// Whether traffic may come now: not before the start is complete, and not once the process is on its way out.

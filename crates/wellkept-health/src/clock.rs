@@ -5,12 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 /// A source of time. [`SystemClock`] in production, [`TokioClock`] in tests that pause tokio's time.
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// Time since some fixed instant, going on while the machine sleeps. Ages of results are differences of it.
     fn boot(&self) -> Duration;
+
+    /// As [`boot`](Self::boot), cheaper and only to some milliseconds. May stand still while the machine sleeps, and
+    /// have another origin. For readings that must cost next to nothing.
+    fn coarse(&self) -> Duration {
+        self.boot()
+    }
 
     /// The time of day, UTC. May jump; nothing is decided by it.
     fn wall(&self) -> Timestamp;
@@ -22,13 +29,21 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn boot(&self) -> Duration {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+        read(ClockId::Boottime)
+    }
+
+    fn coarse(&self) -> Duration {
+        read(ClockId::MonotonicCoarse)
     }
 
     fn wall(&self) -> Timestamp {
         Timestamp::now()
     }
+}
+
+fn read(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// A clock that follows tokio's time, so that `tokio::time::pause` and `advance` drive ages too.

@@ -262,6 +262,7 @@ impl Engine {
         let (boot_before, before) = std::mem::replace(&mut self.swept, (boot, now));
         if boot.saturating_sub(boot_before) > now.saturating_duration_since(before) + SLEPT {
             self.all_due(now);
+            self.unpublished = true;
         }
         let stale = self.checker.table().sweep(self.checker.clock());
         self.unpublished |= !stale.is_empty();
@@ -284,7 +285,9 @@ impl Engine {
             (table.healths(), table.all_sampled())
         };
         let snapshot = Snapshot::new(healths, Arc::clone(&shared.settings.clock));
+        let clock = &shared.settings.clock;
         let (status, valid_until) = snapshot.overall_total();
+        let valid_until = clock.coarse().saturating_add(valid_until.saturating_sub(clock.boot()));
         let startup = snapshot.status(&Group::Startup);
         let taken = snapshot.taken();
         shared.snapshot.store(Arc::new(snapshot));

@@ -23,6 +23,7 @@ pub struct Snapshot {
     components: Arc<[Arc<ComponentHealth>]>,
     totals: Vec<(Option<Group>, Total)>,
     taken: Timestamp,
+    oldest: Option<Timestamp>,
     clock: Arc<dyn Clock>,
     /// Where each name is; made by the first who asks.
     index: Arc<OnceLock<HashMap<Arc<str>, usize>>>,
@@ -43,14 +44,16 @@ impl Snapshot {
             let total = Total::of(components.iter().map(|one| &**one), Some(&group), now);
             totals.push((Some(group), total));
         }
+        let counted = components.iter().filter(|one| one.counted).filter_map(|one| one.checked);
+        let oldest = counted.map(|at| at.wall).min();
         let taken = clock.wall();
-        Self { components: components.into(), totals, taken, clock, index: Arc::default() }
+        Self { components: components.into(), totals, taken, oldest, clock, index: Arc::default() }
     }
 
     /// What is known before the engine has looked at anything: nothing.
     pub(crate) fn before_the_first(clock: Arc<dyn Clock>) -> Self {
         let taken = clock.wall();
-        Self { components: Arc::new([]), totals: Vec::new(), taken, clock, index: Arc::default() }
+        Self { components: Arc::new([]), totals: Vec::new(), taken, oldest: None, clock, index: Arc::default() }
     }
 
     /// When it was taken.
@@ -118,7 +121,7 @@ impl Snapshot {
 
     /// When the oldest result that counts was taken; `None` before the first results.
     pub fn oldest_result(&self) -> Option<Timestamp> {
-        self.components().filter(|one| one.counted).filter_map(|one| one.checked).map(|at| at.wall).min()
+        self.oldest
     }
 
     /// The service's status and until which reading of the boot clock it holds.

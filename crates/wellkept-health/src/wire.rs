@@ -224,7 +224,39 @@ fn components<'c>(
 
 /// RFC 3339 in UTC with milliseconds: `2026-01-15T10:30:00.123Z`.
 pub fn rfc3339(timestamp: Timestamp) -> String {
-    format!("{timestamp:.3}")
+    let milliseconds = timestamp.as_millisecond();
+    let (days, time) = (milliseconds.div_euclid(86_400_000), milliseconds.rem_euclid(86_400_000));
+    // Years that begin in March end with the leap day, which makes months a plain rule (H. Hinnant, "chrono-Compatible
+    // Low-Level Date Algorithms"). The general formatter takes ten times as long, and probes ask for this often.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let shifted_month = (5 * day + 2) / 153;
+    let day = day - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = era * 400 + year + i64::from(month <= 2);
+    let (hour, minute) = (time / 3_600_000, time / 60_000 % 60);
+    let (second, millisecond) = (time / 1000 % 60, time % 1000);
+    let mut text = String::with_capacity(24);
+    for (number, width, after) in [
+        (year, 4, '-'),
+        (month, 2, '-'),
+        (day, 2, 'T'),
+        (hour, 2, ':'),
+        (minute, 2, ':'),
+        (second, 2, '.'),
+        (millisecond, 3, 'Z'),
+    ] {
+        let mut place = 10_i64.pow(width - 1);
+        while place > 0 {
+            let digit = u32::try_from(number / place % 10).unwrap_or(0);
+            text.push(char::from_digit(digit, 10).unwrap_or('0'));
+            place /= 10;
+        }
+        text.push(after);
+    }
+    text
 }
 
 /// Hours, minutes and seconds: `72:30:15`.
@@ -247,7 +279,17 @@ pub fn short_time(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_time_is_written_as_the_general_formatter_writes_it(milliseconds in 0_i64..253_402_300_799_999) {
+            let timestamp = Timestamp::from_millisecond(milliseconds).unwrap();
+            prop_assert_eq!(rfc3339(timestamp), format!("{timestamp:.3}"));
+        }
+    }
 
     #[test]
     fn times_are_written_as_promised() {

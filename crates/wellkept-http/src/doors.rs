@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use prometheus_client::registry::Registry;
+use serde::Serialize;
 use tokio::sync::Semaphore;
 use wellkept_health::Checker;
 use wellkept_shutdown::Shutdown;
@@ -142,21 +144,44 @@ impl Doors {
 }
 
 fn finish(router: Router) -> Router {
-    router
-        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
-        .fallback(async || ApiError::NotFound)
-        .layer(middleware::from_fn(frame))
+    router.method_not_allowed_fallback(async || ApiError::MethodNotAllowed).fallback(async || ApiError::NotFound)
 }
 
-/// Refuses request bodies, and marks every answer as not to be kept or guessed at.
-async fn frame(request: Request, next: Next) -> Response {
-    let length = request.headers().get(CONTENT_LENGTH);
-    let has_body = request.headers().contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0");
-    let mut response = if has_body { ApiError::BodyNotAllowed.into_response() } else { next.run(request).await };
+/// Refuses a request that brings a body: nothing here takes one. Not a layer: that would cost every probe a box.
+pub(super) struct NoBody;
+
+impl<S: Sync> FromRequestParts<S> for NoBody {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let length = parts.headers.get(CONTENT_LENGTH);
+        let has_body = parts.headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0");
+        if has_body { Err(ApiError::BodyNotAllowed) } else { Ok(Self) }
+    }
+}
+
+/// An answer, marked as not to be kept and not to be guessed at.
+pub(crate) fn answer(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
     let headers = response.headers_mut();
+    headers.reserve(6);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// An answer in JSON.
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    let mut body = Vec::with_capacity(256);
+    match serde_json::to_writer(&mut body, value) {
+        Ok(()) => answer(status, "application/json", body),
+        Err(error) => {
+            tracing::error!(target: "wellkept::http", %error, "an answer can't be written");
+            ApiError::Internal.into_response()
+        }
+    }
 }
 
 async fn operators_only(State(doors): State<Doors>, request: Request, next: Next) -> Response {

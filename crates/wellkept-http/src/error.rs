@@ -1,10 +1,11 @@
 //! What the doors answer when they can't do as asked: a public code and one line.
 
-use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
+
+use crate::doors::answer;
 
 /// An answer of the doors that is none. The body is `{"error":{"code":…,"message":…}}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -62,8 +63,8 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = Json(json!({ "error": { "code": self.code(), "message": self.to_string() } }));
-        let mut response = (self.status(), body).into_response();
+        let body = json!({ "error": { "code": self.code(), "message": self.to_string() } });
+        let mut response = answer(self.status(), "application/json", body.to_string());
         match self {
             Self::Unauthorized => {
                 response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -113,7 +113,7 @@ fn a_door_that_others_can_reach_shows_no_details_and_says_how_to_enable_them() {
         assert_eq!(refused.status, 405, "{method}");
         assert!(refused.header("allow").unwrap().contains("GET"), "{method}");
     }
-    assert_eq!(http::request(local, "POST", "/health", &[], b"{}").unwrap().status, 413);
+    assert_eq!(http::request(local, "GET", "/health", &[], b"{}").unwrap().status, 413);
 }
 
 #[test]

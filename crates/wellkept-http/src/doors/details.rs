@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{Query, State};
+use axum::response::Response;
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use wellkept_health::{RunResult, StatusChange, wire};
 use wellkept_shutdown::{Progress, Stats};
 
-use super::Doors;
+use super::{Doors, NoBody, json};
 use crate::error::ApiError;
 
 /// How long a question to the history may take.
@@ -17,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MOST: usize = 1000;
 
 /// `GET /health/detailed`: all components. Always 200: it is for people, not for probes.
-pub(super) async fn detailed(State(doors): State<Doors>) -> Json<wire::Detailed> {
-    Json(wire::Detailed::of(&doors.inner.checker))
+pub(super) async fn detailed(State(doors): State<Doors>, _: NoBody) -> Response {
+    json(StatusCode::OK, &wire::Detailed::of(&doors.inner.checker))
 }
 
 /// What to read of the history.
@@ -43,12 +44,13 @@ pub(super) struct Past {
 /// `GET /api/v1/history?component=NAME&limit=50`: status changes, newest first; with a component its results too.
 pub(super) async fn history(
     State(doors): State<Doors>,
+    _: NoBody,
     wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<Past>, ApiError> {
+) -> Result<Response, ApiError> {
     let Query(Wanted { component, limit }) = wanted.map_err(|_| ApiError::BadQuery)?;
     let limit = limit.min(MOST);
     let Some(history) = doors.inner.checker.history() else {
-        return Ok(Json(Past { changes: Vec::new(), results: Vec::new() }));
+        return Ok(json(StatusCode::OK, &Past { changes: Vec::new(), results: Vec::new() }));
     };
     // The question waits on a thread that is made for waiting, and for a bounded time.
     let read = tokio::task::spawn_blocking(move || {
@@ -59,7 +61,8 @@ pub(super) async fn history(
         };
         Some(Past { changes, results })
     });
-    read.await.map_err(|_| ApiError::Internal)?.map(Json).ok_or(ApiError::Busy)
+    let past = read.await.map_err(|_| ApiError::Internal)?.ok_or(ApiError::Busy)?;
+    Ok(json(StatusCode::OK, &past))
 }
 
 /// `GET /api/v1/shutdown`
@@ -71,7 +74,7 @@ pub(super) struct Ending {
 }
 
 /// `GET /api/v1/shutdown`: where the shutdown is.
-pub(super) async fn shutdown(State(doors): State<Doors>) -> Json<Ending> {
+pub(super) async fn shutdown(State(doors): State<Doors>, _: NoBody) -> Response {
     let shutdown = &doors.inner.shutdown;
-    Json(Ending { stats: shutdown.stats(), progress: shutdown.progress() })
+    json(StatusCode::OK, &Ending { stats: shutdown.stats(), progress: shutdown.progress() })
 }

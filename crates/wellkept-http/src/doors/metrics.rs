@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::StatusCode;
+use http::header::ACCEPT;
 use wellkept_telemetry::metrics::Exposition;
 
-use super::{Doors, Names};
+use super::{Doors, Names, NoBody, answer};
 use crate::access::Caller;
 use crate::error::ApiError;
 
 /// How long a scrape waits for those before it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(super) async fn metrics(State(doors): State<Doors>, request: Request) -> Response {
+pub(super) async fn metrics(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let names = if doors.caller(&parts) == Caller::Operator { Names::Shown } else { doors.inner.names };
     let accept = parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).map(ToOwned::to_owned);
@@ -28,7 +29,7 @@ pub(super) async fn metrics(State(doors): State<Doors>, request: Request) -> Res
         Exposition::encode_all([&inner.registry].into_iter().chain(components), accept.as_deref())
     });
     match written.await {
-        Ok(Ok(page)) => ([(CONTENT_TYPE, HeaderValue::from_static(page.content_type))], page.body).into_response(),
+        Ok(Ok(page)) => answer(StatusCode::OK, page.content_type, page.body),
         Ok(Err(error)) => {
             tracing::error!(target: "wellkept::http", %error, "metrics can't be encoded");
             ApiError::Internal.into_response()

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY};
+use axum::response::Response;
+use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
+use http::{HeaderValue, StatusCode};
 use maud::{DOCTYPE, Markup, html};
 use wellkept_health::{Checker, ComponentHealth, Criticality, Lifecycle, Snapshot, Status, StatusChange, wire};
 
-use super::Doors;
+use super::{Doors, NoBody, answer};
 
 /// How many of the latest changes are shown.
 const CHANGES: usize = 15;
@@ -20,7 +21,7 @@ const COMPONENTS: usize = 500;
 const POLICY: &str =
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-pub(super) async fn page(State(doors): State<Doors>) -> Response {
+pub(super) async fn page(State(doors): State<Doors>, _: NoBody) -> Response {
     let checker = doors.inner.checker.clone();
     let history = checker.history();
     let read = tokio::task::spawn_blocking(move || {
@@ -28,16 +29,14 @@ pub(super) async fn page(State(doors): State<Doors>) -> Response {
     });
     let changes = read.await.unwrap_or_default();
     let page = render(&checker, &changes).into_string();
-    let headers = [
-        (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (CONTENT_SECURITY_POLICY, POLICY),
-        (REFERRER_POLICY, "no-referrer"),
-    ];
-    (headers, page).into_response()
+    let mut response = answer(StatusCode::OK, "text/html; charset=utf-8", page);
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
 }
 
-pub(super) async fn style() -> Response {
-    ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("page/status.css")).into_response()
+pub(super) async fn style(_: NoBody) -> Response {
+    answer(StatusCode::OK, "text/css; charset=utf-8", include_str!("page/status.css"))
 }
 
 fn render(checker: &Checker, changes: &[StatusChange]) -> Markup {
