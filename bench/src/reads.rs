@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Builder;
+use wellkept::health::wire::Health;
 use wellkept::health::{AnyCheck, Checker, Component, Group, Settings};
 
 use crate::rounds::{Effort, interleaved};
@@ -38,6 +39,7 @@ pub(crate) fn run(effort: Effort) {
     row("`checker.snapshot().status(group)`", "", &|| nanoseconds(|| checker.snapshot().status(&Group::Ready)));
     let snapshot = checker.snapshot();
     row("`snapshot.overall()` on a held snapshot", "", &|| nanoseconds(|| Arc::clone(&snapshot).overall()));
+    row("the body of `/health`", "", &|| nanoseconds(|| serde_json::to_vec(&Health::of(&checker))));
     runtime.shutdown_background();
 }
 

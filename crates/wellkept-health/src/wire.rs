@@ -1,6 +1,7 @@
 //! The JSON shapes of health, written by the doors and read by whoever asks another service. Promises: fields may
 //! be added, none renamed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,13 +18,13 @@ use crate::table::milliseconds;
 
 /// `GET /health`
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Health {
+pub struct Health<'s> {
     /// What all components add up to.
     pub status: Status,
     /// The service's name.
-    pub service: String,
+    pub service: Cow<'s, str>,
     /// The service's version.
-    pub version: String,
+    pub version: Cow<'s, str>,
     /// Now.
     pub timestamp: String,
     /// When the oldest result that counts was taken.
@@ -34,15 +35,15 @@ pub struct Health {
     pub uptime_seconds: u64,
 }
 
-impl Health {
+impl<'s> Health<'s> {
     /// The service's health now.
-    pub fn of(checker: &Checker) -> Self {
+    pub fn of(checker: &'s Checker) -> Self {
         let snapshot = checker.snapshot();
         let uptime = checker.uptime();
         Self {
             status: snapshot.overall(),
-            service: checker.service().to_owned(),
-            version: checker.version().to_owned(),
+            service: Cow::Borrowed(checker.service()),
+            version: Cow::Borrowed(checker.version()),
             timestamp: rfc3339(checker.clock().wall()),
             checked_at: snapshot.oldest_result().map(rfc3339),
             uptime: hours(uptime),
@@ -239,30 +240,40 @@ pub fn rfc3339(timestamp: Timestamp) -> String {
     let (hour, minute) = (time / 3_600_000, time / 60_000 % 60);
     let (second, millisecond) = (time / 1000 % 60, time % 1000);
     let mut text = String::with_capacity(24);
-    for (number, width, after) in [
-        (year, 4, '-'),
-        (month, 2, '-'),
-        (day, 2, 'T'),
-        (hour, 2, ':'),
-        (minute, 2, ':'),
-        (second, 2, '.'),
-        (millisecond, 3, 'Z'),
-    ] {
-        let mut place = 10_i64.pow(width - 1);
-        while place > 0 {
-            let digit = u32::try_from(number / place % 10).unwrap_or(0);
-            text.push(char::from_digit(digit, 10).unwrap_or('0'));
-            place /= 10;
-        }
-        text.push(after);
+    push_two(&mut text, year / 100);
+    push_two(&mut text, year % 100);
+    for (before, number) in
+        [('-', month), ('-', day), ('T', hour), (':', minute), (':', second), ('.', millisecond / 10)]
+    {
+        text.push(before);
+        push_two(&mut text, number);
     }
+    push_digit(&mut text, millisecond % 10);
+    text.push('Z');
     text
+}
+
+fn push_two(text: &mut String, number: i64) {
+    push_digit(text, number / 10 % 10);
+    push_digit(text, number % 10);
+}
+
+fn push_digit(text: &mut String, digit: i64) {
+    // Always a digit: the callers take it modulo ten.
+    text.push(char::from(b'0' + u8::try_from(digit).unwrap_or(0)));
 }
 
 /// Hours, minutes and seconds: `72:30:15`.
 pub fn hours(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    let hours = seconds / 3600;
+    let mut text = if hours < 100 { String::with_capacity(8) } else { (hours / 100).to_string() };
+    push_two(&mut text, hours % 100);
+    text.push(':');
+    push_two(&mut text, seconds / 60 % 60);
+    text.push(':');
+    push_two(&mut text, seconds % 60);
+    text
 }
 
 /// A time for people: `1.8ms`, `2.3s`.
@@ -297,6 +308,7 @@ mod tests {
         assert_eq!(rfc3339(timestamp), "2026-01-15T10:30:00.123Z");
         assert_eq!(hours(Duration::from_secs(261_015)), "72:30:15");
         assert_eq!(hours(Duration::from_secs(59)), "00:00:59");
+        assert_eq!(hours(Duration::from_secs(3600 * 100 + 61)), "100:01:01");
         assert_eq!(short_time(Duration::from_micros(1_812)), "1.8ms");
         assert_eq!(short_time(Duration::from_millis(2_340)), "2.3s");
         assert_eq!(short_time(Duration::from_micros(42)), "42µs");
