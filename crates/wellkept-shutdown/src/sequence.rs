@@ -129,8 +129,13 @@ impl Sequence {
 
 impl Drop for Sequence {
     fn drop(&mut self) {
-        // Nothing was asked of it: a start that failed is no shutdown that did.
-        if !self.published && self.shared.phase() != Phase::Running {
+        if self.published {
+            return;
+        }
+        if self.shared.phase() == Phase::Running {
+            // Nothing was asked of it: a start that failed is no shutdown that did, and no error in the log.
+            self.finish();
+        } else {
             self.close("the sequence was dropped before its end");
         }
     }
