@@ -1,13 +1,11 @@
 //! How failing to reach something becomes an outcome: in one place, so that every kind names it alike.
 
-#[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
 use std::error::Error;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use wellkept_health::{Context, Outcome, Reason};
 use wellkept_net::ConnectError;
-#[cfg(any(feature = "http", feature = "redis"))]
 use wellkept_net::tls::TlsError;
 
 /// When a run gives up by itself: a little before its deadline, at which it would be dropped and could no longer say
@@ -19,7 +17,6 @@ pub(crate) fn give_up_at(context: &Context) -> Instant {
 }
 
 /// There was no answer before the deadline. `doing` completes "timed out while …".
-#[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
 pub(crate) fn timed_out(doing: &str) -> Outcome {
     Outcome::fail(Reason::Timeout, "no answer in time").with_detail(format!("timed out while {doing}"))
 }
@@ -39,7 +36,6 @@ pub(crate) fn not_connected(error: &ConnectError) -> Outcome {
 }
 
 /// There is a connection, and no TLS on it.
-#[cfg(any(feature = "http", feature = "redis"))]
 pub(crate) fn no_tls(error: &TlsError) -> Outcome {
     match error {
         TlsError::Timeout => timed_out("shaking hands for TLS"),
@@ -48,7 +44,6 @@ pub(crate) fn no_tls(error: &TlsError) -> Outcome {
 }
 
 /// An error with all its causes. Drivers tend to say what happened only in the causes.
-#[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
 pub(crate) fn explained(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
