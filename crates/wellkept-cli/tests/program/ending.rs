@@ -1,10 +1,12 @@
 //! How the program ends.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, kill_process};
 use wellkept_testkit::{Signal, http, until};
 
-use crate::served::{PATIENCE, Served};
+use crate::served::{PATIENCE, Served, wellkept};
 
 const DELAYED: &str = "
 checks: []
@@ -64,4 +66,27 @@ fn a_client_that_sends_nothing_does_not_hold_it() {
     let began = Instant::now();
     assert_eq!(served.stop(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+}
+
+#[test]
+fn a_reader_of_the_log_that_is_stuck_delays_no_probe_and_fails_no_end() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("wellkept.yaml"), "checks: []\n").unwrap();
+    let address = wellkept_testkit::free_address();
+    let mut command = wellkept(folder.path());
+    command.args(["serve", "--listen", &address.to_string()]).stdout(Stdio::piped()).stderr(Stdio::null());
+    // Nobody ever reads its standard output.
+    let mut program = command.spawn().unwrap();
+    let pid = Pid::from_child(&program);
+    until(PATIENCE, "the door to open", || http::request(address, "GET", "/readyz", &[], b"").is_ok());
+    until(PATIENCE, "lines to wait", || {
+        kill_process(pid, Signal::HUP).unwrap();
+        let page = http::get(address, "/metrics").text();
+        let waiting = page.lines().find_map(|line| line.strip_prefix("wellkept_log_queued "));
+        waiting.and_then(|waiting| waiting.parse::<f64>().ok()).is_some_and(|waiting| waiting > 10.0)
+    });
+    assert_eq!(http::get(address, "/readyz").status, 200);
+    kill_process(pid, Signal::TERM).unwrap();
+    let status = wellkept_testkit::until_some(PATIENCE, "the end", || program.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
 }
