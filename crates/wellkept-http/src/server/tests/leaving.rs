@@ -31,6 +31,7 @@ async fn all_that_wait_in_the_accept_queue_are_answered() {
     let clients: Vec<_> = (0..100)
         .map(|_| {
             let mut client = std::net::TcpStream::connect(setup.handle.local_address()).unwrap();
+            client.set_read_timeout(Some(SHORT * 50)).unwrap();
             client.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
             client
         })
