@@ -19,6 +19,9 @@ pub fn missing_servers() -> Vec<&'static str> {
     if ["redis-server", "redis-cli"].iter().any(|name| find_in_path(name).is_none()) {
         missing.push("redis-server");
     }
+    if !crate::python::is_installed() {
+        missing.push("python3-venv");
+    }
     missing
 }
 

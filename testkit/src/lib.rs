@@ -5,6 +5,7 @@ mod binaries;
 pub mod http;
 mod postgres;
 mod program;
+pub mod python;
 mod redis;
 mod server;
 
