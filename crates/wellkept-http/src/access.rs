@@ -19,6 +19,25 @@ pub enum Caller {
     Operator,
 }
 
+/// What makes a caller an operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credential {
+    /// Bears the token.
+    Token,
+    /// Came straight to a loopback listener.
+    Loopback,
+}
+
+impl Credential {
+    /// The word in the log: `token` or `loopback`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Loopback => "loopback",
+        }
+    }
+}
+
 /// The rule that tells callers apart. Without a token only loopback callers are operators.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
@@ -47,7 +66,18 @@ impl Access {
     /// bears no trace of a proxy, and its Host is a loopback name: the last one keeps pages in a local browser from
     /// reading along by DNS rebinding.
     pub fn caller(&self, request: &Parts) -> Caller {
-        if self.bears_token(request) || comes_straight_from_here(request) { Caller::Operator } else { Caller::Public }
+        if self.credential(request).is_some() { Caller::Operator } else { Caller::Public }
+    }
+
+    /// What makes the sender of this request an operator; `None` when it is nobody in particular.
+    pub fn credential(&self, request: &Parts) -> Option<Credential> {
+        if self.bears_token(request) {
+            Some(Credential::Token)
+        } else if comes_straight_from_here(request) {
+            Some(Credential::Loopback)
+        } else {
+            None
+        }
     }
 
     fn bears_token(&self, request: &Parts) -> bool {
@@ -70,7 +100,7 @@ fn is_of_a_proxy(name: &HeaderName) -> bool {
 }
 
 /// The one Host of the request; `None` when there is none, several, or one that is not text.
-fn host(request: &Parts) -> Option<&str> {
+pub(crate) fn host(request: &Parts) -> Option<&str> {
     let mut headers = request.headers.get_all(HOST).iter();
     match (request.uri.authority(), headers.next(), headers.next()) {
         (Some(authority), None, None) => Some(authority.as_str()),

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
@@ -23,10 +23,14 @@ use crate::collect::{self, Servers};
 use crate::error::ApiError;
 use crate::server::ServerHandle;
 
+mod acting;
 mod details;
 mod metrics;
 mod page;
 mod probes;
+mod reload;
+
+pub use reload::Reloaded;
 
 /// What the doors show, and to whom. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -46,6 +50,7 @@ struct Inner {
     servers: Servers,
     /// Pages of metrics that are being written. A large one takes a while, and only so many threads.
     scrapes: Semaphore,
+    reload: reload::ReloadHook,
 }
 
 /// How many pages of metrics are written at the same time.
@@ -71,7 +76,8 @@ impl Doors {
         let servers = collect::register(&mut registry, &checker, &shutdown);
         let components = collect::components(&checker);
         let scrapes = Semaphore::new(SCRAPES);
-        let inner = Inner { checker, shutdown, names, registry, components, servers, scrapes };
+        let reload = reload::ReloadHook::default();
+        let inner = Inner { checker, shutdown, names, registry, components, servers, scrapes, reload };
         Self { inner: Arc::new(inner), access: Arc::new(ArcSwap::from_pointee(access)) }
     }
 
@@ -81,16 +87,17 @@ impl Doors {
         finish(self.probes())
     }
 
-    /// The public routes, and those with details, without a page at `/`: for an application's own listener.
+    /// The public routes, those with details and those that act, without a page at `/`: for an application's own
+    /// listener.
     pub fn operators(&self) -> Router {
-        finish(self.probes().merge(self.guarded(Self::details())))
+        finish(self.probes().merge(self.guarded(Self::details())).merge(self.acting(Self::actions())))
     }
 
-    /// The public routes, those with details, and the status page. The latter two answer 401 to whoever is no
-    /// operator.
+    /// The public routes, those with details, those that act, and the status page. All but the first answer 401 to
+    /// whoever is no operator; those that act also refuse what a page of another origin sends.
     pub fn admin(&self) -> Router {
         let page = Router::new().route("/", get(page::page)).route("/status.css", get(page::style));
-        finish(self.probes().merge(self.guarded(Self::details().merge(page))))
+        finish(self.probes().merge(self.guarded(Self::details().merge(page))).merge(self.acting(Self::actions())))
     }
 
     /// The same doors for other callers.
@@ -140,6 +147,11 @@ impl Doors {
             .route("/health/detailed", get(details::detailed))
             .route("/api/v1/history", get(details::history))
             .route("/api/v1/shutdown", get(details::shutdown))
+    }
+
+    /// What acts: each part's routes are merged here, and stand behind [`Doors::acting`].
+    fn actions() -> Router<Self> {
+        Router::new().route("/api/v1/config/reload", post(reload::reload))
     }
 }
 

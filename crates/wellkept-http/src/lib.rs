@@ -9,8 +9,8 @@ mod doors;
 mod error;
 mod server;
 
-pub use access::{Access, Caller, Token, TokenError};
+pub use access::{Access, Caller, Credential, Token, TokenError};
 pub use collect::{Figure, FigureKind, FigureValues, Figures};
-pub use doors::{Doors, Names};
+pub use doors::{Doors, Names, Reloaded};
 pub use error::ApiError;
 pub use server::{Arrival, BindError, Exempt, Server, ServerHandle, ServerOptions, ServerStats, TimeoutStats};
