@@ -5,6 +5,7 @@ mod checks;
 mod commands;
 mod configuration;
 mod ending;
+mod faults;
 mod served;
 mod serving;
 mod start;
