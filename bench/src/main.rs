@@ -1,6 +1,7 @@
 //! The figures that the design names, beside their peers, in one run: rounds of A and B interleaved, medians.
 #![expect(clippy::print_stdout, reason = "the table is the product")]
 
+mod checks;
 mod load;
 mod probes;
 mod reads;
@@ -14,7 +15,7 @@ const HELP: &str = "\
 Examples:
   cargo xtask bench             ten rounds of everything, about two minutes
   cargo xtask bench --quick     three short rounds, to see that it works
-  cargo xtask bench probes      one part: probes, reads
+  cargo xtask bench probes      one part: probes, reads, checks
 ";
 
 fn main() -> ExitCode {
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             "--quick" => effort = Effort::QUICK,
-            "probes" | "reads" => parts.push(argument),
+            "probes" | "reads" | "checks" => parts.push(argument),
             "--help" | "-h" => {
                 print!("{HELP}");
                 return ExitCode::SUCCESS;
@@ -42,6 +43,9 @@ fn main() -> ExitCode {
     }
     if wanted("reads") {
         reads::run(effort);
+    }
+    if wanted("checks") {
+        checks::run(effort);
     }
     ExitCode::SUCCESS
 }

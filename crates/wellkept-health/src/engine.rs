@@ -18,7 +18,6 @@ use crate::component::Group;
 use crate::history::{Record, StatusChange};
 use crate::run::{Finished, Started};
 use crate::schedule::Timetable;
-use crate::snapshot::Snapshot;
 use crate::status::Status;
 use crate::table::{Announcement, Id, service_change};
 
@@ -280,12 +279,9 @@ impl Engine {
 
     fn publish(&mut self) {
         let shared = Arc::clone(&self.checker.shared);
-        let (healths, all_sampled) = {
-            let table = self.checker.table();
-            (table.healths(), table.all_sampled())
-        };
-        let snapshot = Snapshot::new(healths, Arc::clone(&shared.settings.clock));
         let clock = &shared.settings.clock;
+        let snapshot = self.checker.table().snapshot(clock);
+        let all_sampled = snapshot.all_sampled();
         let (status, valid_until) = snapshot.overall_total();
         let valid_until = clock.coarse().saturating_add(valid_until.saturating_sub(clock.boot()));
         let startup = snapshot.status(&Group::Startup);

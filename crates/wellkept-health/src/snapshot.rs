@@ -1,8 +1,7 @@
 //! All components at one instant, immutable; what every reader sees.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,7 +11,13 @@ use crate::clock::Clock;
 use crate::component::Group;
 use crate::dependencies;
 use crate::outcome::{Reason, Verdict};
+use crate::snapshot::totals::{Total, Totals};
 use crate::status::{Criticality, Status};
+
+mod chunk;
+mod totals;
+
+pub(crate) use chunk::{CHUNK, Chunk, Chunks, Index};
 
 /// The components of a service at one instant. Cheap to share; never changes.
 ///
@@ -20,40 +25,23 @@ use crate::status::{Criticality, Status};
 /// snapshot that nobody renews turns unknown by itself.
 #[derive(Clone)]
 pub struct Snapshot {
-    components: Arc<[Arc<ComponentHealth>]>,
-    totals: Vec<(Option<Group>, Total)>,
+    chunks: Chunks,
+    /// `None` before the engine has looked at anything.
+    totals: Option<Totals>,
     taken: Timestamp,
     oldest: Option<Timestamp>,
     clock: Arc<dyn Clock>,
-    /// Where each name is; made by the first who asks.
-    index: Arc<OnceLock<HashMap<Arc<str>, usize>>>,
-}
-
-/// What a group's components add up to, valid until the first of them grows stale.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Total {
-    status: Status,
-    valid_until: Duration,
 }
 
 impl Snapshot {
-    pub(crate) fn new(components: Vec<Arc<ComponentHealth>>, clock: Arc<dyn Clock>) -> Self {
-        let now = clock.boot();
-        let mut totals = vec![(None, Total::of(components.iter().map(|one| &**one), None, now))];
-        for group in [Group::Live, Group::Ready, Group::Startup] {
-            let total = Total::of(components.iter().map(|one| &**one), Some(&group), now);
-            totals.push((Some(group), total));
-        }
-        let counted = components.iter().filter(|one| one.counted).filter_map(|one| one.checked);
-        let oldest = counted.map(|at| at.wall).min();
-        let taken = clock.wall();
-        Self { components: components.into(), totals, taken, oldest, clock, index: Arc::default() }
+    pub(crate) fn new(chunks: Chunks, clock: Arc<dyn Clock>) -> Self {
+        let (totals, oldest, taken) = (Some(chunks.totals()), chunks.oldest(), clock.wall());
+        Self { chunks, totals, taken, oldest, clock }
     }
 
     /// What is known before the engine has looked at anything: nothing.
     pub(crate) fn before_the_first(clock: Arc<dyn Clock>) -> Self {
-        let taken = clock.wall();
-        Self { components: Arc::new([]), totals: Vec::new(), taken, oldest: None, clock, index: Arc::default() }
+        Self { chunks: Chunks::default(), totals: None, taken: clock.wall(), oldest: None, clock }
     }
 
     /// When it was taken.
@@ -63,15 +51,12 @@ impl Snapshot {
 
     /// All components, in the order of their registration.
     pub fn components(&self) -> impl ExactSizeIterator<Item = &ComponentHealth> {
-        self.components.iter().map(|one| &**one)
+        self.chunks.iter()
     }
 
     /// One component, by name.
     pub fn component(&self, name: &str) -> Option<&ComponentHealth> {
-        let index = self
-            .index
-            .get_or_init(|| self.components().enumerate().map(|(index, one)| (Arc::clone(&one.name), index)).collect());
-        index.get(name).and_then(|index| self.components.get(*index)).map(|one| &**one)
+        self.chunks.find(name)
     }
 
     /// The components that a group's probe sees.
@@ -99,13 +84,13 @@ impl Snapshot {
     /// depends on, directly or not, that is down.
     pub fn root_cause<'s>(&'s self, component: &'s ComponentHealth) -> Option<&'s ComponentHealth> {
         let now = self.clock.boot();
-        if component.depends_on.is_empty() || component.standing(now).status == Status::Healthy {
+        if component.depends_on.is_empty() || component.status(now) == Status::Healthy {
             return None;
         }
         dependencies::root_cause(
             component,
             |name| self.component(name),
-            |one| matches!(one.standing(now).status, Status::Unhealthy | Status::Unknown),
+            |one| matches!(one.status(now), Status::Unhealthy | Status::Unknown),
         )
     }
 
@@ -126,44 +111,28 @@ impl Snapshot {
 
     /// The service's status and until which reading of the boot clock it holds.
     pub(crate) fn overall_total(&self) -> (Status, Duration) {
-        self.totals.first().map_or((Status::Unknown, Duration::ZERO), |(_, total)| (total.status, total.valid_until))
+        let total = self.totals.as_ref().and_then(|totals| totals.kept(None));
+        total.map_or((Status::Unknown, Duration::ZERO), |total| (total.status, total.valid_until))
+    }
+
+    /// Whether every component that counts has had a result.
+    pub(crate) fn all_sampled(&self) -> bool {
+        self.chunks.all_sampled()
     }
 
     fn total(&self, group: Option<&Group>, now: Duration) -> Status {
-        if self.totals.is_empty() {
-            return Status::Unknown;
+        match self.totals.as_ref().map(|totals| totals.kept(group)) {
+            None => Status::Unknown,
+            Some(Some(kept)) if now < kept.valid_until => kept.status,
+            Some(_) => self.chunks.total(group, now).status,
         }
-        let kept = self.totals.iter().find(|(kept, _)| kept.as_ref() == group);
-        match kept {
-            Some((_, total)) if now < total.valid_until => total.status,
-            _ => Total::of(self.components(), group, now).status,
-        }
-    }
-}
-
-impl Total {
-    fn of<'c>(components: impl Iterator<Item = &'c ComponentHealth>, group: Option<&Group>, now: Duration) -> Self {
-        let mut total = Self { status: Status::Healthy, valid_until: Duration::MAX };
-        for component in components {
-            if !component.counted || group.is_some_and(|group| !component.groups.contains(group)) {
-                continue;
-            }
-            if let Some(status) = component.weigh(component.standing(now).status, group) {
-                total.status = total.status.worse(status);
-            }
-            if let Some(stale_at) = component.stale_at()
-                && stale_at > now
-            {
-                total.valid_until = total.valid_until.min(stale_at);
-            }
-        }
-        total
     }
 }
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let statuses = self.components().map(|one| (&*one.name, self.standing(one).status));
+        let now = self.clock.boot();
+        let statuses = self.components().map(|one| (&*one.name, one.status(now)));
         formatter.debug_map().entries(statuses).finish()
     }
 }
@@ -244,21 +213,45 @@ impl Moment {
     }
 }
 
+/// What is known of a component at one instant.
+#[derive(Debug, Clone, Copy)]
+enum Known<'c> {
+    Pending,
+    Stale,
+    Served(&'c Served),
+}
+
 impl ComponentHealth {
     pub(crate) fn standing(&self, now: Duration) -> Standing {
-        match &self.served {
-            None => {
-                Standing { status: Status::Unknown, reason: Some(Reason::Pending), message: "no result yet".into() }
-            }
-            Some(_) if self.stale_at().is_some_and(|stale_at| now >= stale_at) => Standing {
-                status: Status::Unknown,
-                reason: Some(Reason::Stale),
-                message: "the latest result is too old".into(),
-            },
-            Some(served) => {
-                Standing { status: served.status, reason: served.reason.clone(), message: Arc::clone(&served.message) }
-            }
+        let (reason, message) = match self.known(now) {
+            Known::Pending => (Some(Reason::Pending), "no result yet".into()),
+            Known::Stale => (Some(Reason::Stale), "the latest result is too old".into()),
+            Known::Served(served) => (served.reason.clone(), Arc::clone(&served.message)),
+        };
+        Standing { status: self.status(now), reason, message }
+    }
+
+    /// The status of its standing, without the words.
+    pub(crate) fn status(&self, now: Duration) -> Status {
+        match self.known(now) {
+            Known::Pending | Known::Stale => Status::Unknown,
+            Known::Served(served) => served.status,
         }
+    }
+
+    fn known(&self, now: Duration) -> Known<'_> {
+        match &self.served {
+            None => Known::Pending,
+            Some(_) if self.stale_at().is_some_and(|stale_at| now >= stale_at) => Known::Stale,
+            Some(served) => Known::Served(served),
+        }
+    }
+
+    /// What it adds to a group's total, or to that of the service as a whole, and until when.
+    fn counts(&self, group: Option<&Group>, now: Duration) -> Total {
+        let status = self.weigh(self.status(now), group).unwrap_or(Total::NOTHING.status);
+        let valid_until = self.stale_at().filter(|stale_at| *stale_at > now).unwrap_or(Duration::MAX);
+        Total { status, valid_until }
     }
 
     /// What it counts for a group, or for the service as a whole, which is told the truth also about what is shared.

@@ -1,7 +1,7 @@
 //! The checker's books: every component's definition and state. Plain data, changed under a lock that nobody holds
 //! for longer than one change.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +15,11 @@ use crate::history::{RunResult, StatusChange};
 use crate::hysteresis::Hysteresis;
 use crate::outcome::Reason;
 use crate::run::Finished;
-use crate::snapshot::{ComponentHealth, Moment, RunTotals, Served, Standing};
+use crate::snapshot::{ComponentHealth, Moment, RunTotals, Served, Snapshot, Standing};
 use crate::status::Status;
+use crate::table::entries::Entries;
+
+mod entries;
 
 /// Names one registration for its whole life: a component removed and added again has another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,7 +27,7 @@ pub(crate) struct Id(u64);
 
 #[derive(Debug)]
 pub(crate) struct Table {
-    entries: BTreeMap<Id, Entry>,
+    entries: Entries,
     names: HashMap<Arc<str>, Id>,
     next_id: u64,
     limit: usize,
@@ -75,7 +78,14 @@ pub struct Replaced {
 
 impl Table {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { entries: BTreeMap::new(), names: HashMap::new(), next_id: 0, limit, fresh: Vec::new(), started: false }
+        Self {
+            entries: Entries::default(),
+            names: HashMap::new(),
+            next_id: 0,
+            limit,
+            fresh: Vec::new(),
+            started: false,
+        }
     }
 
     pub(crate) fn insert(&mut self, component: Component, clock: &dyn Clock) -> Result<(), RegisterError> {
@@ -102,8 +112,8 @@ impl Table {
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> bool {
-        let removed = self.names.remove(name).and_then(|id| self.entries.remove(&id));
-        self.fresh.retain(|id| self.entries.contains_key(id));
+        let removed = self.names.remove(name).and_then(|id| self.entries.remove(id));
+        self.fresh.retain(|id| self.entries.contains_key(*id));
         removed.is_some()
     }
 
@@ -119,7 +129,7 @@ impl Table {
         let mut entries = std::mem::take(&mut self.entries);
         for component in components {
             let name = component.name.to_string();
-            let old = before.remove(&component.name).and_then(|id| entries.remove(&id).map(|entry| (id, entry)));
+            let old = before.remove(&component.name).and_then(|id| entries.remove(id).map(|entry| (id, entry)));
             let mut entry = Entry::new(component, !self.started, clock);
             match old {
                 Some((id, old)) if old.is_same(&entry.component) => {
@@ -140,7 +150,7 @@ impl Table {
             self.entries.insert(id, entry);
             self.fresh.push(id);
         }
-        self.fresh.retain(|id| self.entries.contains_key(id));
+        self.fresh.retain(|id| self.entries.contains_key(*id));
         replaced.removed = before.into_keys().map(|name| name.to_string()).collect();
         replaced.removed.sort();
         Ok(replaced)
@@ -170,20 +180,16 @@ impl Table {
     }
 
     pub(crate) fn component(&self, id: Id) -> Option<&Arc<Component>> {
-        self.entries.get(&id).map(|entry| &entry.component)
+        self.entries.get(id).map(|entry| &entry.component)
     }
 
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether every component that counts has had a result.
-    pub(crate) fn all_sampled(&self) -> bool {
-        self.entries.values().all(|entry| !entry.health.counted || entry.health.served.is_some())
-    }
-
-    pub(crate) fn healths(&self) -> Vec<Arc<ComponentHealth>> {
-        self.entries.values().map(|entry| Arc::clone(&entry.health)).collect()
+    /// What readers are to see from now on.
+    pub(crate) fn snapshot(&mut self, clock: &Arc<dyn Clock>) -> Snapshot {
+        Snapshot::new(self.entries.publish(clock.boot()), Arc::clone(clock))
     }
 
     /// Takes a result into account. `None` when the component has gone meanwhile.
@@ -193,11 +199,11 @@ impl Table {
         finished: Finished,
         clock: &dyn Clock,
     ) -> Option<(RunResult, Option<Announcement>)> {
-        self.entries.get_mut(&id).map(|entry| entry.apply(finished, clock))
+        self.entries.get_mut(id).map(|entry| entry.apply(finished, clock))
     }
 
     pub(crate) fn missed(&mut self, id: Id, runs: u64) {
-        if let Some(entry) = self.entries.get_mut(&id) {
+        if let Some(entry) = self.entries.get_mut(id) {
             Arc::make_mut(&mut entry.health).totals.missed += runs;
         }
     }
@@ -205,7 +211,8 @@ impl Table {
     /// What changed by the passing of time alone: results that grew stale.
     pub(crate) fn sweep(&mut self, clock: &dyn Clock) -> Vec<Announcement> {
         let now = Moment::now(clock);
-        self.entries.values_mut().filter_map(|entry| entry.announce(now)).collect()
+        let news: Vec<Id> = self.entries.iter().filter(|(_, entry)| entry.has_news(now)).map(|(id, _)| id).collect();
+        news.into_iter().filter_map(|id| self.entries.get_mut(id)?.announce(now)).collect()
     }
 }
 
@@ -287,13 +294,16 @@ impl Entry {
         (result, self.announce(now))
     }
 
+    fn has_news(&self, now: Moment) -> bool {
+        self.health.served.is_some() && self.announced != Some(self.health.status(now.boot))
+    }
+
     /// The change since the last announcement, if there is one.
     fn announce(&mut self, now: Moment) -> Option<Announcement> {
-        self.health.served.as_ref()?;
-        let Standing { status, reason, message } = self.health.standing(now.boot);
-        if self.announced == Some(status) {
+        if !self.has_news(now) {
             return None;
         }
+        let Standing { status, reason, message } = self.health.standing(now.boot);
         let from = self.announced.replace(status);
         let health = Arc::make_mut(&mut self.health);
         health.since = now;
@@ -321,3 +331,6 @@ pub(crate) fn milliseconds(duration: Duration) -> f64 {
 pub(crate) fn service_change(from: Option<Status>, to: Status, at: Timestamp, cause: &str) -> StatusChange {
     StatusChange { component: None, from, to, reason: None, message: cause.to_owned(), at }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! What ten thousand checks cost: processor time, memory, and the time that it takes to add them up.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Builder;
+use wellkept::health::{AnyCheck, Checker, Component, Group, Settings, Snapshot, Status};
+use wellkept::telemetry::system::{Process, SystemRoot};
+
+use crate::rounds::{Effort, median};
+
+const CHECKS: usize = 10_000;
+const INTERVAL: Duration = Duration::from_secs(10);
+
+pub(crate) fn run(effort: Effort) {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime can be made");
+    let before = process();
+    let checker = runtime.block_on(async {
+        let (checker, engine) = Checker::new(Settings::new("orders"));
+        for number in 0..CHECKS {
+            checker.register(component(number)).expect("the name is new");
+        }
+        tokio::spawn(engine.run(std::future::pending()));
+        checker
+    });
+    // The first runs begin at once; from the second on each has its own phase.
+    std::thread::sleep(2 * INTERVAL);
+    let warm = process();
+    let runs = checker.stats().runs_total;
+    std::thread::sleep(effort.round.mul_f64(20.0));
+    let (after, stats) = (process(), checker.stats());
+    let busy = after.cpu.saturating_sub(warm.cpu).as_secs_f64();
+    let time = effort.round.mul_f64(20.0).as_secs_f64();
+    println!(
+        "| {CHECKS} checks, one run per {} s each: share of a core ({:.0} runs per second) | {:.1} % | | | < 5 % |",
+        INTERVAL.as_secs(),
+        (stats.runs_total - runs) as f64 / time,
+        busy / time * 100.0
+    );
+    let memory = after.resident_bytes.saturating_sub(before.resident_bytes) as f64 / CHECKS as f64;
+    println!("| {CHECKS} checks: resident memory each | {memory:.0} bytes | | | < 2048 bytes |");
+    let snapshot = checker.snapshot();
+    let mut times: Vec<f64> = (0..effort.rounds * 10).map(|_| microseconds(|| whole(&snapshot))).collect();
+    println!("| {CHECKS} checks: reading every component's standing | {:.0} µs | | | < 1 ms |", median(&mut times));
+    runtime.shutdown_background();
+}
+
+fn component(number: usize) -> Component {
+    let check = AnyCheck::from_fn(async || ());
+    Component::new(format!("check-{number}"), check).interval(INTERVAL)
+}
+
+/// Adds up all components as if nothing were kept.
+fn whole(snapshot: &Snapshot) -> Status {
+    let ready = Group::Ready;
+    let statuses = snapshot.group(&ready).filter_map(|one| one.criticality.weigh(snapshot.standing(one).status));
+    statuses.fold(Status::Healthy, Status::worse)
+}
+
+fn microseconds<T>(work: impl FnOnce() -> T) -> f64 {
+    let began = Instant::now();
+    black_box(work());
+    began.elapsed().as_secs_f64() * 1e6
+}
+
+fn process() -> Process {
+    Process::read(&SystemRoot::default()).expect("a process can read its own figures")
+}
