@@ -279,6 +279,9 @@ impl Component {
         if self.thresholds.fall == 0 || self.thresholds.rise == 0 {
             return refuse("fall and rise must be at least 1");
         }
+        if self.thresholds.window.is_some_and(|window| !window.is_sound()) {
+            return refuse("a window must have 1 to 64 results (`of`), and from 1 to as many `failures`");
+        }
         Ok(())
     }
 }

@@ -29,7 +29,7 @@ pub use component::{Component, Group, RegisterError};
 pub use dependencies::circle;
 pub use engine::Engine;
 pub use history::{HistoryError, HistoryStore, Record, RunResult, StatusChange};
-pub use hysteresis::Thresholds;
+pub use hysteresis::{Thresholds, Window};
 pub use liveness::{Liveness, LivenessWatch};
 pub use outcome::{IntoOutcome, Outcome, Reason, Verdict};
 pub use recorder::{History, HistoryStats, Memory};

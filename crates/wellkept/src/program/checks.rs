@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wellkept_checks::{Kind, gated, kinds};
 use wellkept_config::{Position, Ratio, Section, quoted};
-use wellkept_health::{AnyCheck, Component, Criticality, Group, RegisterError, Schedule, Thresholds, circle};
+use wellkept_health::{AnyCheck, Component, Criticality, Group, RegisterError, Schedule, Thresholds, Window, circle};
 
 /// One check that the configuration names.
 #[derive(Debug, Clone)]
@@ -44,11 +44,19 @@ impl Timing {
         let thresholds = Thresholds {
             fall: section.or("fall", defaults.thresholds.fall),
             rise: section.or("rise", defaults.thresholds.rise),
+            window: section.section("window", read_window).or(defaults.thresholds.window),
         };
         let slow = section.optional("slow").or(defaults.slow);
         let max_age = section.optional("max_age").or(defaults.max_age);
         Self { schedule, thresholds, slow, max_age }
     }
+}
+
+/// Reads `window: { failures: 5, of: 10 }`.
+fn read_window(section: &mut Section<'_>) -> Option<Window> {
+    let (failures, of) = (section.required("failures"), section.required("of"));
+    section.complete();
+    Some(Window { failures: failures?, of: of? })
 }
 
 /// What the program calls its own components.
@@ -57,7 +65,7 @@ pub(super) const HISTORY: &str = "history";
 const RESERVED: [&str; 2] = [EVENT_LOOP, HISTORY];
 
 /// The keys of an item besides its kind.
-const ITEM_KEYS: [&str; 14] = [
+const ITEM_KEYS: [&str; 15] = [
     "name",
     "required",
     "groups",
@@ -67,6 +75,7 @@ const ITEM_KEYS: [&str; 14] = [
     "jitter",
     "fall",
     "rise",
+    "window",
     "slow",
     "max_age",
     "shared",

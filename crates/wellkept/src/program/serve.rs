@@ -130,7 +130,7 @@ fn own_components(checker: &Checker, history: &History) -> Vec<Component> {
     let event_loop = checker.liveness().component(EVENT_LOOP, SLOW_LOOP).fingerprint(0);
     // Asking the recorder costs nothing, and what it says is not noise: one answer decides.
     let store = history.component(HISTORY).interval(Duration::from_secs(1));
-    let store = store.thresholds(Thresholds { fall: 1, rise: 1 }).fingerprint(0);
+    let store = store.thresholds(Thresholds::new(1, 1)).fingerprint(0);
     vec![event_loop, store]
 }
 
