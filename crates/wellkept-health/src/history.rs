@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::Verdict;
@@ -19,9 +20,10 @@ pub enum Record {
 }
 
 /// A change of the served status, with its cause.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StatusChange {
     /// The component's name; `None` for the service as a whole.
+    #[schemars(with = "Option<String>")]
     pub component: Option<Arc<str>>,
     /// The status before; `None` when there was none.
     pub from: Option<Status>,
@@ -32,13 +34,15 @@ pub struct StatusChange {
     /// The public message.
     pub message: String,
     /// When.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: Timestamp,
 }
 
 /// One run of a check.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunResult {
     /// The component's name.
+    #[schemars(with = "String")]
     pub component: Arc<str>,
     /// What the run found, before thresholds.
     pub verdict: Verdict,
@@ -47,6 +51,7 @@ pub struct RunResult {
     /// How long the run took, in milliseconds.
     pub response_time_ms: f64,
     /// When it ended.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: Timestamp,
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -17,7 +18,7 @@ use crate::status::{Criticality, Status};
 use crate::table::milliseconds;
 
 /// `GET /health`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Health<'s> {
     /// What all components add up to.
     pub status: Status,
@@ -53,7 +54,7 @@ impl<'s> Health<'s> {
 }
 
 /// `GET /health/live`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Live {
     /// Whether the process lives.
     pub alive: bool,
@@ -69,7 +70,7 @@ impl Live {
 }
 
 /// `GET /health/ready` and `GET /ready`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Ready {
     /// Whether traffic may come.
     pub ready: bool,
@@ -108,14 +109,14 @@ impl Ready {
 }
 
 /// `GET /health/startup`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Startup {
     /// Whether the start is complete.
     pub started: bool,
 }
 
 /// `GET /health/detailed`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Detailed {
     /// What all components add up to.
     pub status: Status,
@@ -154,7 +155,7 @@ impl Detailed {
 }
 
 /// One component, as authorised readers see it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Component {
     /// What is served, after thresholds and age.
     pub status: Status,

@@ -1,4 +1,25 @@
 //! The doors: which routes there are, who may use them, and what every answer bears.
+//!
+//! # Adding an endpoint
+//!
+//! A route is mounted together with its description, in one call of [`Routes::route`]: an [`Operation`] (method, path,
+//! one sentence, its parameters, every answer with its codes and the type of its body) and the handler. The OpenAPI
+//! document at `/openapi.json` is made from just these, and nothing else mounts a route, so the two can't differ. A
+//! body's type derives `schemars::JsonSchema` besides `Serialize`; what a handler takes derives it besides
+//! `Deserialize`; an [`ApiError`] that it may answer with is named by [`Operation::error`]. Put the route into the list
+//! that fits: `Doors::probes` for what anyone may read, `Doors::details` for what operators read, `Doors::actions` for what
+//! acts. A request to the real program is checked against the description by `schemathesis` in the program's tests.
+//!
+//! ```text
+//! Routes::new().route(
+//!     Operation::get("/api/v1/components/{name}/trend", "How a component has been.")
+//!         .segment::<String>("name", "The component's name.")
+//!         .query::<u32>("hours", "How far to look back. Default 24.")
+//!         .json::<Trend>(&[200])
+//!         .error(ApiError::NotFound),
+//!     trend::trend,
+//! )
+//! ```
 
 use std::sync::Arc;
 
@@ -8,7 +29,6 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
@@ -26,11 +46,15 @@ use crate::server::ServerHandle;
 mod acting;
 mod details;
 mod metrics;
+mod openapi;
 mod page;
 mod probes;
 mod reload;
+pub(crate) mod routes;
 
 pub use reload::Reloaded;
+
+use routes::{Operation, Routes};
 
 /// What the doors show, and to whom. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -84,20 +108,24 @@ impl Doors {
     /// The public routes: probes and metrics. They answer GET and HEAD only, never redirect, and ask for no
     /// credentials (Kubernetes, "Configure Liveness, Readiness and Startup Probes").
     pub fn public(&self) -> Router {
-        finish(self.probes())
+        self.mount(Self::probes())
     }
 
     /// The public routes, those with details and those that act, without a page at `/`: for an application's own
     /// listener.
     pub fn operators(&self) -> Router {
-        finish(self.probes().merge(self.guarded(Self::details())).merge(self.acting(Self::actions())))
+        self.mount(Self::probes().merge(self.guarded(Self::details())).merge(self.acting(Self::actions())))
     }
 
-    /// The public routes, those with details, those that act, and the status page. All but the first answer 401 to
-    /// whoever is no operator; those that act also refuse what a page of another origin sends.
+    /// The public routes, those with details, those that act, the status page, and the description of them all. All but
+    /// the first answer 401 to whoever is no operator; those that act also refuse what a page of another origin sends.
     pub fn admin(&self) -> Router {
-        let page = Router::new().route("/", get(page::page)).route("/status.css", get(page::style));
-        finish(self.probes().merge(self.guarded(Self::details().merge(page))).merge(self.acting(Self::actions())))
+        let page = Routes::new()
+            .route(Operation::get("/", "The status page.").text("text/html; charset=utf-8", &[200]), page::page)
+            .route(Operation::get("/status.css", "Its style.").text("text/css; charset=utf-8", &[200]), page::style);
+        let read = Self::probes().merge(self.guarded(Self::details().merge(page)));
+        let routes = read.merge(self.acting(Self::actions()));
+        self.mount(openapi::with_description(routes, |own| self.guarded(own)))
     }
 
     /// The same doors for other callers.
@@ -125,38 +153,27 @@ impl Doors {
         self.access.load().caller(request)
     }
 
-    fn probes(&self) -> Router {
-        Router::new()
-            .route("/health", get(probes::health))
-            .route("/health/live", get(probes::live))
-            .route("/health/ready", get(probes::ready))
-            .route("/ready", get(probes::ready))
-            .route("/health/startup", get(probes::startup))
-            .route("/livez", get(probes::livez))
-            .route("/readyz", get(probes::readyz))
-            .route("/metrics", get(metrics::metrics))
-            .with_state(self.clone())
+    fn probes() -> Routes {
+        probes::routes().merge(metrics::routes())
     }
 
-    fn guarded(&self, routes: Router<Self>) -> Router {
-        routes.layer(middleware::from_fn_with_state(self.clone(), operators_only)).with_state(self.clone())
+    fn details() -> Routes {
+        details::routes()
     }
 
-    fn details() -> Router<Self> {
-        Router::new()
-            .route("/health/detailed", get(details::detailed))
-            .route("/api/v1/history", get(details::history))
-            .route("/api/v1/shutdown", get(details::shutdown))
+    fn guarded(&self, routes: Routes) -> Routes {
+        routes.for_operators(|router| router.layer(middleware::from_fn_with_state(self.clone(), operators_only)))
     }
 
     /// What acts: each part's routes are merged here, and stand behind [`Doors::acting`].
-    fn actions() -> Router<Self> {
-        Router::new().route("/api/v1/config/reload", post(reload::reload))
+    fn actions() -> Routes {
+        reload::routes()
     }
-}
 
-fn finish(router: Router) -> Router {
-    router.method_not_allowed_fallback(async || ApiError::MethodNotAllowed).fallback(async || ApiError::NotFound)
+    fn mount(&self, routes: Routes) -> Router {
+        let mounted = routes.into_router(self);
+        mounted.method_not_allowed_fallback(async || ApiError::MethodNotAllowed).fallback(async || ApiError::NotFound)
+    }
 }
 
 /// Refuses a request that brings a body: nothing here takes one. Not a layer: that would cost every probe a box.

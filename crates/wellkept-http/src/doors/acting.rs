@@ -5,7 +5,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{FromRequest, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +16,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use super::Doors;
+use super::routes::Routes;
 use crate::access::{Credential, host};
 use crate::error::{ApiError, Refusal};
 use crate::server::Arrival;
@@ -32,8 +32,9 @@ impl Doors {
     /// passes is one event in the log, and bears an [`Actor`] as an extension.
     ///
     /// A handler takes its body as [`Input`], or refuses one by [`super::NoBody`].
-    pub(super) fn acting(&self, routes: Router<Self>) -> Router {
-        routes.layer(middleware::from_fn_with_state(self.clone(), act)).with_state(self.clone())
+    pub(super) fn acting(&self, routes: Routes) -> Routes {
+        let guarded = routes.for_operators(|router| router.layer(middleware::from_fn_with_state(self.clone(), act)));
+        guarded.each(|operation| operation.error(ApiError::ForeignOrigin))
     }
 }
 

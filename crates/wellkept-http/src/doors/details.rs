@@ -5,10 +5,13 @@ use std::time::Duration;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use wellkept_health::{RunResult, StatusChange, wire};
 use wellkept_shutdown::{Progress, Stats};
 
+use super::routes::{Operation, Routes};
 use super::{Doors, NoBody, json};
 use crate::error::ApiError;
 
@@ -16,6 +19,27 @@ use crate::error::ApiError;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Most changes, and most results, in one answer.
 const MOST: usize = 1000;
+
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .route(
+            Operation::get("/health/detailed", "All components, with their readings.").json::<wire::Detailed>(&[200]),
+            detailed,
+        )
+        .route(
+            Operation::get("/api/v1/history", "Status changes, newest first; of a component its results too.")
+                .query::<String>("component", "A component's name. Default: all.")
+                .query::<usize>("limit", "Most changes, and most results. Default 50, at most 1000.")
+                .json::<Past>(&[200])
+                .error(ApiError::BadQuery)
+                .error(ApiError::Busy),
+            history,
+        )
+        .route(
+            Operation::get("/api/v1/shutdown", "Where the shutdown is, and what it waits for.").json::<Ending>(&[200]),
+            shutdown,
+        )
+}
 
 /// `GET /health/detailed`: all components. Always 200: it is for people, not for probes.
 pub(super) async fn detailed(State(doors): State<Doors>, _: NoBody) -> Response {
@@ -35,7 +59,7 @@ fn a_page() -> usize {
 }
 
 /// `GET /api/v1/history`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Past {
     changes: Vec<StatusChange>,
     results: Vec<RunResult>,
@@ -66,10 +90,12 @@ pub(super) async fn history(
 }
 
 /// `GET /api/v1/shutdown`
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Ending {
     #[serde(flatten)]
+    #[schemars(with = "Map<String, Value>")]
     stats: Stats,
+    #[schemars(with = "Map<String, Value>")]
     progress: Progress,
 }
 

@@ -8,12 +8,21 @@ use http::StatusCode;
 use http::header::ACCEPT;
 use wellkept_telemetry::metrics::Exposition;
 
+use super::routes::{Operation, Routes};
 use super::{Doors, Names, NoBody, answer};
 use crate::access::Caller;
 use crate::error::ApiError;
 
 /// How long a scrape waits for those before it.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) fn routes() -> Routes {
+    let operation = Operation::get("/metrics", "Metrics, in Prometheus' text format or in OpenMetrics.")
+        .text("text/plain; version=0.0.4; charset=utf-8", &[200])
+        .text("application/openmetrics-text; version=1.0.0; charset=utf-8", &[200])
+        .error(ApiError::Busy);
+    Routes::new().route(operation, metrics)
+}
 
 pub(super) async fn metrics(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
     let (parts, _) = request.into_parts();

@@ -4,8 +4,40 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use wellkept_health::wire;
 
+use super::routes::{Operation, Routes};
 use super::{Doors, Names, NoBody, answer, json, so_or_503};
 use crate::access::Caller;
+
+pub(super) fn routes() -> Routes {
+    let ready = |path| {
+        Operation::get(path, "Whether traffic may come: 503 while starting, draining, or not well.")
+            .query::<String>("detailed", "`true`: with all components' readings, for operators.")
+            .json::<wire::Ready>(&[200, 503])
+    };
+    let word = |path, summary| Operation::get(path, summary).text(TEXT, &[200, 503]);
+    Routes::new()
+        .route(
+            Operation::get("/health", "The service as a whole: 200 when healthy or degraded.")
+                .json::<wire::Health<'_>>(&[200, 503]),
+            health,
+        )
+        .route(
+            Operation::get("/health/live", "Whether this process lives; looks at no dependency.")
+                .json::<wire::Live>(&[200, 503]),
+            live,
+        )
+        .route(ready("/health/ready"), self::ready)
+        .route(ready("/ready"), self::ready)
+        .route(
+            Operation::get("/health/startup", "Whether the start is complete.").json::<wire::Startup>(&[200, 503]),
+            startup,
+        )
+        .route(word("/livez", "Whether this process lives, in a word."), livez)
+        .route(word("/readyz", "Whether traffic may come, in a word."), readyz)
+}
+
+/// The media type of a word.
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// `GET /health`: the service as a whole. 200 when healthy or degraded, 503 otherwise.
 pub(super) async fn health(State(doors): State<Doors>, _: NoBody) -> Response {
@@ -49,5 +81,5 @@ pub(super) async fn readyz(State(doors): State<Doors>, _: NoBody) -> Response {
 }
 
 fn word(so: bool, yes: &'static str, no: &'static str) -> Response {
-    answer(so_or_503(so), "text/plain; charset=utf-8", if so { yes } else { no })
+    answer(so_or_503(so), TEXT, if so { yes } else { no })
 }

@@ -7,15 +7,17 @@ use std::sync::{Arc, OnceLock};
 
 use axum::extract::State;
 use axum::response::Response;
-use http::StatusCode;
+use http::{Method, StatusCode};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::acting::Input;
+use super::routes::{Operation, Routes};
 use super::{Doors, json};
 use crate::error::{ApiError, Refusal};
 
 /// What a reload came to, for whoever asked for it over HTTP.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Reloaded {
     /// The new configuration runs: 200.
@@ -73,12 +75,21 @@ impl Doors {
     }
 }
 
+pub(super) fn routes() -> Routes {
+    let operation = Operation::new(Method::POST, "/api/v1/config/reload", "Has the configuration be read again.")
+        .takes::<Nothing>()
+        .json::<Reloaded>(&[200])
+        .error(ApiError::NotFound)
+        .refuses(&[409, 422]);
+    Routes::new().route(operation, reload)
+}
+
 /// It takes no settings.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
 
-pub(super) async fn reload(State(doors): State<Doors>, Input(Nothing {}): Input<Nothing>) -> Result<Response, Refusal> {
+async fn reload(State(doors): State<Doors>, Input(Nothing {}): Input<Nothing>) -> Result<Response, Refusal> {
     let hook = doors.inner.reload.0.get().ok_or(ApiError::NotFound)?;
     match hook().await {
         Reloaded::Rejected { message } => {

@@ -17,6 +17,8 @@ use super::{Doors, Names};
 use crate::access::{Access, Token};
 use crate::server::Arrival;
 
+mod openapi;
+
 const LOOPBACK: &str = "127.0.0.1:8080";
 const OPEN: &str = "0.0.0.0:8080";
 
@@ -111,7 +113,7 @@ async fn the_public_sees_status_words_and_names_and_nothing_of_a_backend() {
 async fn details_want_an_operator_and_are_not_there_on_the_public_door() {
     let checker = checker().await;
     let doors = doors(&checker, Access::loopback_only(), Names::Shown);
-    for path in ["/", "/status.css", "/health/detailed", "/api/v1/history", "/api/v1/shutdown"] {
+    for path in ["/", "/status.css", "/openapi.json", "/health/detailed", "/api/v1/history", "/api/v1/shutdown"] {
         assert_eq!(get(doors.public(), LOOPBACK, path).await.0, 404, "{path}");
         assert_eq!(get(doors.admin(), OPEN, path).await.0, 401, "{path}");
         assert_eq!(get(doors.admin(), LOOPBACK, path).await.0, 200, "{path}");

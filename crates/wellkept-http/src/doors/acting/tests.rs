@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use axum::routing::post;
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use prometheus_client::registry::Registry;
@@ -16,12 +15,12 @@ use wellkept_shutdown::Shutdown;
 
 use super::{Input, MAX_BODY};
 use crate::access::{Access, Token};
-use crate::doors::{Doors, Names, Reloaded};
+use crate::doors::{Doors, Names, Operation, Reloaded, Routes};
 use crate::server::Arrival;
 
 const SECRET: &str = "a-long-enough-secret";
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Words {
     #[serde(default)]
@@ -38,7 +37,11 @@ fn doors() -> Doors {
 
 /// One route that acts.
 fn door() -> Router {
-    doors().acting(Router::new().route("/api/v1/say", post(async |Input(words): Input<Words>| words.word)))
+    let doors = doors();
+    let operation =
+        Operation::new(Method::POST, "/api/v1/say", "Says a word.").takes::<Words>().text("text/plain", &[200]);
+    let routes = Routes::new().route(operation, async |Input(words): Input<Words>| words.word);
+    doors.acting(routes).into_router(&doors)
 }
 
 async fn send(bound: &str, host: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> (u16, String) {
