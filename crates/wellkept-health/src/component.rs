@@ -1,7 +1,7 @@
 //! A named part of the service: its check, what its failure means, who sees it, and when it runs.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -234,8 +234,8 @@ impl Component {
     pub(crate) fn effective_groups(&self) -> Arc<[Group]> {
         match (&self.groups, self.scope) {
             (Some(groups), _) => groups.clone().into(),
-            (None, Scope::Remote) => Arc::new([Group::Ready]),
-            (None, Scope::Process | Scope::Machine) => Arc::new([]),
+            (None, Scope::Remote) => Arc::clone(&READY),
+            (None, Scope::Process | Scope::Machine) => Arc::default(),
         }
     }
 
@@ -285,6 +285,9 @@ impl Component {
         Ok(())
     }
 }
+
+/// The groups of most components: one allocation for all of them.
+static READY: LazyLock<Arc<[Group]>> = LazyLock::new(|| Arc::new([Group::Ready]));
 
 const MAX_NAME: usize = 128;
 const MAX_INTERVAL: Duration = Duration::from_secs(366 * 24 * 3600);

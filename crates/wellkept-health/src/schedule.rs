@@ -34,7 +34,8 @@ impl Default for Schedule {
 /// replicas of a service and the checks of one replica do not ask at the same moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timetable {
-    schedule: Schedule,
+    interval: Duration,
+    jitter: f64,
     seed: u64,
     origin: Instant,
     tick: u64,
@@ -46,13 +47,13 @@ impl Timetable {
         let seed = hash(&(instance, name));
         let first = now + schedule.initial_delay;
         let origin = first + schedule.interval.mul_f64(fraction(seed));
-        (Self { schedule, seed, origin, tick: 0 }, first)
+        (Self { interval: schedule.interval, jitter: schedule.jitter, seed, origin, tick: 0 }, first)
     }
 
     /// The next due instant after `now`, and how many were missed because a run took too long.
     pub(crate) fn next(&mut self, now: Instant) -> (Instant, u64) {
         let expected = self.tick;
-        let interval = self.schedule.interval.as_nanos().max(1);
+        let interval = self.interval.as_nanos().max(1);
         let late = now.saturating_duration_since(self.due()).as_nanos() / interval;
         self.tick = self.tick.saturating_add(u64::try_from(late).unwrap_or(u64::MAX));
         while self.due() <= now && self.tick < u64::MAX {
@@ -65,8 +66,8 @@ impl Timetable {
     }
 
     fn due(&self) -> Instant {
-        let ticks = self.schedule.interval.as_secs_f64() * self.tick as f64;
-        let jitter = self.schedule.interval.mul_f64(self.schedule.jitter * fraction(hash(&(self.seed, self.tick))));
+        let ticks = self.interval.as_secs_f64() * self.tick as f64;
+        let jitter = self.interval.mul_f64(self.jitter * fraction(hash(&(self.seed, self.tick))));
         self.origin + Duration::try_from_secs_f64(ticks).unwrap_or(FAR) + jitter
     }
 }

@@ -2,11 +2,11 @@
 //! for longer than one change.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use crate::clock::Clock;
 use crate::component::{Component, RegisterError};
@@ -227,14 +227,14 @@ impl Entry {
             served: None,
             raw: None,
             raw_reason: None,
-            detail: "".into(),
-            metadata: Arc::new(Map::new()),
+            detail: Arc::default(),
+            metadata: Arc::clone(&NO_READINGS),
             response_time: None,
             checked: None,
             since: Moment::now(clock),
             consecutive: 0,
             max_age: component.effective_max_age(),
-            depends_on: component.depends_on.clone().into(),
+            depends_on: shared_list(component.depends_on.clone()),
             totals: RunTotals::default(),
         };
         Self {
@@ -274,13 +274,14 @@ impl Entry {
         health.counted = true;
         health.raw = Some(verdict);
         health.raw_reason = outcome.reason().cloned();
-        health.detail = outcome.detail().into();
-        health.metadata = Arc::new(outcome.metadata().clone());
+        health.detail = shared_text(outcome.detail());
+        health.metadata = readings(outcome.metadata());
         health.response_time = Some(elapsed);
         health.checked = Some(now);
         health.consecutive = self.hysteresis.consecutive(verdict);
         health.totals.add(verdict, elapsed);
-        self.causes[verdict as usize] = Cause { reason: outcome.reason().cloned(), message: outcome.message().into() };
+        self.causes[verdict as usize] =
+            Cause { reason: outcome.reason().cloned(), message: shared_text(outcome.message()) };
         // While the latest run disagrees, what is served keeps its own reason.
         let Cause { reason, message } = self.causes[served as usize].clone();
         health.served = Some(Served { status: served.into(), reason, message });
@@ -320,6 +321,22 @@ impl Entry {
             detail: Arc::clone(&health.detail),
         })
     }
+}
+
+// Most texts, lists and readings are empty, there are many of them, and one allocation serves all that are.
+
+static NO_READINGS: LazyLock<Arc<Map<String, Value>>> = LazyLock::new(Arc::default);
+
+fn readings(readings: &Map<String, Value>) -> Arc<Map<String, Value>> {
+    if readings.is_empty() { Arc::clone(&NO_READINGS) } else { Arc::new(readings.clone()) }
+}
+
+fn shared_text(text: &str) -> Arc<str> {
+    if text.is_empty() { Arc::default() } else { text.into() }
+}
+
+fn shared_list<T>(list: Vec<T>) -> Arc<[T]> {
+    if list.is_empty() { Arc::default() } else { list.into() }
 }
 
 /// A duration in milliseconds, to a microsecond.

@@ -12,7 +12,7 @@ use crate::component::Group;
 
 /// Components in a chunk: few, so that one result costs little, and enough for the sum over all chunks to cost little
 /// too. In tests there are to be many chunks.
-pub(crate) const CHUNK: usize = if cfg!(test) { 3 } else { 64 };
+pub(crate) const CHUNK: usize = if cfg!(test) { 3 } else { 32 };
 
 /// At most [`CHUNK`] components and what they add up to.
 #[derive(Debug)]
