@@ -91,7 +91,7 @@ fn component(name: u8, groups: &[u8], optional: bool, shared: bool, max_age: u64
         .groups(groups.iter().map(|number| group(*number)))
         .criticality(if optional { Criticality::Optional } else { Criticality::Required })
         .shared(shared)
-        .thresholds(Thresholds { fall: 1, rise: 1 })
+        .thresholds(Thresholds::new(1, 1))
         .max_age(Duration::from_secs(max_age))
         .fingerprint(u64::from(name))
 }
