@@ -15,6 +15,7 @@ use crate::snapshot::totals::{Total, Totals};
 use crate::status::{Criticality, Status};
 
 mod chunk;
+mod groups;
 mod totals;
 
 pub(crate) use chunk::{CHUNK, Chunk, Chunks, Index};
