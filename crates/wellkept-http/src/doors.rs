@@ -41,6 +41,8 @@ use wellkept_shutdown::Shutdown;
 use crate::access::{Access, Caller};
 use crate::collect::{self, Servers};
 use crate::error::ApiError;
+#[cfg(feature = "grpc")]
+use crate::grpc::{Watches, WatchesCollector};
 use crate::server::ServerHandle;
 
 mod acting;
@@ -75,6 +77,8 @@ struct Inner {
     /// Pages of metrics that are being written. A large one takes a while, and only so many threads.
     scrapes: Semaphore,
     reload: reload::ReloadHook,
+    #[cfg(feature = "grpc")]
+    watches: Arc<Watches>,
 }
 
 /// How many pages of metrics are written at the same time.
@@ -101,7 +105,22 @@ impl Doors {
         let components = collect::components(&checker);
         let scrapes = Semaphore::new(SCRAPES);
         let reload = reload::ReloadHook::default();
-        let inner = Inner { checker, shutdown, names, registry, components, servers, scrapes, reload };
+        #[cfg(feature = "grpc")]
+        let watches = Watches::new(checker.clone(), shutdown.clone());
+        #[cfg(feature = "grpc")]
+        registry.register_collector(Box::new(WatchesCollector(Arc::clone(&watches))));
+        let inner = Inner {
+            checker,
+            shutdown,
+            names,
+            registry,
+            components,
+            servers,
+            scrapes,
+            reload,
+            #[cfg(feature = "grpc")]
+            watches,
+        };
         Self { inner: Arc::new(inner), access: Arc::new(ArcSwap::from_pointee(access)) }
     }
 
@@ -147,6 +166,18 @@ impl Doors {
     /// Whether a path is one that probes use.
     pub fn is_probe(path: &str) -> bool {
         PROBES.contains(&path)
+    }
+
+    /// The books of the Watch calls on these doors.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn watches(&self) -> &Arc<Watches> {
+        &self.inner.watches
+    }
+
+    /// Whether the public may read names.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn names(&self) -> Names {
+        self.inner.names
     }
 
     fn caller(&self, request: &Parts) -> Caller {

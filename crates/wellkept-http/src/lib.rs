@@ -7,6 +7,8 @@ mod access;
 mod collect;
 mod doors;
 mod error;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod server;
 
 pub use access::{Access, Caller, Credential, Token, TokenError};
