@@ -51,6 +51,8 @@ pub struct Service {
 enum DoorKind {
     Probes,
     Admin(Access),
+    #[cfg(feature = "grpc")]
+    Grpc,
 }
 
 /// What a [`Service`] may be told before it is made.
@@ -152,6 +154,15 @@ impl Service {
         self
     }
 
+    /// Answers `grpc.health.v1` on an address of its own, without TLS, as Kubernetes' gRPC probes ask for it. That door
+    /// stays open while the application drains. What it says of whom: [`Doors::grpc`].
+    #[cfg(feature = "grpc")]
+    #[must_use]
+    pub fn grpc(mut self, address: SocketAddr) -> Self {
+        self.doors.push((address, DoorKind::Grpc));
+        self
+    }
+
     /// Metrics of the application's own, shown on the same page.
     pub fn metrics(&mut self) -> &mut prometheus_client::registry::Registry {
         &mut self.registry
@@ -207,6 +218,8 @@ impl Service {
             let (router, name) = match kind {
                 DoorKind::Probes => (doors.public(), "probes"),
                 DoorKind::Admin(access) => (doors.with_access(access).admin(), "admin"),
+                #[cfg(feature = "grpc")]
+                DoorKind::Grpc => (doors.grpc(Doors::MAX_WATCHES), "grpc"),
             };
             tracing::info!(target: "wellkept", door = name, address = %door.local_address(), "listening");
             let entrance = door.serve(name, router, Tracker::default());
@@ -258,7 +271,12 @@ fn bind_door(address: SocketAddr, kind: &DoorKind) -> Result<Server, ServeError>
     {
         return Err(ServeError::OpenAdmin { address });
     }
-    Ok(Server::bind(address, door_options())?)
+    let options = match kind {
+        DoorKind::Probes | DoorKind::Admin(_) => door_options(),
+        #[cfg(feature = "grpc")]
+        DoorKind::Grpc => grpc_options(),
+    };
+    Ok(Server::bind(address, options)?)
 }
 
 /// The limits of the probe and admin doors: tighter than an application's.
@@ -274,6 +292,13 @@ pub(crate) fn door_options() -> ServerOptions {
         exempt: Some(Arc::new(|_: &Parts| true)),
         ..ServerOptions::default()
     }
+}
+
+/// The limits of the gRPC door. Its Watch calls last, and are none to cut: they are fewer than the connections, so that
+/// one is always left for a probe.
+#[cfg(feature = "grpc")]
+pub(crate) fn grpc_options() -> ServerOptions {
+    ServerOptions { max_connections: 2 * Doors::MAX_WATCHES, evict_busy_after: None, ..door_options() }
 }
 
 /// Why a service could not be served.

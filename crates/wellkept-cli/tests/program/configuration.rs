@@ -34,7 +34,8 @@ checks:
     tcp: { address: 'localhost:1' }
     groups: [live]
   - name: nothing
-grpc: { listen: '0.0.0.0:8082' }
+grpc: { listen: '0.0.0.0:8081', tls: true }
+alerts: {}
 ",
     );
     assert_eq!(code, Some(78));
@@ -54,7 +55,9 @@ grpc: { listen: '0.0.0.0:8082' }
     app.yaml:15:17: unknown check `netwrok`, did you mean `network`?
     app.yaml:17:5: `network` looks at another machine and can't be in group `live`: a failed liveness probe restarts this process, which does not mend the other one; put it into `ready`
     app.yaml:20:5: this check has no kind: add one of KINDS
-    app.yaml:21:7: `grpc` is not a part of this version yet
+    app.yaml:21:7: grpc and admin can't both listen on port 8081: give them different ports
+    app.yaml:21:33: unknown key `tls` in `grpc`
+    app.yaml:22:9: `alerts` is not a part of this version yet
     ");
 }
 

@@ -123,13 +123,11 @@ impl Configuration {
             let defaults = root.section("defaults", |section| Some(Timing::read_defaults(section))).unwrap_or_default();
             let checks = checks::read(root, &defaults);
             let shutdown = root.section("shutdown", |section| Some(read_shutdown(section)));
-            for later in ["grpc", "alerts"] {
-                if root.has(later) {
-                    let at = root.position_of(later);
-                    root.report(at, "config.not_available", format!("`{later}` is not a part of this version yet"));
-                }
+            if root.has("alerts") {
+                let at = root.position_of("alerts");
+                root.report(at, "config.not_available", "`alerts` is not a part of this version yet");
             }
-            root.known(&["grpc", "alerts"]);
+            root.known(&["alerts"]);
             root.complete();
             Some(Self {
                 service: service.unwrap_or_else(machine::host_name),

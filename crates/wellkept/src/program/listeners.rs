@@ -1,4 +1,4 @@
-//! Where the doors are: the sections `http` and `admin`, and the rule that an open admin door needs a token.
+//! Where the doors are: the sections `http`, `admin` and `grpc`, and the rule that an open admin door needs a token.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,8 @@ pub struct Listeners {
     pub names: Names,
     /// Details and the status page. Without it they are served on `http`, when that is loopback.
     pub admin: Option<Admin>,
+    /// `grpc.health.v1`, without TLS. Off unless the section is there; then by default `127.0.0.1:8082`.
+    pub grpc: Option<SocketAddr>,
 }
 
 /// The admin door.
@@ -30,7 +32,7 @@ pub struct Admin {
 
 impl Default for Listeners {
     fn default() -> Self {
-        Self { http: SocketAddr::from(([127, 0, 0, 1], 8080)), names: Names::Shown, admin: None }
+        Self { http: SocketAddr::from(([127, 0, 0, 1], 8080)), names: Names::Shown, admin: None, grpc: None }
     }
 }
 
@@ -45,15 +47,24 @@ impl Listeners {
         });
         let (http, names) = http.unwrap_or((defaults.http, defaults.names));
         let admin = root.section("admin", |section| Some(Admin::read(section)));
-        if let Some(admin) = &admin
-            && collide(admin.listen, http)
-        {
-            let at = root.position_of("admin");
-            let port = http.port();
-            let message = format!("admin and http can't both listen on port {port}: give them different ports");
-            root.report(at, "config.same_address", message);
+        let grpc = root.section("grpc", |grpc| {
+            let listen = grpc.or("listen", SocketAddr::from(([127, 0, 0, 1], 8082)));
+            grpc.complete();
+            Some(listen)
+        });
+        let doors = [("http", Some(http)), ("admin", admin.as_ref().map(|admin| admin.listen)), ("grpc", grpc)];
+        let doors = doors.map(|(name, address)| address.map(|address| (name, address)));
+        for (index, one) in doors.iter().enumerate() {
+            let Some((name, address)) = one else { continue };
+            let before = doors.iter().take(index).flatten().find(|(_, other)| collide(*address, *other));
+            if let Some((other, _)) = before {
+                let at = root.position_of(name);
+                let port = address.port();
+                let message = format!("{name} and {other} can't both listen on port {port}: give them different ports");
+                root.report(at, "config.same_address", message);
+            }
         }
-        Self { http, names, admin }
+        Self { http, names, admin, grpc }
     }
 
     /// Who is an operator, on the door that shows details.

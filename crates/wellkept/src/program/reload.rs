@@ -204,6 +204,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
         ("http.listen", old.listeners.http != new.listeners.http),
         ("http.show_names", old.listeners.names != new.listeners.names),
         ("admin.listen", admin(old) != admin(new)),
+        ("grpc.listen", old.listeners.grpc != new.listeners.grpc),
         ("store.url", old.store != new.store),
         ("logging.format", old.logging.format != new.logging.format),
         ("shutdown", old.shutdown != new.shutdown),

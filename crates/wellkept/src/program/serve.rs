@@ -16,10 +16,11 @@ use wellkept_telemetry::logging::{Logging, LoggingStats};
 
 use super::checks::{EVENT_LOOP, HISTORY};
 use super::configuration::{Configuration, LoadError};
+use super::listeners::Listeners;
 use super::machine::SLOW_LOOP;
 use super::reload::{RejectReason, ReloadStats, Reloader};
 use super::store::StoreLocation;
-use crate::service::{OVERDUE, door_options, follow, tell_end, watch_runtime};
+use crate::service::{OVERDUE, door_options, follow, grpc_options, tell_end, watch_runtime};
 
 /// The handlers of the signals that the program knows.
 #[derive(Debug)]
@@ -63,24 +64,20 @@ pub async fn serve(
     checker.set_history(history.clone());
     let own = own_components(&checker, &history);
 
-    let limits = limits_for(descriptors());
-    let http = Server::bind(configuration.listeners.http, limits.clone())?;
-    let admin = configuration.listeners.admin.as_ref().map(|admin| Server::bind(admin.listen, limits));
-    let admin = admin.transpose()?;
+    let servers = Servers::bind(&configuration.listeners, descriptors())?;
 
     let books = Arc::new(std::sync::OnceLock::<Arc<Reloader>>::new());
     let registry = registry(logging.clone(), Arc::clone(&books));
     let names = configuration.listeners.names;
     let access = configuration.listeners.access();
     let doors = Doors::new(checker.clone(), shutdown.clone(), access, names, registry);
-    let has_admin = configuration.listeners.admin.is_some();
     let reloader = Reloader::start(configuration, checker.clone(), doors.clone(), logging.clone(), own)
         .map_err(StartError::Checks)?;
     let reloader = Arc::new(reloader);
     drop(books.set(Arc::clone(&reloader)));
 
     let doors_runtime = DoorsRuntime::start().map_err(StartError::Thread)?;
-    open_doors(&doors_runtime, &shutdown, &doors, http, admin, has_admin);
+    open_doors(&doors_runtime, &shutdown, &doors, servers);
     if let Some(logging) = logging {
         let patience = shutdown.settings().flush;
         // A reader of the log that is stuck is no fault of the service: what is lost is counted.
@@ -118,11 +115,28 @@ fn descriptors() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// The doors' limits: each may take a quarter of the files that may be open, and the checks have the rest.
-fn limits_for(descriptors: u64) -> ServerOptions {
-    let options = door_options();
-    let share = usize::try_from(descriptors / 4).unwrap_or(usize::MAX).max(8);
-    ServerOptions { max_connections: options.max_connections.min(share), ..options }
+/// The servers of the doors, before they serve.
+struct Servers {
+    http: Server,
+    admin: Option<Server>,
+    grpc: Option<Server>,
+    /// How many of the gRPC door's connections may be taken by watchers.
+    max_watches: usize,
+}
+
+impl Servers {
+    /// Listens everywhere. Each door may take a quarter of the files that may be open, and the checks have the rest.
+    fn bind(listeners: &Listeners, descriptors: u64) -> Result<Self, BindError> {
+        let share = usize::try_from(descriptors / 4).unwrap_or(usize::MAX).max(8);
+        let within =
+            |options: ServerOptions| ServerOptions { max_connections: options.max_connections.min(share), ..options };
+        let (probes, grpc) = (within(door_options()), within(grpc_options()));
+        let max_watches = grpc.max_connections / 2;
+        let http = Server::bind(listeners.http, probes.clone())?;
+        let admin = listeners.admin.as_ref().map(|admin| Server::bind(admin.listen, probes)).transpose()?;
+        let grpc = listeners.grpc.map(|address| Server::bind(address, grpc)).transpose()?;
+        Ok(Self { http, admin, grpc, max_watches })
+    }
 }
 
 /// What the program keeps of itself: its event loop, on liveness, and its store.
@@ -134,25 +148,21 @@ fn own_components(checker: &Checker, history: &History) -> Vec<Component> {
     vec![event_loop, store]
 }
 
-fn open_doors(
-    runtime: &DoorsRuntime,
-    shutdown: &Shutdown,
-    doors: &Doors,
-    http: Server,
-    admin: Option<Server>,
-    has_admin: bool,
-) {
+fn open_doors(runtime: &DoorsRuntime, shutdown: &Shutdown, doors: &Doors, servers: Servers) {
+    let Servers { http, admin, grpc, max_watches } = servers;
+    let serve = |server: Server, name, router| {
+        let entrance = server.serve(name, router, Tracker::default());
+        doors.show(&entrance);
+        shutdown.add_entrance(EntranceKind::Probe, entrance);
+    };
     let _entered = runtime.handle.enter();
     let (address, loopback) = (http.local_address(), http.local_address().ip().is_loopback());
-    let both = !has_admin && loopback;
-    let router = if both { doors.admin() } else { doors.public() };
-    let http = http.serve("http", router, Tracker::default());
-    doors.show(&http);
-    shutdown.add_entrance(EntranceKind::Probe, http);
+    let both = admin.is_none() && loopback;
+    serve(http, "http", if both { doors.admin() } else { doors.public() });
     say_where("probes and metrics", address, "/health /livez /readyz /metrics");
     if both {
         say_where("status page and details", address, "/ /health/detailed");
-    } else if !has_admin {
+    } else if admin.is_none() {
         tracing::warn!(
             target: "wellkept",
             "details and the status page are off, {address} being open to others: add `admin: {{ listen: 127.0.0.1:8081 }}`"
@@ -160,10 +170,13 @@ fn open_doors(
     }
     if let Some(admin) = admin {
         let address = admin.local_address();
-        let admin = admin.serve("admin", doors.admin(), Tracker::default());
-        doors.show(&admin);
-        shutdown.add_entrance(EntranceKind::Probe, admin);
+        serve(admin, "admin", doors.admin());
         say_where("status page and details", address, "/ /health/detailed");
+    }
+    if let Some(grpc) = grpc {
+        let address = grpc.local_address();
+        serve(grpc, "grpc", doors.grpc(max_watches));
+        tracing::info!(target: "wellkept", %address, service = "grpc.health.v1.Health", "gRPC health on {address}");
     }
 }
 
