@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::check::{AnyCheck, Scope};
 use crate::hysteresis::Thresholds;
 use crate::schedule::Schedule;
+use crate::snapshot::Activity;
 use crate::status::Criticality;
 
 /// Which probe sees a component.
@@ -84,6 +85,7 @@ pub struct Component {
     pub(crate) slow: Option<Duration>,
     pub(crate) max_age: Option<Duration>,
     pub(crate) depends_on: Vec<Arc<str>>,
+    pub(crate) activity: Activity,
     pub(crate) fingerprint: Option<u64>,
 }
 
@@ -102,6 +104,7 @@ impl Component {
             slow: None,
             max_age: None,
             depends_on: Vec::new(),
+            activity: Activity::Enabled,
             fingerprint: None,
         }
     }
@@ -193,6 +196,14 @@ impl Component {
         self
     }
 
+    /// Whether its check runs from the beginning. One that is disabled is registered and shown, and runs and counts once
+    /// it is enabled ([`Checker::enable`](crate::Checker::enable)). Default enabled.
+    #[must_use]
+    pub fn activity(mut self, activity: Activity) -> Self {
+        self.activity = activity;
+        self
+    }
+
     /// What tells two definitions of one name apart: a reload keeps the state of a component whose fingerprint is
     /// the same. Without one, a component given anew is always a new one.
     #[must_use]
@@ -219,6 +230,26 @@ impl Component {
     /// The deadline of one run.
     pub fn run_timeout(&self) -> Duration {
         self.schedule.timeout
+    }
+
+    /// When its check runs.
+    pub fn current_schedule(&self) -> Schedule {
+        self.schedule
+    }
+
+    /// What turns its status.
+    pub fn current_thresholds(&self) -> Thresholds {
+        self.thresholds
+    }
+
+    /// Past this age a result counts no more.
+    pub fn current_max_age(&self) -> Duration {
+        self.effective_max_age()
+    }
+
+    /// Whether its check runs from the beginning.
+    pub fn first_activity(&self) -> Activity {
+        self.activity
     }
 
     /// The threshold above which a pass is slow.

@@ -15,11 +15,14 @@ use tokio::time::Instant;
 use crate::check::Scope;
 use crate::checker::{Checker, pack};
 use crate::component::Group;
-use crate::history::{Record, StatusChange};
+use crate::history::Record;
 use crate::run::{Finished, Started};
 use crate::schedule::Timetable;
+use crate::snapshot::ComponentHealth;
 use crate::status::Status;
-use crate::table::{Announcement, Id, service_change};
+use crate::table::{Announcement, Answer, Id, Plan, service_change};
+
+mod orders;
 
 /// A snapshot is published at most this often; the first change after a pause is published at once.
 const PUBLISH_EVERY: Duration = Duration::from_millis(10);
@@ -50,11 +53,19 @@ pub struct Engine {
     unpublished: bool,
     publish_after: Instant,
     service: Option<Status>,
+    /// What those are told who asked for a run, once its result is published.
+    answers: Vec<(Answer, Arc<ComponentHealth>)>,
 }
 
 struct Active {
     timetable: Timetable,
+    /// When it is due next. What else the agenda says of it is outdated.
+    due: Option<Instant>,
     run: RunState,
+    /// Which of the component's lives the latest run belongs to: it ends when the component is disabled.
+    generation: u32,
+    /// Asked for while a run went on whose result will not do.
+    again: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +78,7 @@ enum RunState {
 }
 
 enum Event {
-    Finished { id: Id, finished: Finished, straggles: bool, scope: Scope },
+    Finished { id: Id, generation: u32, finished: Finished, straggles: bool, scope: Scope },
     Ended { id: Id },
 }
 
@@ -90,6 +101,7 @@ impl Engine {
             unpublished: true,
             publish_after: Instant::now(),
             service: None,
+            answers: Vec::new(),
         }
     }
 
@@ -98,6 +110,7 @@ impl Engine {
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         let checker = self.checker.clone();
+        checker.table().begin();
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -118,7 +131,7 @@ impl Engine {
         }
     }
 
-    /// Puts what was registered since the last look onto the agenda.
+    /// Puts what was registered since the last look onto the agenda, and does what was asked for.
     fn take_in(&mut self) {
         let now = Instant::now();
         let mut table = self.checker.table();
@@ -127,14 +140,24 @@ impl Engine {
             let instance = &self.checker.shared.settings.instance;
             let (timetable, first) = Timetable::begin(component.schedule, instance, &component.name, now);
             self.agenda.push(Reverse((first, id)));
-            self.active.insert(id, Active { timetable, run: RunState::Idle });
+            let due = Some(first);
+            let idle = Active { timetable, due, run: RunState::Idle, generation: 0, again: false };
+            self.active.insert(id, idle);
             self.unpublished = true;
         }
         // What was removed leaves the agenda when it falls due. Many reloads with long intervals must not fill it.
         if self.agenda.len() > 2 * table.len() + 64 {
-            self.agenda.retain(|Reverse((_, id))| table.component(*id).is_some());
             self.active.retain(|id, _| table.component(*id).is_some());
             self.queue.retain(|(id, _)| table.component(*id).is_some());
+            self.agenda.retain(|Reverse((due, id))| self.active.get(id).is_some_and(|one| one.due == Some(*due)));
+        }
+        let orders = table.take_orders();
+        drop(table);
+        for id in orders.replan {
+            self.replan(id, now);
+        }
+        for id in orders.run {
+            self.run_now(id, now);
         }
     }
 
@@ -159,13 +182,22 @@ impl Engine {
     }
 
     fn fall_due(&mut self, id: Id, due: Instant, now: Instant) {
-        let Some(component) = self.checker.table().component(id).cloned() else {
+        let Some(turn) = self.checker.table().turn(id) else {
             self.active.remove(&id);
             return;
         };
-        let Some(active) = self.active.get_mut(&id) else { return };
+        let Some(active) = self.active.get_mut(&id).filter(|active| active.due == Some(due)) else { return };
+        if turn.plan == Plan::Done {
+            active.due = None;
+            return;
+        }
         let (next, mut missed) = active.timetable.next(now);
+        active.due = Some(next);
         self.agenda.push(Reverse((next, id)));
+        if turn.plan == Plan::Disabled {
+            return;
+        }
+        let component = turn.component;
         match active.run {
             // What looks at this process or machine never waits for those that look at others: liveness would then
             // fail for their sake.
@@ -180,7 +212,7 @@ impl Engine {
                 // be found out by its age only.
                 missed += 1;
                 let finished = Finished::still_waiting(component.schedule.timeout);
-                self.apply(id, finished);
+                self.apply(id, turn.generation, finished);
             }
         }
         if missed > 0 {
@@ -190,16 +222,24 @@ impl Engine {
     }
 
     fn start(&mut self, id: Id, due: Instant, now: Instant) {
-        let Some(component) = self.checker.table().component(id).cloned() else {
+        let Some(turn) = self.checker.table().turn(id) else {
             self.active.remove(&id);
             return;
         };
-        if self.stragglers >= MOST_STRAGGLERS && component.check.is_blocking() {
+        if turn.plan == Plan::Disabled {
             self.set_state(id, RunState::Idle);
-            self.apply(id, Finished::no_thread_left());
             return;
         }
-        self.set_state(id, RunState::Running);
+        let (component, generation) = (turn.component, turn.generation);
+        if self.stragglers >= MOST_STRAGGLERS && component.check.is_blocking() {
+            self.set_state(id, RunState::Idle);
+            self.apply(id, generation, Finished::no_thread_left());
+            return;
+        }
+        if let Some(active) = self.active.get_mut(&id) {
+            active.run = RunState::Running;
+            active.generation = generation;
+        }
         *self.running(component.scope) += 1;
         let lag = u64::try_from(now.saturating_duration_since(due).as_micros()).unwrap_or(u64::MAX);
         self.checker.shared.counters.lag_micros.store(lag, Ordering::Relaxed);
@@ -210,7 +250,8 @@ impl Engine {
             let straggles = run.straggles();
             // The engine that would read this may be gone: then nobody waits for the result.
             let scope = component.scope;
-            if events.send(Event::Finished { id, finished, straggles, scope }).await.is_ok() && straggles {
+            let event = Event::Finished { id, generation, finished, straggles, scope };
+            if events.send(event).await.is_ok() && straggles {
                 run.end().await;
                 drop(events.send(Event::Ended { id }).await);
             }
@@ -219,15 +260,17 @@ impl Engine {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Finished { id, finished, straggles, scope } => {
+            Event::Finished { id, generation, finished, straggles, scope } => {
                 *self.running(scope) -= 1;
                 self.stragglers += usize::from(straggles);
                 self.set_state(id, if straggles { RunState::Straggling } else { RunState::Idle });
-                self.apply(id, finished);
+                self.apply(id, generation, finished);
+                self.run_again(id);
             }
             Event::Ended { id } => {
                 self.stragglers -= 1;
                 self.set_state(id, RunState::Idle);
+                self.run_again(id);
             }
         }
     }
@@ -245,14 +288,15 @@ impl Engine {
         }
     }
 
-    fn apply(&mut self, id: Id, finished: Finished) {
-        let applied = self.checker.table().apply(id, finished, self.checker.clock());
-        let Some((result, announcement)) = applied else { return };
+    fn apply(&mut self, id: Id, generation: u32, finished: Finished) {
+        let applied = self.checker.table().apply(id, generation, finished, self.checker.clock());
+        let Some(applied) = applied else { return };
         self.checker.shared.counters.runs.fetch_add(1, Ordering::Relaxed);
-        self.remember(Record::Result(result));
-        if let Some(announcement) = announcement {
-            self.announce(announcement);
+        self.checker.remember(Record::Result(applied.result));
+        if let Some(announcement) = applied.announcement {
+            self.checker.announce(announcement);
         }
+        self.answers.extend(applied.answer);
         self.unpublished = true;
     }
 
@@ -266,18 +310,22 @@ impl Engine {
         let stale = self.checker.table().sweep(self.checker.clock());
         self.unpublished |= !stale.is_empty();
         for announcement in stale {
-            self.announce(announcement);
+            self.checker.announce(announcement);
         }
     }
 
     /// After the machine slept all results are old at once, and nobody should wait an interval for new ones.
     fn all_due(&mut self, now: Instant) {
         tracing::info!(target: "wellkept::health", "the machine slept: all checks run now");
-        let ids: Vec<Id> = self.agenda.drain().map(|Reverse((_, id))| id).collect();
-        self.agenda.extend(ids.into_iter().map(|id| Reverse((now, id))));
+        self.agenda.clear();
+        for (id, active) in &mut self.active {
+            active.due = Some(now);
+            self.agenda.push(Reverse((now, *id)));
+        }
     }
 
     fn publish(&mut self) {
+        self.unpublished = false;
         let shared = Arc::clone(&self.checker.shared);
         let clock = &shared.settings.clock;
         let snapshot = self.checker.table().snapshot(clock);
@@ -291,31 +339,21 @@ impl Engine {
         if all_sampled && startup.is_ready() && shared.holds.load(Ordering::Acquire) == 0 {
             let was_started = shared.started.swap(true, Ordering::AcqRel);
             if !was_started {
-                self.checker.table().started = true;
+                // What was for the start only is left out from now on.
+                self.unpublished = self.checker.table().complete_start();
                 tracing::info!(target: "wellkept::health", status = %status, "start is complete");
             }
         }
         if all_sampled && self.service != Some(status) {
             let change = service_change(self.service, status, taken, "");
             self.service = Some(status);
-            self.announce(Announcement { change, detail: "".into() });
+            self.checker.announce(Announcement { change, detail: "".into() });
         }
         shared.counters.published.fetch_add(1, Ordering::Relaxed);
         shared.published.send_modify(|number| *number += 1);
-        self.unpublished = false;
         self.publish_after = Instant::now() + PUBLISH_EVERY;
-    }
-
-    /// One event for each change: a line in the log, a count, a record in the history.
-    fn announce(&self, announcement: Announcement) {
-        self.checker.shared.counters.changes.fetch_add(1, Ordering::Relaxed);
-        log(&announcement);
-        self.remember(Record::Change(announcement.change));
-    }
-
-    fn remember(&self, record: Record) {
-        if let Some(history) = self.checker.shared.history.load().as_ref() {
-            history.record(record);
+        for (answer, health) in self.answers.drain(..) {
+            answer.send_replace(Some(health));
         }
     }
 
@@ -326,28 +364,9 @@ impl Engine {
     }
 }
 
-fn log(announcement: &Announcement) {
-    let StatusChange { component, from, to, reason, message, .. } = &announcement.change;
-    let component = component.as_deref().unwrap_or("");
-    let from = from.map_or("none", Status::as_str);
-    let reason = reason.as_deref().unwrap_or("");
-    let detail = &*announcement.detail;
-    match (component.is_empty(), to) {
-        (true, Status::Healthy) => {
-            tracing::info!(target: "wellkept::health", from, to = to.as_str(), "service status changed");
-        }
-        (true, _) => {
-            tracing::warn!(target: "wellkept::health", from, to = to.as_str(), "service status changed");
-        }
-        (false, Status::Healthy) => {
-            tracing::info!(target: "wellkept::health", component, from, to = to.as_str(), "component status changed");
-        }
-        (false, _) => {
-            tracing::warn!(
-                target: "wellkept::health", component, from, to = to.as_str(), reason, cause = message, detail,
-                "component status changed"
-            );
-        }
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.checker.table().end();
     }
 }
 

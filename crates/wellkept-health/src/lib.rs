@@ -4,10 +4,12 @@
 //! turn outcomes into the status that is served; a new [`Snapshot`] replaces the old one atomically. Readers read the
 //! snapshot and never wait for a check. A result has an age, and past its `max_age` a component is unknown.
 
+mod announce;
 mod check;
 mod checker;
 mod clock;
 mod component;
+mod control;
 mod dependencies;
 mod engine;
 mod history;
@@ -26,6 +28,7 @@ pub use check::{AnyCheck, Check, Context, Scope};
 pub use checker::{Checker, CheckerStats, Lifecycle, Readiness, Settings, StartupHold};
 pub use clock::{Clock, SystemClock, TokioClock};
 pub use component::{Component, Group, RegisterError};
+pub use control::{Change, Checked, CheckedAll, ControlError, Origin, Switched, Tuning, Which};
 pub use dependencies::circle;
 pub use engine::Engine;
 pub use history::{HistoryError, HistoryStore, Record, RunResult, StatusChange};
@@ -35,6 +38,6 @@ pub use outcome::{IntoOutcome, Outcome, Reason, Verdict};
 pub use recorder::{History, HistoryStats, Memory};
 pub use run::{Finished, run_once};
 pub use schedule::Schedule;
-pub use snapshot::{ComponentHealth, Moment, RunTotals, Served, Snapshot, Standing};
+pub use snapshot::{Activity, ComponentHealth, Moment, RunTotals, Served, Snapshot, Standing};
 pub use status::{Criticality, Status};
 pub use table::Replaced;

@@ -171,6 +171,8 @@ pub enum Reason {
     Stale,
     /// There is no result yet.
     Pending,
+    /// An operator left the component out: its check does not run.
+    Disabled,
     /// The check could not be run: no thread, no descriptor.
     Internal,
     /// The check returned an error that names no reason.
@@ -198,6 +200,7 @@ impl Reason {
             Self::Panic => "panic",
             Self::Stale => "stale",
             Self::Pending => "pending",
+            Self::Disabled => "disabled",
             Self::Internal => "internal",
             Self::Error => "error",
             Self::Custom(code) => code,

@@ -50,6 +50,19 @@ impl Timetable {
         (Self { interval: schedule.interval, jitter: schedule.jitter, seed, origin, tick: 0 }, first)
     }
 
+    /// Whether the first run's turn has come.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.tick > 0
+    }
+
+    /// Goes by another schedule from now on: by the grid that it would have had from the beginning, so that many changes
+    /// in a row don't put the next run off.
+    pub(crate) fn change(&mut self, schedule: Schedule) {
+        let phase = fraction(self.seed);
+        self.origin = self.origin - self.interval.mul_f64(phase) + schedule.interval.mul_f64(phase);
+        (self.interval, self.jitter, self.tick) = (schedule.interval, schedule.jitter, 0);
+    }
+
     /// The next due instant after `now`, and how many were missed because a run took too long.
     pub(crate) fn next(&mut self, now: Instant) -> (Instant, u64) {
         let expected = self.tick;
@@ -126,6 +139,20 @@ mod tests {
         let (next, missed) = table.next(late);
         assert!(next > late && next - late <= Duration::from_secs(1));
         assert_eq!(missed, 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_schedule_has_the_grid_of_one_that_was_always_so() {
+        let now = Instant::now();
+        let (mut changed, _) = Timetable::begin(schedule(3600, 0.1), "host", "db", now);
+        let (always, _) = Timetable::begin(schedule(5, 0.1), "host", "db", now);
+        let later = now + Duration::from_secs(12_345);
+        changed.next(now);
+        for _ in 0..3 {
+            changed.change(schedule(5, 0.1));
+            let mut always = always;
+            assert_eq!(changed.next(later).0, always.next(later).0);
+        }
     }
 
     #[tokio::test(start_paused = true)]

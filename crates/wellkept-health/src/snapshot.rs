@@ -91,7 +91,7 @@ impl Snapshot {
         dependencies::root_cause(
             component,
             |name| self.component(name),
-            |one| matches!(one.status(now), Status::Unhealthy | Status::Unknown),
+            |one| one.activity == Activity::Enabled && matches!(one.status(now), Status::Unhealthy | Status::Unknown),
         )
     }
 
@@ -149,7 +149,12 @@ pub struct ComponentHealth {
     pub shared: bool,
     /// The groups that see it.
     pub groups: Arc<[Group]>,
-    /// Whether it counts: not when it was added at run time and has no result yet, and not when it is disabled.
+    /// Whether its check runs.
+    pub activity: Activity,
+    /// Whether its settings were changed at run time.
+    pub tuned: bool,
+    /// Whether it counts: not when it was added at run time and has no result yet, not when it is disabled, and not
+    /// when it is for the start only, which is complete.
     pub counted: bool,
     /// The result after thresholds; `None` before the first one.
     pub served: Option<Served>,
@@ -175,6 +180,16 @@ pub struct ComponentHealth {
     pub depends_on: Arc<[Arc<str>]>,
     /// Books of all its runs.
     pub totals: RunTotals,
+}
+
+/// Whether a component's check runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activity {
+    /// It runs, and its results count.
+    #[default]
+    Enabled,
+    /// An operator, or its definition, left it out.
+    Disabled,
 }
 
 /// A status after thresholds, with its cause.
@@ -217,6 +232,7 @@ impl Moment {
 /// What is known of a component at one instant.
 #[derive(Debug, Clone, Copy)]
 enum Known<'c> {
+    Disabled,
     Pending,
     Stale,
     Served(&'c Served),
@@ -225,6 +241,7 @@ enum Known<'c> {
 impl ComponentHealth {
     pub(crate) fn standing(&self, now: Duration) -> Standing {
         let (reason, message) = match self.known(now) {
+            Known::Disabled => (Some(Reason::Disabled), "disabled".into()),
             Known::Pending => (Some(Reason::Pending), "no result yet".into()),
             Known::Stale => (Some(Reason::Stale), "the latest result is too old".into()),
             Known::Served(served) => (served.reason.clone(), Arc::clone(&served.message)),
@@ -235,13 +252,14 @@ impl ComponentHealth {
     /// The status of its standing, without the words.
     pub(crate) fn status(&self, now: Duration) -> Status {
         match self.known(now) {
-            Known::Pending | Known::Stale => Status::Unknown,
+            Known::Disabled | Known::Pending | Known::Stale => Status::Unknown,
             Known::Served(served) => served.status,
         }
     }
 
     fn known(&self, now: Duration) -> Known<'_> {
         match &self.served {
+            _ if self.activity == Activity::Disabled => Known::Disabled,
             None => Known::Pending,
             Some(_) if self.stale_at().is_some_and(|stale_at| now >= stale_at) => Known::Stale,
             Some(served) => Known::Served(served),

@@ -15,11 +15,15 @@ use crate::history::{RunResult, StatusChange};
 use crate::hysteresis::Hysteresis;
 use crate::outcome::Reason;
 use crate::run::Finished;
-use crate::snapshot::{ComponentHealth, Moment, RunTotals, Served, Snapshot, Standing};
+use crate::snapshot::{Activity, ComponentHealth, Moment, RunTotals, Served, Snapshot, Standing};
 use crate::status::Status;
+use crate::table::control::Orders;
 use crate::table::entries::Entries;
 
+mod control;
 mod entries;
+
+pub(crate) use control::{Answer, Answered, Ask, Plan};
 
 /// Names one registration for its whole life: a component removed and added again has another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,12 +38,35 @@ pub(crate) struct Table {
     /// Registered since the engine last looked.
     fresh: Vec<Id>,
     /// Whether the start is complete: what is registered from then on is left out until its first result.
-    pub(crate) started: bool,
+    started: bool,
+    orders: Orders,
+    /// Those who wait for a result, by component: at most one answer for all who ask for the same.
+    asked: HashMap<Id, Answer>,
+    engine: EngineState,
+}
+
+/// Whether there is an engine that runs the checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EngineState {
+    NotStarted,
+    Running,
+    Ended,
+}
+
+/// What a result came to.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    pub(crate) result: RunResult,
+    pub(crate) announcement: Option<Announcement>,
+    /// Those who asked for it, and what they are told.
+    pub(crate) answer: Option<(Answer, Arc<ComponentHealth>)>,
 }
 
 #[derive(Debug)]
 struct Entry {
     component: Arc<Component>,
+    /// How often it was disabled: a run from before counts no more.
+    generation: u32,
     hysteresis: Hysteresis,
     /// As last told to readers; replaced, never changed, when a result comes.
     health: Arc<ComponentHealth>,
@@ -85,6 +112,9 @@ impl Table {
             limit,
             fresh: Vec::new(),
             started: false,
+            orders: Orders::default(),
+            asked: HashMap::new(),
+            engine: EngineState::NotStarted,
         }
     }
 
@@ -106,14 +136,14 @@ impl Table {
         let id = Id(self.next_id);
         self.next_id += 1;
         self.names.insert(Arc::clone(&component.name), id);
-        self.entries.insert(id, Entry::new(component, !self.started, clock));
+        self.entries.insert(id, Entry::new(component, self.started, clock));
         self.fresh.push(id);
         Ok(())
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> bool {
         let removed = self.names.remove(name).and_then(|id| self.entries.remove(id));
-        self.fresh.retain(|id| self.entries.contains_key(*id));
+        self.forget_removed();
         removed.is_some()
     }
 
@@ -130,7 +160,8 @@ impl Table {
         for component in components {
             let name = component.name.to_string();
             let old = before.remove(&component.name).and_then(|id| entries.remove(id).map(|entry| (id, entry)));
-            let mut entry = Entry::new(component, !self.started, clock);
+            let mut entry = Entry::new(component, self.started, clock);
+            let new = Id(self.next_id);
             match old {
                 Some((id, old)) if old.is_same(&entry.component) => {
                     replaced.kept += 1;
@@ -138,19 +169,22 @@ impl Table {
                     self.entries.insert(id, old);
                     continue;
                 }
-                Some((_, old)) => {
+                Some((id, old)) => {
                     entry.inherit(&old);
+                    if self.started {
+                        entry.complete_start();
+                    }
+                    self.ask_instead(id, new, entry.health.activity);
                     replaced.changed.push(name);
                 }
                 None => replaced.added.push(name),
             }
-            let id = Id(self.next_id);
             self.next_id += 1;
-            self.names.insert(Arc::clone(&entry.component.name), id);
-            self.entries.insert(id, entry);
-            self.fresh.push(id);
+            self.names.insert(Arc::clone(&entry.component.name), new);
+            self.entries.insert(new, entry);
+            self.fresh.push(new);
         }
-        self.fresh.retain(|id| self.entries.contains_key(*id));
+        self.forget_removed();
         replaced.removed = before.into_keys().map(|name| name.to_string()).collect();
         replaced.removed.sort();
         Ok(replaced)
@@ -192,14 +226,13 @@ impl Table {
         Snapshot::new(self.entries.publish(clock.boot()), Arc::clone(clock))
     }
 
-    /// Takes a result into account. `None` when the component has gone meanwhile.
-    pub(crate) fn apply(
-        &mut self,
-        id: Id,
-        finished: Finished,
-        clock: &dyn Clock,
-    ) -> Option<(RunResult, Option<Announcement>)> {
-        self.entries.get_mut(id).map(|entry| entry.apply(finished, clock))
+    /// Takes a result into account. `None` when the component has gone meanwhile, or was disabled since the run began.
+    pub(crate) fn apply(&mut self, id: Id, generation: u32, finished: Finished, clock: &dyn Clock) -> Option<Applied> {
+        self.entries.get(id).filter(|entry| entry.generation == generation)?;
+        let entry = self.entries.get_mut(id)?;
+        let (result, announcement) = entry.apply(finished, self.started, clock);
+        let answer = self.asked.remove(&id).map(|answer| (answer, Arc::clone(&entry.health)));
+        Some(Applied { result, announcement, answer })
     }
 
     pub(crate) fn missed(&mut self, id: Id, runs: u64) {
@@ -217,13 +250,15 @@ impl Table {
 }
 
 impl Entry {
-    fn new(component: Component, counted: bool, clock: &dyn Clock) -> Self {
+    fn new(component: Component, started: bool, clock: &dyn Clock) -> Self {
         let health = ComponentHealth {
             name: Arc::clone(&component.name),
             criticality: component.criticality,
             shared: component.shared,
             groups: component.effective_groups(),
-            counted,
+            activity: component.activity,
+            tuned: false,
+            counted: component.activity == Activity::Enabled && !started,
             served: None,
             raw: None,
             raw_reason: None,
@@ -237,19 +272,33 @@ impl Entry {
             depends_on: shared_list(component.depends_on.clone()),
             totals: RunTotals::default(),
         };
-        Self {
+        let mut entry = Self {
             component: Arc::new(component),
+            generation: 0,
             hysteresis: Hysteresis::default(),
             health: Arc::new(health),
             announced: None,
             causes: Default::default(),
+        };
+        if started {
+            entry.complete_start();
         }
+        entry
     }
 
     /// Takes over what was last known of the component under its old definition: until the new one has its first
     /// result, which then decides at once, a component that was down is not thought to be up.
     fn inherit(&mut self, old: &Self) {
+        self.announced = old.announced;
+        if old.health.activity == Activity::Disabled {
+            // What was known of it then counts for nothing now.
+            Arc::make_mut(&mut self.health).totals = old.health.totals;
+            return;
+        }
         let health = ComponentHealth {
+            activity: self.health.activity,
+            tuned: false,
+            counted: self.health.activity == Activity::Enabled && old.health.counted,
             criticality: self.health.criticality,
             shared: self.health.shared,
             groups: Arc::clone(&self.health.groups),
@@ -258,20 +307,20 @@ impl Entry {
             ..(*old.health).clone()
         };
         self.health = Arc::new(health);
-        self.announced = old.announced;
     }
 
     fn is_same(&self, component: &Component) -> bool {
         self.component.fingerprint.is_some() && self.component.fingerprint == component.fingerprint
     }
 
-    fn apply(&mut self, finished: Finished, clock: &dyn Clock) -> (RunResult, Option<Announcement>) {
+    fn apply(&mut self, finished: Finished, started: bool, clock: &dyn Clock) -> (RunResult, Option<Announcement>) {
         let Finished { outcome, elapsed } = finished;
         let now = Moment::now(clock);
         let verdict = outcome.verdict();
         let served = self.hysteresis.observe(verdict, self.component.thresholds);
+        let counted = !(started && self.is_for_start_only());
         let health = Arc::make_mut(&mut self.health);
-        health.counted = true;
+        health.counted = counted;
         health.raw = Some(verdict);
         health.raw_reason = outcome.reason().cloned();
         health.detail = shared_text(outcome.detail());

@@ -161,12 +161,14 @@ proptest! {
                         _ => Outcome::fail(Reason::Refused, "refused"),
                     };
                     let finished = Finished { outcome, elapsed: Duration::from_millis(1) };
-                    prop_assert!(table.apply(there[which % there.len()].2, finished, &*clock).is_some());
+                    prop_assert!(table.apply(there[which % there.len()].2, 0, finished, &*clock).is_some());
                 }
                 Step::Missed { which } if !there.is_empty() => table.missed(there[which % there.len()].2, 1),
                 Step::Result { .. } | Step::Missed { .. } => {}
                 Step::Sweep => drop(table.sweep(&*clock)),
-                Step::Start => table.started = true,
+                Step::Start => {
+                    table.complete_start();
+                }
                 Step::Replace { keep } => {
                     there.retain(|(name, _, _)| name.len() + usize::from(keep) % 3 != 3);
                     let kept = there.iter().map(|(_, component, _)| component.clone()).collect();
