@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::check::{AnyCheck, Scope};
+use crate::circuit::{Circuit, CircuitBreaker};
 use crate::hysteresis::Thresholds;
 use crate::schedule::Schedule;
 use crate::snapshot::Activity;
@@ -87,6 +88,7 @@ pub struct Component {
     pub(crate) depends_on: Vec<Arc<str>>,
     pub(crate) activity: Activity,
     pub(crate) fingerprint: Option<u64>,
+    pub(crate) circuit: Option<Arc<Circuit>>,
 }
 
 impl Component {
@@ -106,6 +108,7 @@ impl Component {
             depends_on: Vec::new(),
             activity: Activity::Enabled,
             fingerprint: None,
+            circuit: None,
         }
     }
 
@@ -204,6 +207,14 @@ impl Component {
         self
     }
 
+    /// Puts the check behind a circuit breaker: after some failures in a row it is asked again only after a back-off.
+    /// Clones of the component stand behind the same one. Default: none.
+    #[must_use]
+    pub fn circuit(mut self, breaker: CircuitBreaker) -> Self {
+        self.circuit = Some(Circuit::new(Arc::clone(&self.name), breaker));
+        self
+    }
+
     /// What tells two definitions of one name apart: a reload keeps the state of a component whose fingerprint is
     /// the same. Without one, a component given anew is always a new one.
     #[must_use]
@@ -255,6 +266,11 @@ impl Component {
     /// The threshold above which a pass is slow.
     pub fn slow_above(&self) -> Option<Duration> {
         self.slow
+    }
+
+    /// The circuit breaker in front of the check.
+    pub fn circuit_breaker(&self) -> Option<CircuitBreaker> {
+        self.circuit.as_ref().map(|circuit| circuit.breaker())
     }
 
     /// Required or optional.
@@ -312,6 +328,9 @@ impl Component {
         }
         if self.thresholds.window.is_some_and(|window| !window.is_sound()) {
             return refuse("a window must have 1 to 64 results (`of`), and from 1 to as many `failures`");
+        }
+        if let Some(problem) = self.circuit_breaker().and_then(|breaker| breaker.problem()) {
+            return refuse(problem);
         }
         Ok(())
     }

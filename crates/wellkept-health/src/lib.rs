@@ -7,6 +7,7 @@
 mod announce;
 mod check;
 mod checker;
+mod circuit;
 mod clock;
 mod component;
 mod control;
@@ -26,6 +27,7 @@ pub mod wire;
 
 pub use check::{AnyCheck, Check, Context, Scope};
 pub use checker::{Checker, CheckerStats, Lifecycle, Readiness, Settings, StartupHold};
+pub use circuit::CircuitBreaker;
 pub use clock::{Clock, SystemClock, TokioClock};
 pub use component::{Component, Group, RegisterError};
 pub use control::{Change, Checked, CheckedAll, ControlError, Origin, Switched, Tuning, Which};

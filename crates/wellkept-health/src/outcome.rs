@@ -177,6 +177,10 @@ pub enum Reason {
     Internal,
     /// The check returned an error that names no reason.
     Error,
+    /// It failed too often in a row and was not asked: its circuit is open.
+    CircuitOpen,
+    /// A loop of the application's own has not given its sign of life in time.
+    Late,
     /// A code of the application's own, `[a-z0-9_]{1,64}`.
     Custom(&'static str),
 }
@@ -203,6 +207,8 @@ impl Reason {
             Self::Disabled => "disabled",
             Self::Internal => "internal",
             Self::Error => "error",
+            Self::CircuitOpen => "circuit_open",
+            Self::Late => "late",
             Self::Custom(code) => code,
         }
     }

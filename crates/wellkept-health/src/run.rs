@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::check::{Context, ErasedCheck, Run};
+use crate::circuit::{Answer, Circuit, Permit};
 use crate::component::Component;
 use crate::outcome::{Outcome, Reason, Verdict};
 
@@ -48,23 +49,32 @@ pub(crate) struct Started {
     began: Instant,
     timeout: Duration,
     slow: Option<Duration>,
+    /// Behind a circuit breaker, the leave to ask the check.
+    permit: Option<Permit>,
 }
 
 enum Work {
     Task(AbortOnDrop),
     Thread(oneshot::Receiver<Outcome>),
-    NotStarted(std::io::Error),
+    /// The check is not asked, and this is what the run counts as.
+    NotStarted(Outcome),
 }
 
 impl Started {
     pub(crate) fn begin(component: &Component) -> Self {
         let timeout = component.schedule.timeout;
         let context = Context::within(timeout);
-        let work = match &component.check.run {
-            Run::Async(check) => Work::Task(AbortOnDrop::spawn(Arc::clone(check), context)),
-            Run::Blocking(function) => thread(&component.name, Arc::clone(function), context),
+        let (permit, refused) = match component.circuit.as_ref().map(Circuit::ask) {
+            None => (None, None),
+            Some(Answer::Go(permit)) => (Some(permit), None),
+            Some(Answer::No(outcome)) => (None, Some(outcome)),
         };
-        Self { work, began: Instant::now(), timeout, slow: component.slow }
+        let work = match (refused, &component.check.run) {
+            (Some(outcome), _) => Work::NotStarted(outcome),
+            (None, Run::Async(check)) => Work::Task(AbortOnDrop::spawn(Arc::clone(check), context)),
+            (None, Run::Blocking(function)) => thread(&component.name, Arc::clone(function), context),
+        };
+        Self { work, began: Instant::now(), timeout, slow: component.slow, permit }
     }
 
     /// The outcome, at the deadline at the latest.
@@ -83,6 +93,9 @@ impl Started {
         } else {
             outcome
         };
+        if let Some(permit) = self.permit.take() {
+            permit.tell(&outcome);
+        }
         Finished { outcome: outcome.bounded(), elapsed }
     }
 
@@ -117,8 +130,7 @@ impl Work {
                 Err(error) => panicked(error.try_into_panic().ok().as_deref()),
             },
             Self::Thread(result) => result.await.unwrap_or_else(|_| panicked(None)),
-            Self::NotStarted(error) => Outcome::fail(Reason::Internal, "the check could not be started")
-                .with_detail(format!("no thread for it: {error}")),
+            Self::NotStarted(outcome) => outcome.clone(),
         }
     }
 }
@@ -150,7 +162,10 @@ fn thread(name: &str, function: Arc<dyn Fn(&Context) -> Outcome + Send + Sync>, 
     });
     match spawned {
         Ok(_detached) => Work::Thread(receiver),
-        Err(error) => Work::NotStarted(error),
+        Err(error) => Work::NotStarted(
+            Outcome::fail(Reason::Internal, "the check could not be started")
+                .with_detail(format!("no thread for it: {error}")),
+        ),
     }
 }
 

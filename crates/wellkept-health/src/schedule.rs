@@ -95,7 +95,7 @@ fn hash(value: &impl Hash) -> u64 {
 }
 
 /// A hash as a number from 0 up to 1.
-fn fraction(hash: u64) -> f64 {
+pub(crate) fn fraction(hash: u64) -> f64 {
     (hash >> 11) as f64 / (1_u64 << 53) as f64
 }
 

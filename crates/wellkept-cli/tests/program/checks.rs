@@ -138,3 +138,27 @@ checks:
     assert_eq!(served.until_status("closed", "unhealthy")["reason"], "refused");
     served.until_status("port", "healthy");
 }
+
+#[test]
+fn a_check_behind_an_open_circuit_is_asked_after_its_back_off_only() {
+    let address = wellkept_testkit::free_address();
+    let served = Served::with(&format!(
+        "
+defaults: {{ interval: 50ms, jitter: 0%, rise: 1 }}
+checks:
+  - name: peer
+    tcp: {{ address: '{address}' }}
+    circuit: {{ failures: 2, first: 300ms, most: 600ms }}
+"
+    ));
+    let details = || served.component("peer");
+    until(PATIENCE, "the circuit to open", || details()["reason"] == "circuit_open");
+    let circuit = details()["metadata"]["circuit"].clone();
+    assert_eq!(circuit["last_reason"], "refused", "{circuit}");
+    assert_eq!(served.get("/readyz").status, 503);
+
+    let listener = std::net::TcpListener::bind(address).expect("the port is still free");
+    served.until_ready(true);
+    assert_eq!(details()["reason"], serde_json::Value::Null);
+    drop(listener);
+}

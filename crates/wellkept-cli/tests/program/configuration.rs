@@ -83,6 +83,29 @@ fn a_circle_and_a_name_of_the_programs_own_are_mistakes_too() {
 }
 
 #[test]
+fn a_circuit_breaker_that_makes_no_sense_is_a_mistake() {
+    let (code, said) = check(
+        "checks:
+  - name: never
+    tcp: { address: 'localhost:1' }
+    circuit: { failures: 0 }
+  - name: backwards
+    tcp: { address: 'localhost:2' }
+    circuit: { first: 10m, mots: 1h }
+  - name: usual
+    tcp: { address: 'localhost:3' }
+    circuit: {}
+",
+    );
+    assert_eq!(code, Some(78));
+    insta::assert_snapshot!(said, @r"
+    app.yaml:2:5: component `never`: a circuit opens after at least 1 failure
+    app.yaml:5:5: component `backwards`: a circuit's first back-off must not be longer than the longest
+    app.yaml:7:28: unknown key `mots` in `circuit`, did you mean `most`?
+    ");
+}
+
+#[test]
 fn a_right_file_is_called_valid() {
     let (code, said) = check("checks:\n  - name: data\n    disk: { path: / }\n");
     assert_eq!((code, said.as_str()), (Some(0), "app.yaml: valid, 1 check\n"));

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use wellkept_checks::{Kind, gated, kinds};
 use wellkept_config::{Position, Ratio, Section, quoted};
-use wellkept_health::{AnyCheck, Component, Criticality, Group, RegisterError, Schedule, Thresholds, Window, circle};
+use wellkept_health::{
+    AnyCheck, CircuitBreaker, Component, Criticality, Group, RegisterError, Schedule, Thresholds, Window, circle,
+};
 
 /// One check that the configuration names.
 #[derive(Debug, Clone)]
@@ -65,7 +67,7 @@ pub(super) const HISTORY: &str = "history";
 const RESERVED: [&str; 2] = [EVENT_LOOP, HISTORY];
 
 /// The keys of an item besides its kind.
-const ITEM_KEYS: [&str; 15] = [
+const ITEM_KEYS: [&str; 16] = [
     "name",
     "required",
     "groups",
@@ -78,6 +80,7 @@ const ITEM_KEYS: [&str; 15] = [
     "window",
     "slow",
     "max_age",
+    "circuit",
     "shared",
     "depends_on",
     "enabled",
@@ -104,6 +107,7 @@ fn read_item(item: &mut Section<'_>, defaults: &Timing, names: &mut Names) -> Op
     let required = item.or("required", true);
     let groups = item.optional::<Vec<String>>("groups");
     let timing = Timing::read(item, defaults);
+    let circuit = item.section("circuit", |section| Some(read_circuit(section)));
     let shared = item.or("shared", false);
     let depends_on = item.optional::<Vec<String>>("depends_on").unwrap_or_default();
     let enabled = item.or("enabled", true);
@@ -120,10 +124,30 @@ fn read_item(item: &mut Section<'_>, defaults: &Timing, names: &mut Names) -> Op
         Some(groups) => component.groups(groups.iter().map(|group| Group::from(group.as_str()))),
         None => component,
     };
+    let component = match circuit {
+        Some(breaker) => component.circuit(breaker),
+        None => component,
+    };
     if let Err(error) = component.validate() {
         item.report(item.position(), error.code(), error.to_string());
     }
     Some((CheckDefinition { kind: kind?.name, component }, enabled))
+}
+
+/// The circuit breaker in front of a check; all keys have defaults.
+fn read_circuit(section: &mut Section<'_>) -> CircuitBreaker {
+    let mut breaker = CircuitBreaker::new();
+    if let Some(failures) = section.optional("failures") {
+        breaker = breaker.failures(failures);
+    }
+    if let Some(first) = section.optional("first") {
+        breaker = breaker.first(first);
+    }
+    if let Some(most) = section.optional("most") {
+        breaker = breaker.most(most);
+    }
+    section.complete();
+    breaker
 }
 
 /// The names that the list gives, also by items with other mistakes, and those that it refers to.
