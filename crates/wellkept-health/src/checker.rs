@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use crate::clock::{Clock, SystemClock};
 use crate::component::{Component, Group, RegisterError};
 use crate::engine::Engine;
+use crate::heartbeat::Heartbeats;
 use crate::liveness::Liveness;
 use crate::recorder::History;
 use crate::snapshot::{Moment, Snapshot};
@@ -81,7 +82,8 @@ pub(crate) struct Shared {
     pub(crate) wake: Notify,
     pub(crate) started: AtomicBool,
     pub(crate) holds: AtomicUsize,
-    pub(crate) draining: AtomicBool,
+    pub(crate) draining: Arc<AtomicBool>,
+    pub(crate) heartbeats: Heartbeats,
     pub(crate) born: Moment,
     pub(crate) liveness: Liveness,
     pub(crate) history: ArcSwap<Option<History>>,
@@ -126,6 +128,8 @@ impl Checker {
     /// A checker without components, and the engine that runs its checks once it is spawned.
     pub fn new(settings: Settings) -> (Self, Engine) {
         let snapshot = Snapshot::before_the_first(Arc::clone(&settings.clock));
+        let draining = Arc::new(AtomicBool::new(false));
+        let heartbeats = Heartbeats::new(Arc::clone(&draining));
         let shared = Shared {
             snapshot: ArcSwap::from_pointee(snapshot),
             quick: AtomicU64::new(pack(Status::Unknown, Duration::ZERO)),
@@ -133,9 +137,10 @@ impl Checker {
             wake: Notify::new(),
             started: AtomicBool::new(false),
             holds: AtomicUsize::new(0),
-            draining: AtomicBool::new(false),
+            draining,
             born: Moment::now(&*settings.clock),
-            liveness: Liveness::new(Arc::clone(&settings.clock)),
+            liveness: Liveness::new(Arc::clone(&settings.clock), heartbeats.clone()),
+            heartbeats,
             history: ArcSwap::from_pointee(None),
             counters: Counters::default(),
             table: Mutex::new(Table::new(settings.max_components)),
@@ -156,15 +161,24 @@ impl Checker {
 
     /// Removes a component, also while its check runs. Says whether there was one.
     pub fn unregister(&self, name: &str) -> bool {
-        let removed = self.table().remove(name);
+        let removed = {
+            let mut table = self.table();
+            self.shared.heartbeats.remove(name);
+            table.remove(name)
+        };
         self.shared.wake.notify_one();
         removed
     }
 
     /// Makes `components` the whole set: all of it, or nothing and every error. Components whose fingerprint is
-    /// unchanged keep their state; those that changed keep what was last known of them until their first result.
-    pub fn replace(&self, components: Vec<Component>) -> Result<Replaced, Vec<RegisterError>> {
-        let replaced = self.table().replace(components, &*self.shared.settings.clock)?;
+    /// unchanged keep their state; those that changed keep what was last known of them until their first result. Loops
+    /// with a [`heartbeat`](Self::heartbeat) stay.
+    pub fn replace(&self, mut components: Vec<Component>) -> Result<Replaced, Vec<RegisterError>> {
+        let replaced = {
+            let mut table = self.table();
+            components.extend(self.shared.heartbeats.components());
+            table.replace(components, &*self.shared.settings.clock)?
+        };
         self.shared.wake.notify_one();
         Ok(replaced)
     }
@@ -219,14 +233,6 @@ impl Checker {
     /// Whether the process itself is alive: its runtime answers, and the components in group `live` do.
     pub fn liveness(&self) -> &Liveness {
         &self.shared.liveness
-    }
-
-    /// Whether the liveness probe passes now.
-    pub fn is_alive(&self) -> bool {
-        let status = self.shared.snapshot.load().status(&Group::Live);
-        // Nothing is known before the first results, and a process that starts is not a dead one.
-        let wedged = self.is_started() && !status.is_ready();
-        !self.shared.liveness.is_stalled() && !wedged
     }
 
     /// Told a new number whenever a snapshot was published; a slow reader sees the latest only.

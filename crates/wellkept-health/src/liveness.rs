@@ -1,22 +1,131 @@
 //! Whether this process is alive: an OS thread asks the runtime, so that a wedged runtime is noticed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 
 use crate::check::{AnyCheck, Scope};
+use crate::checker::{Checker, Lifecycle};
 use crate::clock::Clock;
 use crate::component::{Component, Group};
+use crate::heartbeat::{Heartbeats, is_runtimes_fault};
 use crate::outcome::{Outcome, Reason};
+
+impl Checker {
+    /// Whether the liveness probe passes now, and why not.
+    ///
+    /// Computed at the time of reading: from the runtime's latest answer and the loops' latest beats, which need no
+    /// engine, then from the components in group `live`. Once the process is on its way out only the runtime counts:
+    /// loops end then, and a restart is on its way (Kubernetes, "Pod Lifecycle", termination).
+    pub fn life(&self) -> Life {
+        let liveness = self.liveness();
+        let owed = liveness.stalled_for();
+        if liveness.is_stalled() {
+            return Life::Stalled { owed };
+        }
+        match self.lifecycle() {
+            Lifecycle::Draining => return Life::Alive,
+            Lifecycle::Starting | Lifecycle::Running => {}
+        }
+        match liveness.heartbeats.worst() {
+            Some((_, overdue)) if is_runtimes_fault(overdue, owed) => return Life::Stalled { owed },
+            Some((pulse, overdue)) => return Life::Late { heartbeat: Arc::clone(&pulse.name), overdue },
+            None => {}
+        }
+        // Nothing is known before the first results, and a process that starts is not a dead one.
+        if self.is_started() && !self.snapshot().status(&Group::Live).is_ready() {
+            return Life::Failing;
+        }
+        Life::Alive
+    }
+
+    /// Whether the liveness probe passes now: [`Checker::life`] in a word.
+    pub fn is_alive(&self) -> bool {
+        self.life() == Life::Alive
+    }
+}
+
+/// Whether a process lives, and what keeps it from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Life {
+    /// It does.
+    Alive,
+    /// The runtime owes an answer: a task blocks its threads. Loops on it are late for the same reason.
+    Stalled {
+        /// For how long.
+        owed: Duration,
+    },
+    /// The runtime answers, and a loop of the application's own does not beat.
+    Late {
+        /// The loop's name.
+        heartbeat: Arc<str>,
+        /// For how long it has been late.
+        overdue: Duration,
+    },
+    /// A component in group `live` fails.
+    Failing,
+}
+
+impl Life {
+    /// The stable code: `alive`, `stalled`, `late`, `failing`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Stalled { .. } => "stalled",
+            Self::Late { .. } => "late",
+            Self::Failing => "failing",
+        }
+    }
+}
+
+/// How the runtime is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WatchOptions {
+    /// How often the runtime is asked for a sign of life. Default 500 ms.
+    pub period: Duration,
+    /// How late its answer may be before liveness fails. Default 5 s.
+    pub limit: Duration,
+    /// What happens when it stays stalled. Default: it is said.
+    pub on_stall: OnStall,
+}
+
+impl Default for WatchOptions {
+    fn default() -> Self {
+        Self { period: Duration::from_millis(500), limit: Duration::from_secs(5), on_stall: OnStall::Tell }
+    }
+}
+
+/// What happens when a runtime stays stalled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnStall {
+    /// It is logged and counted, and the liveness probe fails: who asks will restart the process.
+    #[default]
+    Tell,
+    /// The watching thread also ends the process, with [`STALLED_EXIT_CODE`], for where nobody asks. Nothing is drained
+    /// or closed: what would do it is what is stalled.
+    Exit {
+        /// For how long the runtime must have owed an answer. Taken as the limit where that is longer. A process that
+        /// was stopped as a whole and goes on has not been stalled.
+        after: Duration,
+    },
+}
+
+/// The exit code of a process that is ended because its runtime is stalled (`EX_SOFTWARE`).
+pub const STALLED_EXIT_CODE: u8 = 70;
+
+/// How long the last log line may take to leave.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// What is known of the runtime's life. Without a [`Liveness::watch`] it is taken for alive.
 #[derive(Debug, Clone)]
 pub struct Liveness {
     clock: Arc<dyn Clock>,
     state: Arc<State>,
+    heartbeats: Heartbeats,
 }
 
 #[derive(Debug)]
@@ -33,7 +142,7 @@ struct State {
 }
 
 impl Liveness {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>, heartbeats: Heartbeats) -> Self {
         let state = State {
             heartbeat: AtomicI64::new(clock.wall().as_millisecond()),
             stalled: AtomicU64::new(0),
@@ -41,18 +150,19 @@ impl Liveness {
             limit: AtomicU64::new(u64::MAX),
             stalls: AtomicU64::new(0),
         };
-        Self { clock, state: Arc::new(state) }
+        Self { clock, state: Arc::new(state), heartbeats }
     }
 
-    /// Starts the thread that asks `runtime` every `period` and takes it for stalled when an answer is `limit` late.
-    /// The thread ends with the last clone of the returned guard.
-    pub fn watch(&self, runtime: Handle, period: Duration, limit: Duration) -> std::io::Result<LivenessWatch> {
+    /// Starts the thread that asks `runtime` for signs of life and takes it for stalled when an answer is late. It also
+    /// logs and counts the [heartbeats](Checker::heartbeat) that are late. It ends when the returned guard is dropped,
+    /// or when the runtime is gone.
+    pub fn watch(&self, runtime: Handle, options: WatchOptions) -> std::io::Result<LivenessWatch> {
         let stop = Arc::new(AtomicBool::new(false));
-        self.state.limit.store(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.state.limit.store(u64::try_from(options.limit.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         let (liveness, stopped) = (self.clone(), Arc::clone(&stop));
         let thread = std::thread::Builder::new()
             .name("wk-liveness".to_owned())
-            .spawn(move || liveness.ask_until(&stopped, &runtime, period))?;
+            .spawn(move || liveness.ask_until(&stopped, &runtime, options))?;
         Ok(LivenessWatch { stop, thread: thread.thread().clone() })
     }
 
@@ -76,6 +186,12 @@ impl Liveness {
         self.state.stalls.load(Ordering::Relaxed)
     }
 
+    /// How often a loop with a [heartbeat](Checker::heartbeat) was found late while the runtime answered. Counted by
+    /// the thread of [`Liveness::watch`].
+    pub fn late_total(&self) -> u64 {
+        self.heartbeats.late_total()
+    }
+
     /// When the runtime last answered.
     pub fn last_heartbeat(&self) -> Timestamp {
         Timestamp::from_millisecond(self.state.heartbeat.load(Ordering::Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH)
@@ -95,48 +211,98 @@ impl Liveness {
         Component::new(name, check).scope(Scope::Process).groups([Group::Live])
     }
 
-    fn ask_until(&self, stop: &AtomicBool, runtime: &Handle, period: Duration) {
-        let answered = Arc::new(AtomicBool::new(true));
+    fn ask_until(&self, stop: &AtomicBool, runtime: &Handle, options: WatchOptions) {
+        let answer = Arc::new(AtomicU8::new(ANSWERED));
         let mut last = Instant::now();
         let mut reported = false;
         while !stop.load(Ordering::Acquire) {
-            if answered.swap(false, Ordering::AcqRel) {
-                if reported {
-                    tracing::warn!(target: "wellkept::health", "the runtime answers again");
-                    reported = false;
+            match answer.swap(OWED, Ordering::AcqRel) {
+                GONE => {
+                    self.state.stalled.store(0, Ordering::Relaxed);
+                    return;
                 }
-                self.state.stalled.store(0, Ordering::Relaxed);
-                self.ask(runtime, &answered);
-            } else {
-                // A process that was stopped as a whole wakes up with one long pause: it counts as two periods, or
-                // every resume would look like a stall.
-                let owed = last.elapsed().min(period * 2);
-                let stalled = self.stalled_for() + owed;
-                let millis = u64::try_from(stalled.as_millis()).unwrap_or(u64::MAX);
-                self.state.stalled.store(millis, Ordering::Relaxed);
-                if self.is_stalled() && !reported {
-                    reported = true;
-                    self.state.stalls.fetch_add(1, Ordering::Relaxed);
-                    tracing::error!(
-                        target: "wellkept::health", stalled_ms = millis,
-                        "the runtime is stalled: a task blocks its threads; liveness fails"
-                    );
+                ANSWERED => {
+                    if reported {
+                        tracing::warn!(target: "wellkept::health", "the runtime answers again");
+                        reported = false;
+                    }
+                    self.state.stalled.store(0, Ordering::Relaxed);
+                    self.ask(runtime, &answer);
+                }
+                _ => {
+                    // A process that was stopped as a whole wakes up with one long pause: it counts as two periods, or
+                    // every resume would look like a stall.
+                    let owed = last.elapsed().min(options.period * 2);
+                    self.owe(self.stalled_for() + owed, options, &mut reported);
                 }
             }
+            self.heartbeats.look(self.stalled_for());
             last = Instant::now();
-            std::thread::park_timeout(period);
+            std::thread::park_timeout(options.period);
         }
     }
 
-    fn ask(&self, runtime: &Handle, answered: &Arc<AtomicBool>) {
-        let (liveness, answered, asked) = (self.clone(), Arc::clone(answered), Instant::now());
+    fn owe(&self, stalled: Duration, options: WatchOptions, reported: &mut bool) {
+        let stalled_ms = u64::try_from(stalled.as_millis()).unwrap_or(u64::MAX);
+        self.state.stalled.store(stalled_ms, Ordering::Relaxed);
+        if self.is_stalled() && !*reported {
+            *reported = true;
+            self.state.stalls.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                target: "wellkept::health", stalled_ms,
+                "the runtime is stalled: a task blocks its threads; liveness fails"
+            );
+        }
+        if let OnStall::Exit { after } = options.on_stall
+            && stalled >= after.max(options.limit)
+        {
+            end_process(stalled_ms);
+        }
+    }
+
+    fn ask(&self, runtime: &Handle, answer: &Arc<AtomicU8>) {
+        let (liveness, asked) = (self.clone(), Instant::now());
+        let question = Question { answer: Arc::clone(answer), said: GONE };
         drop(runtime.spawn(async move {
             let lag = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
             liveness.state.lag.store(lag, Ordering::Relaxed);
             liveness.state.heartbeat.store(liveness.clock.wall().as_millisecond(), Ordering::Relaxed);
-            answered.store(true, Ordering::Release);
+            question.answered();
         }));
     }
+}
+
+/// The runtime's answer: still to come, given, or never to come.
+const OWED: u8 = 0;
+const ANSWERED: u8 = 1;
+const GONE: u8 = 2;
+
+/// Tells also when it is dropped unasked, which is what a runtime that has ended does with it.
+struct Question {
+    answer: Arc<AtomicU8>,
+    said: u8,
+}
+
+impl Question {
+    fn answered(mut self) {
+        self.said = ANSWERED;
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.answer.store(self.said, Ordering::Release);
+    }
+}
+
+fn end_process(stalled_ms: u64) -> ! {
+    let until = Instant::now() + LAST_WORDS;
+    // The log may be what hangs, so it gets a thread and a moment, part of which is for what it hands the line to.
+    drop(std::thread::Builder::new().spawn(move || {
+        tracing::error!(target: "wellkept::health", stalled_ms, "the runtime stays stalled: the process is ended");
+    }));
+    std::thread::sleep(until.saturating_duration_since(Instant::now()));
+    std::process::exit(i32::from(STALLED_EXIT_CODE));
 }
 
 /// Ends the watching thread when dropped. Does not wait for it.
@@ -167,8 +333,9 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (checker, engine) = Checker::new(Settings::new("tested"));
         runtime.spawn(engine.run(std::future::pending()));
-        let (period, limit) = (Duration::from_millis(10), Duration::from_millis(100));
-        let _watch = checker.liveness().watch(runtime.handle().clone(), period, limit).unwrap();
+        let limit = Duration::from_millis(100);
+        let options = WatchOptions { period: Duration::from_millis(10), limit, ..WatchOptions::default() };
+        let _watch = checker.liveness().watch(runtime.handle().clone(), options).unwrap();
         let patience = Duration::from_secs(20);
         until(patience, "the start", || checker.is_started());
         assert!(checker.is_alive());
@@ -185,6 +352,17 @@ mod tests {
         until(patience, "the runtime to answer again", || checker.is_alive());
         assert_eq!(checker.liveness().stalls_total(), 1);
         runtime.shutdown_background();
+    }
+
+    #[test]
+    fn a_runtime_that_has_ended_is_not_stalled() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (checker, _engine) = runtime.block_on(async { Checker::new(Settings::new("tested")) });
+        let options = WatchOptions { period: Duration::from_millis(1), limit: Duration::ZERO, on_stall: OnStall::Tell };
+        let watch = checker.liveness().watch(runtime.handle().clone(), options).unwrap();
+        drop(runtime);
+        until(Duration::from_secs(20), "the watch to end", || Arc::strong_count(&watch.stop) == 1);
+        assert_eq!(checker.liveness().stalled_for(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::checker::{Checker, Lifecycle};
 use crate::component::Group;
+use crate::liveness::Life;
 use crate::outcome::Verdict;
 use crate::snapshot::{ComponentHealth, Snapshot};
 use crate::status::{Criticality, Status};
@@ -60,12 +61,21 @@ pub struct Live {
     pub alive: bool,
     /// When its runtime last answered.
     pub last_heartbeat: String,
+    /// Why it does not live: `stalled`, `late` or `failing`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
 }
 
 impl Live {
     /// The process's liveness now.
     pub fn of(checker: &Checker) -> Self {
-        Self { alive: checker.is_alive(), last_heartbeat: rfc3339(checker.liveness().last_heartbeat()) }
+        let life = checker.life();
+        let alive = life == Life::Alive;
+        Self {
+            alive,
+            last_heartbeat: rfc3339(checker.liveness().last_heartbeat()),
+            reason: (!alive).then(|| life.as_str().to_owned()),
+        }
     }
 }
 

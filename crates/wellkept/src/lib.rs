@@ -10,7 +10,9 @@ mod service;
 pub mod program;
 
 pub use service::{Overdue, ServeError, Service, ServiceOptions};
-pub use wellkept_health::{AnyCheck, Check, Component, Context, Group, Outcome, Reason, Status};
+pub use wellkept_health::{
+    AnyCheck, Check, Component, Context, Group, Heartbeat, OnStall, Outcome, Reason, Status, WatchOptions,
+};
 
 pub use wellkept_checks as checks;
 pub use wellkept_config as config;

@@ -9,15 +9,11 @@ use axum::Router;
 use http::request::Parts;
 use tokio::runtime::Handle;
 use wellkept_health::{
-    AnyCheck, Checker, Component, Engine, History, IntoOutcome, LivenessWatch, RegisterError, StartupHold,
+    AlreadyInstalled, AnyCheck, Checker, Component, Engine, Heartbeat, History, IntoOutcome, LivenessWatch,
+    RegisterError, StartupHold, WatchOptions,
 };
 use wellkept_http::{Access, BindError, Doors, Names, Server, ServerOptions};
 use wellkept_shutdown::{EntranceKind, Phase, Report, Resource, Sequence, Shutdown, Tracker, signals, watchdog};
-
-/// How often the runtime is asked for a sign of life.
-const LIVENESS_PERIOD: Duration = Duration::from_millis(500);
-/// How late its answer may be before liveness fails.
-const LIVENESS_LIMIT: Duration = Duration::from_secs(5);
 
 /// An axum application that is kept well: health checks, probes on its own port, graceful shutdown.
 ///
@@ -43,6 +39,7 @@ pub struct Service {
     server: ServerOptions,
     names: Names,
     overdue: Overdue,
+    liveness: WatchOptions,
     doors: Vec<(SocketAddr, DoorKind)>,
     registry: prometheus_client::registry::Registry,
 }
@@ -68,6 +65,9 @@ pub struct ServiceOptions {
     pub max_in_flight_requests: Option<usize>,
     /// What happens when the process is still there at the deadline. Default: nothing more.
     pub overdue: Overdue,
+    /// How the runtime is watched, and what happens when it stays stalled. Default: asked every 500 ms, stalled when an
+    /// answer is 5 s late, which is logged and counted and fails the liveness probe; the process is left alone.
+    pub liveness: WatchOptions,
 }
 
 /// What happens when a process is still there half a second after its shutdown's deadline: a task that blocks its
@@ -104,6 +104,7 @@ impl Service {
             server: options.server,
             names: options.names,
             overdue: options.overdue,
+            liveness: options.liveness,
             doors: Vec::new(),
             registry: prometheus_client::registry::Registry::default(),
         }
@@ -123,6 +124,11 @@ impl Service {
     /// Registers a component with its schedule, thresholds and groups.
     pub fn component(&self, component: Component) -> Result<(), RegisterError> {
         self.checker.register(component)
+    }
+
+    /// Watches a loop of the application's own: it must beat at least every `limit`, or the liveness probe fails.
+    pub fn heartbeat(&self, name: &str, limit: Duration) -> Result<Heartbeat, RegisterError> {
+        self.checker.heartbeat(name, limit)
     }
 
     /// Has a resource closed when the last request is done.
@@ -168,7 +174,27 @@ impl Service {
         &mut self.registry
     }
 
-    /// The handle on health, for the application's own use.
+    /// Makes this service's health the process-wide one, which
+    /// [`default_checker`](wellkept_health::default_checker) returns anywhere.
+    pub fn install_default(&self) -> Result<(), AlreadyInstalled> {
+        wellkept_health::install_default(self.checker.clone())
+    }
+
+    /// The handle on health, for the application's own use. Give it to handlers as application state:
+    ///
+    /// ```
+    /// use axum::extract::State;
+    /// use axum::{Router, routing::get};
+    /// use wellkept::{Service, health::Checker};
+    ///
+    /// async fn place_order(State(health): State<Checker>) -> &'static str {
+    ///     if health.readiness().ready { "placed" } else { "queued for later" }
+    /// }
+    ///
+    /// let service = Service::new("orders", "1.4.2");
+    /// let app: Router = Router::new().route("/orders", get(place_order)).with_state(service.checker().clone());
+    /// # drop(app);
+    /// ```
     pub fn checker(&self) -> &Checker {
         &self.checker
     }
@@ -189,7 +215,7 @@ impl Service {
         for warning in self.shutdown.settings().warnings(None) {
             tracing::warn!(target: "wellkept", code = warning.code(), "{warning}");
         }
-        let _watch = watch_runtime(&self.checker).map_err(ServeError::Thread)?;
+        let _watch = watch_runtime(&self.checker, self.liveness).map_err(ServeError::Thread)?;
         let _watchdog = match self.overdue {
             Overdue::Exit => Some(watchdog::arm(&self.shutdown, OVERDUE).map_err(ServeError::Thread)?),
             Overdue::Wait => None,
@@ -260,8 +286,8 @@ pub(crate) fn follow(shutdown: &Shutdown, checker: &Checker) {
 }
 
 /// Has an OS thread ask the current runtime for signs of life.
-pub(crate) fn watch_runtime(checker: &Checker) -> std::io::Result<LivenessWatch> {
-    checker.liveness().watch(Handle::current(), LIVENESS_PERIOD, LIVENESS_LIMIT)
+pub(crate) fn watch_runtime(checker: &Checker, options: WatchOptions) -> std::io::Result<LivenessWatch> {
+    checker.liveness().watch(Handle::current(), options)
 }
 
 fn bind_door(address: SocketAddr, kind: &DoorKind) -> Result<Server, ServeError> {
