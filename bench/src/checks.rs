@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(effort: Effort) {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime can be made");
-    let before = process();
+    let before = resident();
     let checker = runtime.block_on(async {
         let (checker, engine) = Checker::new(Settings::new("orders"));
         for number in 0..CHECKS {
@@ -37,7 +37,7 @@ pub(crate) fn run(effort: Effort) {
         (stats.runs_total - runs) as f64 / time,
         busy / time * 100.0
     );
-    let memory = after.resident_bytes.saturating_sub(before.resident_bytes) as f64 / CHECKS as f64;
+    let memory = after.resident_bytes.saturating_sub(before) as f64 / CHECKS as f64;
     println!("| {CHECKS} checks: resident memory each | {memory:.0} bytes | | | < 2048 bytes |");
     let snapshot = checker.snapshot();
     let mut times: Vec<f64> = (0..effort.rounds * 10).map(|_| microseconds(|| whole(&snapshot))).collect();
@@ -61,6 +61,11 @@ fn microseconds<T>(work: impl FnOnce() -> T) -> f64 {
     let began = Instant::now();
     black_box(work());
     began.elapsed().as_secs_f64() * 1e6
+}
+
+/// Bytes of memory in RAM.
+pub(crate) fn resident() -> u64 {
+    process().resident_bytes
 }
 
 fn process() -> Process {

@@ -30,11 +30,11 @@ pub(crate) fn run(effort: Effort) {
             compared.a, compared.b, compared.ratio
         );
         let half = compared.a / 2.0;
-        let (median, slow) = steady(ours, path, half, effort.round * 2);
+        let at_half = steady(ours, path, half, effort.round * 2);
         println!(
             "| `{path}`, latency at half of that, {HANGING} dependencies hanging | median {:.0} µs, p99 {:.0} µs | | | p99 < 1 ms |",
-            micros(median),
-            micros(slow)
+            micros(at_half.median),
+            micros(at_half.slow)
         );
     }
     kept.shutdown_background();
