@@ -77,6 +77,7 @@ impl Serialize for Group {
 pub struct Component {
     pub(crate) name: Arc<str>,
     pub(crate) check: AnyCheck,
+    pub(crate) kind: Option<&'static str>,
     pub(crate) scope: Scope,
     pub(crate) criticality: Criticality,
     pub(crate) shared: bool,
@@ -97,6 +98,7 @@ impl Component {
         Self {
             name: name.into(),
             check: check.into(),
+            kind: None,
             scope: Scope::Remote,
             criticality: Criticality::Required,
             shared: false,
@@ -110,6 +112,14 @@ impl Component {
             fingerprint: None,
             circuit: None,
         }
+    }
+
+    /// The kind of its check in a word, for example `postgres`: some formats tell a datastore from other components.
+    /// Default none.
+    #[must_use]
+    pub fn kind(mut self, kind: &'static str) -> Self {
+        self.kind = Some(kind);
+        self
     }
 
     /// How far the check looks. Default [`Scope::Remote`], which liveness refuses. Checks of the process or the

@@ -81,6 +81,12 @@ impl Snapshot {
         component.standing(self.clock.boot())
     }
 
+    /// What a component counts for a group now, or for the service as a whole; `None` when it is left out.
+    pub fn counts_as(&self, component: &ComponentHealth, group: Option<&Group>) -> Option<Status> {
+        let status = component.status(self.clock.boot());
+        component.weigh(status, group).filter(|_| component.counted)
+    }
+
     /// The component at the root of this one's trouble: while it is not healthy itself, the farthest component that it
     /// depends on, directly or not, that is down.
     pub fn root_cause<'s>(&'s self, component: &'s ComponentHealth) -> Option<&'s ComponentHealth> {
@@ -143,6 +149,8 @@ impl fmt::Debug for Snapshot {
 pub struct ComponentHealth {
     /// Its name.
     pub name: Arc<str>,
+    /// The kind of its check, where a configuration named one.
+    pub kind: Option<&'static str>,
     /// What its failure means for the service.
     pub criticality: Criticality,
     /// Whether all replicas share it, so that its failure degrades instead of making unready.

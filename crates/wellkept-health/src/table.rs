@@ -253,6 +253,7 @@ impl Entry {
     fn new(component: Component, started: bool, clock: &dyn Clock) -> Self {
         let health = ComponentHealth {
             name: Arc::clone(&component.name),
+            kind: component.kind,
             criticality: component.criticality,
             shared: component.shared,
             groups: component.effective_groups(),
@@ -296,6 +297,7 @@ impl Entry {
             return;
         }
         let health = ComponentHealth {
+            kind: self.health.kind,
             activity: self.health.activity,
             tuned: false,
             counted: self.health.activity == Activity::Enabled && old.health.counted,

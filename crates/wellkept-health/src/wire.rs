@@ -10,13 +10,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::checker::{Checker, Lifecycle};
-use crate::component::Group;
+use crate::checker::Checker;
 use crate::liveness::Life;
 use crate::outcome::Verdict;
 use crate::snapshot::{ComponentHealth, Snapshot};
 use crate::status::{Criticality, Status};
 use crate::table::milliseconds;
+
+pub mod foreign;
+pub mod health_json;
+pub mod nagios;
+mod view;
+
+pub use view::{Seen, Sight, Subject, View};
 
 /// `GET /health`
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -99,21 +105,99 @@ pub struct Ready {
 impl Ready {
     /// The service's readiness now.
     pub fn of(checker: &Checker, detailed: bool) -> Self {
-        let snapshot = checker.snapshot();
-        let readiness = checker.readiness();
-        let group = Group::Ready;
+        Self::of_view(&View::of(checker, Subject::Ready, if detailed { Sight::Details } else { Sight::Names }))
+    }
+
+    /// The readiness of a view.
+    pub fn of_view(view: &View<'_>) -> Self {
+        let detailed =
+            |seen: Seen<'_>| (seen.component.name.to_string(), Component::of(&view.snapshot, seen.component));
         Self {
-            ready: readiness.ready,
-            status: readiness.status,
-            reason: match readiness.lifecycle {
-                Lifecycle::Running => None,
-                lifecycle => Some(lifecycle.as_str().to_owned()),
-            },
-            dependencies: snapshot
-                .group(&group)
-                .map(|one| (one.name.to_string(), snapshot.standing(one).status))
+            ready: view.is_good(),
+            status: view.status(),
+            reason: view.hindrance().map(|lifecycle| lifecycle.as_str().to_owned()),
+            dependencies: view
+                .components()
+                .map(|seen| (seen.component.name.to_string(), seen.standing.status))
                 .collect(),
-            components: detailed.then(|| components(&snapshot, snapshot.group(&group))),
+            components: view.has_details().then(|| view.components().map(detailed).collect()),
+        }
+    }
+}
+
+/// `GET /health/group/{group}`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Grouped {
+    /// The group's name.
+    pub group: String,
+    /// What its components add up to.
+    #[serde(flatten)]
+    pub readiness: Ready,
+}
+
+/// `GET /health/component/{name}`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct One {
+    /// The component's name.
+    pub name: String,
+    /// Its status.
+    pub status: Status,
+    /// With `?detailed=true`, for those who may see it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub details: Option<Component>,
+}
+
+impl One {
+    /// One component of a view.
+    pub fn of(view: &View<'_>, seen: &Seen<'_>) -> Self {
+        Self {
+            name: seen.component.name.to_string(),
+            status: seen.standing.status,
+            details: view.has_details().then(|| Component::of(&view.snapshot, seen.component)),
+        }
+    }
+}
+
+/// `GET /v1/health`, for those who read it before there was `/health`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct V1 {
+    /// What all components add up to.
+    pub overall_status: Status,
+    /// Now, in seconds since 1970.
+    pub timestamp: f64,
+    /// The components.
+    pub components: Vec<V1Component>,
+}
+
+/// One component of [`V1`]. Without sight of details all but name and status is empty.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct V1Component {
+    /// Its name.
+    pub name: String,
+    /// Its status.
+    pub status: Status,
+    /// One line when it is not healthy.
+    pub message: String,
+    /// The latest run's time in milliseconds.
+    pub response_time_ms: f64,
+    /// The latest run's readings.
+    pub metadata: Map<String, Value>,
+}
+
+impl V1 {
+    /// The answer on a view.
+    pub fn of(view: &View<'_>) -> Self {
+        let component = |seen: Seen<'_>| V1Component {
+            name: seen.component.name.to_string(),
+            status: seen.standing.status,
+            message: if view.has_details() { seen.standing.message.to_string() } else { String::new() },
+            response_time_ms: seen.component.response_time.filter(|_| view.has_details()).map_or(0.0, milliseconds),
+            metadata: if view.has_details() { (*seen.component.metadata).clone() } else { Map::new() },
+        };
+        Self {
+            overall_status: view.status(),
+            timestamp: view.checker.clock().wall().as_millisecond() as f64 / 1000.0,
+            components: view.components().map(component).collect(),
         }
     }
 }

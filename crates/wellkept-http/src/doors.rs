@@ -26,7 +26,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
@@ -36,6 +36,7 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use wellkept_health::Checker;
+use wellkept_health::wire::Sight;
 use wellkept_shutdown::Shutdown;
 
 use crate::access::{Access, Caller};
@@ -47,6 +48,8 @@ use crate::server::ServerHandle;
 
 mod acting;
 mod details;
+mod formats;
+mod kubernetes;
 mod metrics;
 mod openapi;
 mod page;
@@ -84,8 +87,24 @@ struct Inner {
 /// How many pages of metrics are written at the same time.
 const SCRAPES: usize = 2;
 
-const PROBES: [&str; 8] =
-    ["/health", "/health/live", "/health/ready", "/ready", "/health/startup", "/livez", "/readyz", "/metrics"];
+/// The paths that probes use, and those below which there is one for each check or group.
+const PROBES: [&str; 11] = [
+    "/health",
+    "/health.json",
+    "/health/live",
+    "/health/ready",
+    "/health/startup",
+    "/healthz",
+    "/livez",
+    "/metrics",
+    "/ready",
+    "/readyz",
+    "/v1/health",
+];
+const PROBES_BELOW: [&str; 5] = ["/health/component/", "/health/group/", "/healthz/", "/livez/", "/readyz/"];
+
+/// The media type of words and lines.
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Whether the public may read the components' names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -165,7 +184,16 @@ impl Doors {
 
     /// Whether a path is one that probes use.
     pub fn is_probe(path: &str) -> bool {
-        PROBES.contains(&path)
+        PROBES.contains(&path) || PROBES_BELOW.iter().any(|above| path.starts_with(above))
+    }
+
+    /// How much a request's caller may see.
+    fn sight(&self, request: &Parts) -> Sight {
+        match (self.caller(request), self.inner.names) {
+            (Caller::Operator, _) => Sight::Details,
+            (Caller::Public, Names::Shown) => Sight::Names,
+            (Caller::Public, Names::Hidden) => Sight::Status,
+        }
     }
 
     /// The books of the Watch calls on these doors.
@@ -185,7 +213,7 @@ impl Doors {
     }
 
     fn probes() -> Routes {
-        probes::routes().merge(metrics::routes())
+        probes::routes().merge(kubernetes::routes()).merge(metrics::routes())
     }
 
     fn details() -> Routes {
@@ -232,11 +260,28 @@ pub(crate) fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bod
     response
 }
 
+/// A part of the path, decoded. What can't be is not found.
+pub(super) struct Segment(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let segment = Path::<String>::from_request_parts(parts, state).await;
+        segment.map(|Path(segment)| Self(segment)).map_err(|_| ApiError::NotFound)
+    }
+}
+
 /// An answer in JSON.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    json_of(status, "application/json", value)
+}
+
+/// An answer in JSON of another media type.
+fn json_of(status: StatusCode, kind: &'static str, value: &impl Serialize) -> Response {
     let mut body = Vec::with_capacity(256);
     match serde_json::to_writer(&mut body, value) {
-        Ok(()) => answer(status, "application/json", body),
+        Ok(()) => answer(status, kind, body),
         Err(error) => {
             tracing::error!(target: "wellkept::http", %error, "an answer can't be written");
             ApiError::Internal.into_response()

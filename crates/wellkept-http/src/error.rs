@@ -26,6 +26,11 @@ pub enum ApiError {
     /// The query can't be read.
     #[error("the query can't be read: component=NAME&limit=NUMBER")]
     BadQuery,
+    /// There is no such format.
+    #[error(
+        "there is no such format; there are health+json, spring, microprofile, aspnet, aspnet-plain, terminus, v1, nagios, plain"
+    )]
+    UnknownFormat,
     /// A page of another origin sent the request: a browser then acts for someone else.
     #[error("this comes from a page of another origin")]
     ForeignOrigin,
@@ -55,6 +60,7 @@ impl ApiError {
             Self::BodyNotAllowed => "http.body_not_allowed",
             Self::Unauthorized => "http.unauthorized",
             Self::BadQuery => "http.bad_query",
+            Self::UnknownFormat => "http.unknown_format",
             Self::ForeignOrigin => "http.foreign_origin",
             Self::ContentType => "http.content_type",
             Self::BodyTooLong => "http.body_too_long",
@@ -70,7 +76,7 @@ impl ApiError {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyNotAllowed | Self::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::BadQuery => StatusCode::BAD_REQUEST,
+            Self::BadQuery | Self::UnknownFormat => StatusCode::BAD_REQUEST,
             Self::ForeignOrigin => StatusCode::FORBIDDEN,
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::Builder;
 use wellkept::Status;
 use wellkept::config::{nearest, quoted};
+use wellkept::health::wire::nagios;
 use wellkept::health::{Component, Criticality, wire};
 use wellkept::program::{Verdicts, run_all};
 
@@ -35,7 +36,7 @@ pub(crate) fn run(options: &Check) -> Result<Exit, Failure> {
     };
     if options.nagios {
         print(&findings.nagios());
-        return Ok(Exit::Nagios(nagios_code(findings.status)));
+        return Ok(Exit::Nagios(nagios::code(findings.status)));
     }
     if options.json {
         print_json(&findings.json());
@@ -198,35 +199,14 @@ impl Findings {
         json!({ "status": self.status, "ready": self.good, "components": checks.collect::<Map<_, _>>() })
     }
 
-    /// One line and perfdata (Monitoring Plugins Development Guidelines, "Plugin Output" and "Performance data").
     fn nagios(&self) -> String {
-        let healthy = self.checks.iter().filter(|check| check.status == Status::Healthy).count();
-        let troubles = self.checks.iter().filter(|check| check.status != Status::Healthy).map(|check| {
-            let reason = check.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-            format!("{} {}{reason}", escaped(&check.name), check.status)
+        let parts = self.checks.iter().map(|check| nagios::Part {
+            name: &check.name,
+            status: check.status,
+            reason: check.reason.as_deref(),
+            milliseconds: check.milliseconds,
         });
-        let troubles: Vec<_> = troubles.collect();
-        let trouble = if troubles.is_empty() { String::new() } else { format!(": {}", troubles.join(", ")) };
-        let perfdata: Vec<_> = self
-            .checks
-            .iter()
-            .filter_map(|check| {
-                let label = escaped(&check.name).replace(['\'', '='], "_");
-                Some(format!("'{label}'={:.6}s;;;0", check.milliseconds? / 1000.0))
-            })
-            .collect();
-        let word = ["OK", "WARNING", "CRITICAL", "UNKNOWN"][usize::from(nagios_code(self.status)).min(3)];
-        let line = format!("WELLKEPT {word} - {healthy} of {} healthy{trouble}", self.checks.len());
-        format!("{} | {}\n", line.replace('|', "/"), perfdata.join(" "))
-    }
-}
-
-fn nagios_code(status: Status) -> u8 {
-    match status {
-        Status::Healthy => 0,
-        Status::Degraded | Status::Maintenance => 1,
-        Status::Unhealthy => 2,
-        Status::Unknown => 3,
+        nagios::line(self.status, parts)
     }
 }
 

@@ -98,7 +98,17 @@ fn responses(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         let told = answer.error.map_or_else(|| reason.to_owned(), |error| format!("{reason}: {error}"));
         let response =
             responses.entry(answer.status.as_str()).or_insert_with(|| json!({ "description": told, "content": {} }));
-        response["content"][answer.kind] = json!({ "schema": schema });
+        // What is described twice is either; errors of one code all look the same.
+        let known = &mut response["content"][answer.kind]["schema"];
+        *known = match known.take() {
+            Value::Null => schema.to_value(),
+            known if known == *schema.as_value() => known,
+            mut known if known["anyOf"].is_array() => {
+                known["anyOf"].as_array_mut().into_iter().for_each(|any| any.push(schema.as_value().clone()));
+                known
+            }
+            known => json!({ "anyOf": [known, schema] }),
+        };
     }
     Value::Object(responses)
 }

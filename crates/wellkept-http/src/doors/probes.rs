@@ -1,85 +1,172 @@
 //! What probes and people without credentials read: status words, the service's name and version, component names.
 
 use axum::extract::{Request, State};
-use axum::response::Response;
-use wellkept_health::wire;
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use wellkept_health::wire::health_json::{HealthJson, MEDIA_TYPE};
+use wellkept_health::wire::{self, Sight, Subject, View};
 
+use super::formats::{self, Format};
 use super::routes::{Operation, Routes};
-use super::{Doors, Names, NoBody, answer, json, so_or_503};
-use crate::access::Caller;
+use super::{Doors, NoBody, Segment, json, so_or_503};
+use crate::error::ApiError;
+
+/// What probes answer, and nothing else.
+const CODES: [u16; 2] = [200, 503];
 
 pub(super) fn routes() -> Routes {
-    let ready = |path| {
-        Operation::get(path, "Whether traffic may come: 503 while starting, draining, or not well.")
-            .query::<String>("detailed", "`true`: with all components' readings, for operators.")
-            .json::<wire::Ready>(&[200, 503])
+    let detailed = |operation: Operation| {
+        operation.query::<String>("detailed", "`true`: with the readings, for operators. From others it is ignored.")
     };
-    let word = |path, summary| Operation::get(path, summary).text(TEXT, &[200, 503]);
+    let ready = |path| {
+        let operation = Operation::get(path, "Whether traffic may come: 503 while starting, draining, or not well.");
+        formats::described(detailed(operation).json::<wire::Ready>(&CODES), &CODES)
+    };
+    let health = Operation::get("/health", "The service as a whole: 200 when healthy or degraded.");
+    let health = formats::described(health.json::<wire::Health<'_>>(&CODES), &CODES).error(ApiError::UnknownFormat);
+    let live = Operation::get("/health/live", "Whether this process lives; looks at no dependency.");
+    let startup = Operation::get("/health/startup", "Whether the start is complete.");
+    let group = Operation::get("/health/group/{group}", "What the components of a group add up to.")
+        .segment::<String>("group", "`live`, `ready`, `startup`, or a name of the user's.")
+        .json::<wire::Grouped>(&CODES)
+        .error(ApiError::NotFound)
+        .error(ApiError::UnknownFormat);
+    let one = Operation::get("/health/component/{name}", "One component.")
+        .segment::<String>("name", "The component's name.")
+        .json::<wire::One>(&CODES)
+        .error(ApiError::NotFound);
     Routes::new()
-        .route(
-            Operation::get("/health", "The service as a whole: 200 when healthy or degraded.")
-                .json::<wire::Health<'_>>(&[200, 503]),
-            health,
-        )
-        .route(
-            Operation::get("/health/live", "Whether this process lives; looks at no dependency.")
-                .json::<wire::Live>(&[200, 503]),
-            live,
-        )
+        .route(health, self::health)
+        .route(formats::described(live.json::<wire::Live>(&CODES), &CODES), self::live)
         .route(ready("/health/ready"), self::ready)
         .route(ready("/ready"), self::ready)
+        .route(formats::described(startup.json::<wire::Startup>(&CODES), &CODES), self::startup)
+        .route(formats::described(detailed(group), &CODES), self::group)
+        .route(detailed(one), self::component)
         .route(
-            Operation::get("/health/startup", "Whether the start is complete.").json::<wire::Startup>(&[200, 503]),
-            startup,
+            Operation::get("/health.json", "The service as a whole, as draft-inadarei-api-health-check-06 has it.")
+                .answers::<HealthJson>(MEDIA_TYPE, &CODES),
+            health_json,
         )
-        .route(word("/livez", "Whether this process lives, in a word."), livez)
-        .route(word("/readyz", "Whether traffic may come, in a word."), readyz)
+        .route(
+            Operation::get("/v1/health", "The service as a whole, for those who have read it there before.")
+                .json::<wire::V1>(&CODES),
+            v1,
+        )
 }
 
-/// The media type of a word.
-const TEXT: &str = "text/plain; charset=utf-8";
-
 /// `GET /health`: the service as a whole. 200 when healthy or degraded, 503 otherwise.
-pub(super) async fn health(State(doors): State<Doors>, _: NoBody) -> Response {
-    let health = wire::Health::of(&doors.inner.checker);
-    json(so_or_503(health.status.is_ready()), &health)
+async fn health(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    formats::negotiated(
+        &parts,
+        &Subject::Service,
+        || doors.view(Subject::Service, &parts),
+        || {
+            let health = wire::Health::of(&doors.inner.checker);
+            json(so_or_503(health.status.is_ready()), &health)
+        },
+    )
 }
 
 /// `GET /health/live`: this process only. 200 while it lives, also while it drains.
-pub(super) async fn live(State(doors): State<Doors>, _: NoBody) -> Response {
-    let live = wire::Live::of(&doors.inner.checker);
-    json(so_or_503(live.alive), &live)
+async fn live(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    formats::negotiated(
+        &parts,
+        &Subject::Live,
+        || doors.view(Subject::Live, &parts),
+        || {
+            let live = wire::Live::of(&doors.inner.checker);
+            json(so_or_503(live.alive), &live)
+        },
+    )
 }
 
 /// `GET /health/ready` and `GET /ready`: whether traffic may come. `?detailed=true` adds the components for
 /// operators; from others it is ignored, and the status code is the same.
-pub(super) async fn ready(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
+async fn ready(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let asked = parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "detailed=true"));
-    let operator = doors.caller(&parts) == Caller::Operator;
-    let mut ready = wire::Ready::of(&doors.inner.checker, asked && operator);
-    if doors.inner.names == Names::Hidden && !operator {
-        ready.dependencies.clear();
-    }
-    json(so_or_503(ready.ready), &ready)
+    formats::negotiated(
+        &parts,
+        &Subject::Ready,
+        || doors.view(Subject::Ready, &parts),
+        || {
+            let ready = wire::Ready::of_view(&doors.native_view(Subject::Ready, &parts));
+            json(so_or_503(ready.ready), &ready)
+        },
+    )
 }
 
 /// `GET /health/startup`: 503 until the start is complete, 200 from then on.
-pub(super) async fn startup(State(doors): State<Doors>, _: NoBody) -> Response {
-    let started = doors.inner.checker.is_started();
-    json(so_or_503(started), &wire::Startup { started })
+async fn startup(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    formats::negotiated(
+        &parts,
+        &Subject::Startup,
+        || doors.view(Subject::Startup, &parts),
+        || {
+            let started = doors.inner.checker.is_started();
+            json(so_or_503(started), &wire::Startup { started })
+        },
+    )
 }
 
-/// `GET /livez`: as `/health/live`, in a word.
-pub(super) async fn livez(State(doors): State<Doors>, _: NoBody) -> Response {
-    word(doors.inner.checker.is_alive(), "ok", "not alive")
+/// `GET /health/group/{group}`: as readiness, for the components of one group. 404 when no component is in it.
+async fn group(State(doors): State<Doors>, _: NoBody, Segment(name): Segment, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let Some(subject) = Subject::of_group(&doors.inner.checker, &name) else {
+        return ApiError::NotFound.into_response();
+    };
+    formats::negotiated(
+        &parts,
+        &subject,
+        || doors.view(subject.clone(), &parts),
+        || {
+            let readiness = wire::Ready::of_view(&doors.native_view(subject.clone(), &parts));
+            json(so_or_503(readiness.ready), &wire::Grouped { group: name, readiness })
+        },
+    )
 }
 
-/// `GET /readyz`: as `/health/ready`, in a word.
-pub(super) async fn readyz(State(doors): State<Doors>, _: NoBody) -> Response {
-    word(doors.inner.checker.readiness().ready, "ok", "not ready")
+/// `GET /health/component/{name}`: one component by itself. 404 also where names are hidden.
+async fn component(
+    State(doors): State<Doors>,
+    _: NoBody,
+    Segment(name): Segment,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let (parts, _) = request.into_parts();
+    let view = doors.native_view(Subject::Service, &parts);
+    let seen = view.component(&name).ok_or(ApiError::NotFound)?;
+    Ok(json(so_or_503(seen.standing.status.is_ready()), &wire::One::of(&view, &seen)))
 }
 
-fn word(so: bool, yes: &'static str, no: &'static str) -> Response {
-    answer(so_or_503(so), TEXT, if so { yes } else { no })
+/// `GET /health.json`: `application/health+json` for whoever can't say so by `Accept`.
+async fn health_json(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    formats::written(&doors.view(Subject::Service, &parts), Format::HealthJson)
+}
+
+/// `GET /v1/health`: readings for operators; others see names and statuses, and the rest of the shape empty.
+async fn v1(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    formats::written(&doors.view(Subject::Service, &parts), Format::V1)
+}
+
+impl Doors {
+    /// What a request's caller may see of a subject.
+    pub(super) fn view(&self, subject: Subject, request: &Parts) -> View<'_> {
+        View::of(&self.inner.checker, subject, self.sight(request))
+    }
+
+    /// The same for our own bodies, which have details only for those who ask for them.
+    fn native_view(&self, subject: Subject, request: &Parts) -> View<'_> {
+        let asked = request
+            .uri
+            .query()
+            .is_some_and(|query| formats::pairs(query).any(|pair| pair == ("detailed".into(), "true".into())));
+        let most = if asked { Sight::Details } else { Sight::Names };
+        View::of(&self.inner.checker, subject, self.sight(request).min(most))
+    }
 }

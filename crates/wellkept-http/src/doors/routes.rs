@@ -123,7 +123,6 @@ impl Operation {
     }
 
     /// A part of the path, in braces there.
-    #[expect(dead_code, reason = "the first route with such a part removes this line")]
     pub(crate) fn segment<T: JsonSchema>(self, name: &'static str, description: &'static str) -> Self {
         self.parameter::<T>(Place::Path, name, description)
     }

@@ -17,6 +17,9 @@ use super::{Doors, Names};
 use crate::access::{Access, Token};
 use crate::server::Arrival;
 
+mod formats;
+mod health_json;
+mod kubernetes;
 mod openapi;
 
 const LOOPBACK: &str = "127.0.0.1:8080";
@@ -221,7 +224,17 @@ async fn a_hostile_name_is_escaped_on_the_page_and_in_the_metrics() {
 async fn every_answer_forbids_keeping_it() {
     let checker = checker().await;
     let doors = Arc::new(doors(&checker, Access::loopback_only(), Names::Shown));
-    for path in ["/health", "/livez", "/metrics", "/", "/nothing", "/health/detailed"] {
+    for path in [
+        "/health",
+        "/health/ready",
+        "/livez",
+        "/livez?verbose",
+        "/v1/health",
+        "/metrics",
+        "/",
+        "/nothing",
+        "/health/detailed",
+    ] {
         let response = ask(doors.admin(), LOOPBACK, path, &[]).await;
         assert_eq!(response.headers()["cache-control"], "no-store", "{path}");
         assert_eq!(response.headers()["x-content-type-options"], "nosniff", "{path}");

@@ -192,8 +192,11 @@ impl Names {
 }
 
 fn component(name: String, kind: &Kind, check: AnyCheck, timing: &Timing) -> Component {
-    let component =
-        Component::new(name, check).scope(kind.scope).schedule(timing.schedule).thresholds(timing.thresholds);
+    let component = Component::new(name, check)
+        .kind(kind.name)
+        .scope(kind.scope)
+        .schedule(timing.schedule)
+        .thresholds(timing.thresholds);
     let component = match timing.slow {
         Some(slow) => component.slow(slow),
         None => component,
