@@ -282,6 +282,9 @@ pub struct Component {
     pub required: bool,
     /// The groups that see it.
     pub groups: Vec<String>,
+    /// Whether its settings were changed at run time; absent when they were not.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub tuned: bool,
     /// The latest run's readings.
     pub metadata: Map<String, Value>,
 }
@@ -306,6 +309,7 @@ impl Component {
             consecutive: component.consecutive,
             required: component.criticality == Criticality::Required,
             groups: component.groups.iter().map(ToString::to_string).collect(),
+            tuned: component.tuned,
             metadata: (*component.metadata).clone(),
         }
     }

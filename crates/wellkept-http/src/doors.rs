@@ -47,12 +47,14 @@ use crate::grpc::{Watches, WatchesCollector};
 use crate::server::ServerHandle;
 
 mod acting;
+mod control;
 mod details;
 mod formats;
 mod kubernetes;
 mod metrics;
 mod openapi;
 mod page;
+mod period;
 mod probes;
 mod reload;
 pub(crate) mod routes;
@@ -80,12 +82,16 @@ struct Inner {
     /// Pages of metrics that are being written. A large one takes a while, and only so many threads.
     scrapes: Semaphore,
     reload: reload::ReloadHook,
+    /// Runs of all components that are waited for.
+    runs: Semaphore,
     #[cfg(feature = "grpc")]
     watches: Arc<Watches>,
 }
 
 /// How many pages of metrics are written at the same time.
 const SCRAPES: usize = 2;
+/// How many runs of all components are waited for at the same time.
+const RUNS: usize = 4;
 
 /// The paths that probes use, and those below which there is one for each check or group.
 const PROBES: [&str; 11] = [
@@ -137,6 +143,7 @@ impl Doors {
             servers,
             scrapes,
             reload,
+            runs: Semaphore::new(RUNS),
             #[cfg(feature = "grpc")]
             watches,
         };
@@ -226,7 +233,7 @@ impl Doors {
 
     /// What acts: each part's routes are merged here, and stand behind [`Doors::acting`].
     fn actions() -> Routes {
-        reload::routes()
+        reload::routes().merge(control::routes())
     }
 
     fn mount(&self, routes: Routes) -> Router {

@@ -7,7 +7,7 @@ use tokio::runtime::Builder;
 use wellkept::Status;
 use wellkept::config::{nearest, quoted};
 use wellkept::health::wire::nagios;
-use wellkept::health::{Component, Criticality, wire};
+use wellkept::health::{Activity, Component, Criticality, wire};
 use wellkept::program::{Verdicts, run_all};
 
 use crate::arguments::Check;
@@ -84,7 +84,9 @@ impl Finding {
 fn run_once(options: &Check) -> Result<Findings, Failure> {
     let configuration = super::configuration(options.file.config.as_deref())?;
     let components: Vec<Component> = configuration.checks.into_iter().map(|check| check.component).collect();
-    let wanted = select(components, &options.names)?;
+    let mut wanted = select(components, &options.names)?;
+    // One that is named is wanted, also when it is disabled.
+    wanted.retain(|one| !options.names.is_empty() || one.first_activity() == Activity::Enabled);
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

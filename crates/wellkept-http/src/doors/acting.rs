@@ -13,6 +13,8 @@ use http::header::{CONTENT_TYPE, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Doors;
@@ -143,7 +145,16 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Input<T> {
     }
 }
 
+/// The body of what takes no settings: none, or `{}`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<Input<T>, Refusal> {
+    // A derived type would take a list as well, by position, where a mistake has no name.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(unreadable(&"expected an object"));
+    }
     serde_json::from_slice(bytes).map(Input).map_err(|error| unreadable(&error))
 }
 

@@ -9,9 +9,9 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{Method, StatusCode};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::acting::Input;
+use super::acting::{Input, Nothing};
 use super::routes::{Operation, Routes};
 use super::{Doors, json};
 use crate::error::{ApiError, Refusal};
@@ -83,11 +83,6 @@ pub(super) fn routes() -> Routes {
         .refuses(&[409, 422]);
     Routes::new().route(operation, reload)
 }
-
-/// It takes no settings.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Nothing {}
 
 async fn reload(State(doors): State<Doors>, Input(Nothing {}): Input<Nothing>) -> Result<Response, Refusal> {
     let hook = doors.inner.reload.0.get().ok_or(ApiError::NotFound)?;

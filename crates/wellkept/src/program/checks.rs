@@ -7,7 +7,8 @@ use std::time::Duration;
 use wellkept_checks::{Kind, gated, kinds};
 use wellkept_config::{Position, Ratio, Section, quoted};
 use wellkept_health::{
-    AnyCheck, CircuitBreaker, Component, Criticality, Group, RegisterError, Schedule, Thresholds, Window, circle,
+    Activity, AnyCheck, CircuitBreaker, Component, Criticality, Group, RegisterError, Schedule, Thresholds, Window,
+    circle,
 };
 
 /// One check that the configuration names.
@@ -93,14 +94,14 @@ pub(super) fn read(root: &mut Section<'_>, defaults: &Timing) -> Option<Vec<Chec
     match items {
         Some(items) => {
             names.report_circle(root, &items);
-            Some(items.into_iter().filter(|(_, enabled)| *enabled).map(|(definition, _)| definition).collect())
+            Some(items)
         }
         // A list that is there and wrong has been reported; one that is not there is empty.
         None => (!root.has("checks")).then(Vec::new),
     }
 }
 
-fn read_item(item: &mut Section<'_>, defaults: &Timing, names: &mut Names) -> Option<(CheckDefinition, bool)> {
+fn read_item(item: &mut Section<'_>, defaults: &Timing, names: &mut Names) -> Option<CheckDefinition> {
     let name = item.required::<String>("name");
     let kind = find_kind(item);
     let check = kind.and_then(|kind| item.open(kind.name, kind.read));
@@ -118,6 +119,7 @@ fn read_item(item: &mut Section<'_>, defaults: &Timing, names: &mut Names) -> Op
     let component = component(name?, kind?, check?, &timing)
         .criticality(if required { Criticality::Required } else { Criticality::Optional })
         .shared(shared)
+        .activity(if enabled { Activity::Enabled } else { Activity::Disabled })
         .depends_on(depends_on)
         .fingerprint(hash(&(item.fingerprint(), format!("{timing:?}"))));
     let component = match groups {
@@ -131,7 +133,7 @@ fn read_item(item: &mut Section<'_>, defaults: &Timing, names: &mut Names) -> Op
     if let Err(error) = component.validate() {
         item.report(item.position(), error.code(), error.to_string());
     }
-    Some((CheckDefinition { kind: kind?.name, component }, enabled))
+    Some(CheckDefinition { kind: kind?.name, component })
 }
 
 /// The circuit breaker in front of a check; all keys have defaults.
@@ -175,8 +177,8 @@ impl Names {
         self.parents.extend(depends_on.iter().map(|parent| (at, parent.clone())));
     }
 
-    fn report_circle(&self, root: &mut Section<'_>, items: &[(CheckDefinition, bool)]) {
-        let Some(path) = circle(items.iter().map(|(definition, _)| &definition.component)) else { return };
+    fn report_circle(&self, root: &mut Section<'_>, items: &[CheckDefinition]) {
+        let Some(path) = circle(items.iter().map(|definition| &definition.component)) else { return };
         let at = path.first().and_then(|name| self.places.get(name)).copied().unwrap_or_else(|| root.position());
         let error = RegisterError::Cycle { path };
         root.report(at, error.code(), error.to_string());

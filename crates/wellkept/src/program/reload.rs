@@ -3,11 +3,14 @@
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tokio::signal::unix::Signal;
 use wellkept_health::{Checker, Component, RegisterError, Replaced};
-use wellkept_http::Doors;
+use wellkept_http::{Doors, Reloaded};
+use wellkept_shutdown::Shutdown;
 use wellkept_telemetry::logging::Logging;
 
 use super::configuration::{Configuration, LoadError};
@@ -193,6 +196,62 @@ impl Reloader {
 
 fn token(configuration: &Configuration) -> Option<&wellkept_http::Token> {
     configuration.listeners.admin.as_ref().and_then(|admin| admin.token.as_ref())
+}
+
+/// How long a reload may take before it is said to hang.
+const RELOAD: Duration = Duration::from_secs(30);
+
+/// Reloads at each SIGHUP; once the shutdown has begun it says so instead.
+pub(super) async fn reload_on(mut hangup: Signal, reloader: Arc<Reloader>, shutdown: Shutdown) {
+    // Further signals meanwhile come to one more reload.
+    while hangup.recv().await.is_some() {
+        reload_once(Arc::clone(&reloader), shutdown.clone()).await;
+    }
+}
+
+/// Reloads on a thread that may block, and says what came of it. Cancel-safe: the reload ends by itself.
+pub(super) async fn reload_once(reloader: Arc<Reloader>, shutdown: Shutdown) -> Reloaded {
+    let outcome = if shutdown.is_shutting_down() {
+        let outcome = ReloadOutcome::Rejected(RejectReason::ShuttingDown);
+        log(&outcome);
+        Ok(Ok(outcome))
+    } else {
+        let reload = tokio::task::spawn_blocking(move || reloader.reload(&|name| std::env::var_os(name)));
+        tokio::time::timeout(RELOAD, reload).await
+    };
+    let refused = |code, message: &str| Reloaded::Refused { code, message: message.to_owned() };
+    match outcome {
+        Ok(Ok(outcome)) => outcome.into(),
+        Ok(Err(error)) => {
+            tracing::error!(target: "wellkept::config", %error, "reload ended early; the configuration from before runs on");
+            refused("config.failed", "the reload ended early; the configuration from before runs on")
+        }
+        Err(_) => {
+            tracing::error!(target: "wellkept::config", "reload hangs: the file can't be read; the configuration from before runs on");
+            refused("config.hangs", "the file can't be read in time; the configuration from before runs on")
+        }
+    }
+}
+
+impl From<ReloadOutcome> for Reloaded {
+    fn from(outcome: ReloadOutcome) -> Self {
+        match outcome {
+            ReloadOutcome::Applied { checks, restart_required } => {
+                let Replaced { added, changed, removed, kept } = checks;
+                Self::Applied { added, changed, removed, kept, restart_required }
+            }
+            ReloadOutcome::Unchanged => Self::Unchanged,
+            ReloadOutcome::Rejected(reason) => {
+                let message = reason.to_string();
+                match reason {
+                    RejectReason::Load(_) | RejectReason::Checks(_) => Self::Rejected { message },
+                    RejectReason::NoFile => Self::Refused { code: "config.no_file", message },
+                    RejectReason::Busy => Self::Refused { code: "config.busy", message },
+                    RejectReason::ShuttingDown => Self::Refused { code: "config.shutting_down", message },
+                }
+            }
+        }
+    }
 }
 
 /// The keys whose change can't be applied to a running process.

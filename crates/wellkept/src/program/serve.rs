@@ -18,7 +18,7 @@ use super::checks::{EVENT_LOOP, HISTORY};
 use super::configuration::{Configuration, LoadError};
 use super::listeners::Listeners;
 use super::machine::SLOW_LOOP;
-use super::reload::{RejectReason, ReloadStats, Reloader};
+use super::reload::{ReloadStats, Reloader, reload_on, reload_once};
 use super::store::StoreLocation;
 use crate::service::{OVERDUE, door_options, follow, grpc_options, tell_end, watch_runtime};
 
@@ -75,6 +75,8 @@ pub async fn serve(
         .map_err(StartError::Checks)?;
     let reloader = Arc::new(reloader);
     drop(books.set(Arc::clone(&reloader)));
+    let (reloads, ending) = (Arc::clone(&reloader), shutdown.clone());
+    doors.on_reload(move || reload_once(Arc::clone(&reloads), ending.clone()));
 
     let doors_runtime = DoorsRuntime::start().map_err(StartError::Thread)?;
     open_doors(&doors_runtime, &shutdown, &doors, servers);
@@ -94,9 +96,6 @@ pub async fn serve(
     tell_end(&report);
     Ok(report)
 }
-
-/// How long a reload may take before it is said to hang.
-const RELOAD: Duration = Duration::from_secs(30);
 
 fn start_history(location: &StoreLocation) -> Result<History, StartError> {
     let history = match location {
@@ -182,28 +181,6 @@ fn open_doors(runtime: &DoorsRuntime, shutdown: &Shutdown, doors: &Doors, server
 
 fn say_where(what: &str, address: SocketAddr, paths: &str) {
     tracing::info!(target: "wellkept", %address, paths, "{what} on http://{address}");
-}
-
-async fn reload_on(mut hangup: Signal, reloader: Arc<Reloader>, shutdown: Shutdown) {
-    while hangup.recv().await.is_some() {
-        if shutdown.is_shutting_down() {
-            let reason = RejectReason::ShuttingDown;
-            tracing::warn!(target: "wellkept::config", outcome = "rejected", "reload refused: {reason}");
-            return;
-        }
-        let reloader = Arc::clone(&reloader);
-        // Reading a file blocks; further signals meanwhile come to one more reload.
-        let reload = tokio::task::spawn_blocking(move || reloader.reload(&|name| std::env::var_os(name)));
-        match tokio::time::timeout(RELOAD, reload).await {
-            Ok(Ok(_outcome)) => {}
-            Ok(Err(error)) => {
-                tracing::error!(target: "wellkept::config", %error, "reload ended early; the configuration from before runs on");
-            }
-            Err(_) => {
-                tracing::error!(target: "wellkept::config", "reload hangs: the file can't be read; the configuration from before runs on");
-            }
-        }
-    }
 }
 
 /// Metrics of the parts that the doors don't know.

@@ -135,8 +135,9 @@ async fn a_body_is_json_that_says_so_and_has_known_fields_only() {
         (r#"{"word":"a","word":"b"}"#, "duplicate field"),
         ("{", "EOF"),
         ("{} {}", "trailing"),
-        ("[[[[[[", "invalid type"),
-        ("\"\u{0}\"", "control character"),
+        ("[[[[[[", "expected an object"),
+        ("[]", "expected an object"),
+        ("{\"\u{0}\"", "control character"),
     ] {
         let (status, answer) = locally(&[json], body).await;
         assert_eq!(status, 400, "{body}");
