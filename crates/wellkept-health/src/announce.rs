@@ -28,14 +28,17 @@ fn log(announcement: &Announcement) {
     let reason = reason.as_deref().unwrap_or("");
     let detail = &*announcement.detail;
     match (component.is_empty(), to) {
-        (true, Status::Healthy) => {
-            tracing::info!(target: "wellkept::health", from, to = to.as_str(), "service status changed");
+        (true, Status::Healthy | Status::Maintenance) => {
+            tracing::info!(target: "wellkept::health", from, to = to.as_str(), reason, detail, "service status changed");
         }
         (true, _) => {
-            tracing::warn!(target: "wellkept::health", from, to = to.as_str(), "service status changed");
+            tracing::warn!(target: "wellkept::health", from, to = to.as_str(), detail, "service status changed");
         }
-        (false, Status::Healthy) => {
-            tracing::info!(target: "wellkept::health", component, from, to = to.as_str(), "component status changed");
+        (false, Status::Healthy | Status::Maintenance) => {
+            tracing::info!(
+                target: "wellkept::health", component, from, to = to.as_str(), reason, detail,
+                "component status changed"
+            );
         }
         (false, _) => {
             tracing::warn!(

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
@@ -14,6 +14,7 @@ use crate::component::{Component, Group, RegisterError};
 use crate::engine::Engine;
 use crate::heartbeat::Heartbeats;
 use crate::liveness::Liveness;
+use crate::maintenance::Keeper;
 use crate::recorder::History;
 use crate::snapshot::{Moment, Snapshot};
 use crate::status::Status;
@@ -32,6 +33,8 @@ pub struct Settings {
     pub max_concurrent: usize,
     /// How many components there may be. Default 20,000.
     pub max_components: usize,
+    /// How long a maintenance that is begun by hand may last; an open one ends there. Default 7 days.
+    pub longest_maintenance: Duration,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
 }
@@ -45,6 +48,7 @@ impl Settings {
             instance: host_name(),
             max_concurrent: 512,
             max_components: 20_000,
+            longest_maintenance: Duration::from_secs(7 * 24 * 3600),
             clock: Arc::new(SystemClock),
         }
     }
@@ -87,6 +91,7 @@ pub(crate) struct Shared {
     pub(crate) born: Moment,
     pub(crate) liveness: Liveness,
     pub(crate) history: ArcSwap<Option<History>>,
+    pub(crate) keeper: ArcSwapOption<Keeper>,
     pub(crate) counters: Counters,
     table: Mutex<Table>,
 }
@@ -142,8 +147,9 @@ impl Checker {
             liveness: Liveness::new(Arc::clone(&settings.clock), heartbeats.clone()),
             heartbeats,
             history: ArcSwap::from_pointee(None),
+            keeper: ArcSwapOption::empty(),
             counters: Counters::default(),
-            table: Mutex::new(Table::new(settings.max_components)),
+            table: Mutex::new(Table::new(settings.max_components, settings.longest_maintenance)),
             settings,
         };
         let checker = Self { shared: Arc::new(shared) };

@@ -16,6 +16,7 @@ use crate::check::Scope;
 use crate::checker::{Checker, pack};
 use crate::component::Group;
 use crate::history::Record;
+use crate::maintenance::Maintenance;
 use crate::run::{Finished, Started};
 use crate::schedule::Timetable;
 use crate::snapshot::ComponentHealth;
@@ -55,6 +56,8 @@ pub struct Engine {
     service: Option<Status>,
     /// What those are told who asked for a run, once its result is published.
     answers: Vec<(Answer, Arc<ComponentHealth>)>,
+    /// The maintenance that the service was in at its latest change, for the end of it.
+    maintenance: Option<Arc<Maintenance>>,
 }
 
 struct Active {
@@ -102,6 +105,7 @@ impl Engine {
             publish_after: Instant::now(),
             service: None,
             answers: Vec::new(),
+            maintenance: None,
         }
     }
 
@@ -124,7 +128,7 @@ impl Engine {
                 () = &mut stop => return,
                 Some(event) = self.events.recv() => self.take(event),
                 Some(_) = self.runs.join_next() => {}
-                () = checker.shared.wake.notified() => self.unpublished = true,
+                () = checker.shared.wake.notified() => self.look_up(),
                 () = sleep_until(next) => {}
                 _ = sweep.tick() => self.sweep(),
             }
@@ -307,11 +311,27 @@ impl Engine {
             self.all_due(now);
             self.unpublished = true;
         }
-        let stale = self.checker.table().sweep(self.checker.clock());
-        self.unpublished |= !stale.is_empty();
-        for announcement in stale {
+        self.announce_by_time();
+        // A maintenance of the whole service begins and ends without a change of any component.
+        self.unpublished |= self.service.is_some_and(|status| status != self.checker.snapshot().overall());
+    }
+
+    /// Somebody changed what there is to run, or what is in maintenance.
+    fn look_up(&mut self) {
+        self.unpublished = true;
+        let changed = self.checker.table().take_maintenance_changed();
+        if changed {
+            self.announce_by_time();
+        }
+    }
+
+    fn announce_by_time(&mut self) {
+        let changed = self.checker.table().sweep(self.checker.clock());
+        self.unpublished |= !changed.is_empty();
+        for announcement in changed {
             self.checker.announce(announcement);
         }
+        self.checker.save_maintenances();
     }
 
     /// After the machine slept all results are old at once, and nobody should wait an interval for new ones.
@@ -334,6 +354,7 @@ impl Engine {
         let valid_until = clock.coarse().saturating_add(valid_until.saturating_sub(clock.boot()));
         let startup = snapshot.status(&Group::Startup);
         let taken = snapshot.taken();
+        let maintenance = snapshot.maintenance().cloned();
         shared.snapshot.store(Arc::new(snapshot));
         shared.quick.store(pack(status, valid_until), Ordering::Release);
         if all_sampled && startup.is_ready() && shared.holds.load(Ordering::Acquire) == 0 {
@@ -345,9 +366,12 @@ impl Engine {
             }
         }
         if all_sampled && self.service != Some(status) {
-            let change = service_change(self.service, status, taken, "");
+            let left = std::mem::replace(&mut self.maintenance, maintenance);
+            let detail = self.checker.table().maintenance().cause(left.as_deref(), self.maintenance.as_deref());
+            let shown = detail.as_deref().unwrap_or_default().into();
+            let change = service_change(self.service, status, taken, detail);
             self.service = Some(status);
-            self.checker.announce(Announcement { change, detail: "".into() });
+            self.checker.announce(Announcement { change, detail: shown });
         }
         shared.counters.published.fetch_add(1, Ordering::Relaxed);
         shared.published.send_modify(|number| *number += 1);

@@ -33,6 +33,9 @@ pub struct StatusChange {
     pub reason: Option<String>,
     /// The public message.
     pub message: String,
+    /// What only operators may read of the cause: of a maintenance, who began or ended it and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     /// When.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: Timestamp,

@@ -18,6 +18,7 @@ mod heartbeat;
 mod history;
 mod hysteresis;
 mod liveness;
+mod maintenance;
 mod outcome;
 mod recorder;
 mod run;
@@ -40,6 +41,10 @@ pub use heartbeat::{Heartbeat, HeartbeatStats};
 pub use history::{HistoryError, HistoryStore, Record, RunResult, StatusChange};
 pub use hysteresis::{Thresholds, Window};
 pub use liveness::{Life, Liveness, LivenessWatch, OnStall, STALLED_EXIT_CODE, WatchOptions};
+pub use maintenance::{
+    End, Kept, Maintenance, MaintenanceError, MaintenanceOrigin, MaintenanceStore, MaintenanceWindow, MonthDay,
+    NewMaintenance, Recurrence, Target,
+};
 pub use outcome::{IntoOutcome, Outcome, Reason, Verdict};
 pub use recorder::{History, HistoryStats, Memory};
 pub use run::{Finished, run_once};

@@ -173,6 +173,8 @@ pub enum Reason {
     Pending,
     /// An operator left the component out: its check does not run.
     Disabled,
+    /// Taken out on purpose.
+    Maintenance,
     /// The check could not be run: no thread, no descriptor.
     Internal,
     /// The check returned an error that names no reason.
@@ -205,6 +207,7 @@ impl Reason {
             Self::Stale => "stale",
             Self::Pending => "pending",
             Self::Disabled => "disabled",
+            Self::Maintenance => "maintenance",
             Self::Internal => "internal",
             Self::Error => "error",
             Self::CircuitOpen => "circuit_open",

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::clock::Clock;
 use crate::component::Group;
 use crate::dependencies;
+use crate::maintenance::{Maintenance, Spans, active, next_boundary};
 use crate::outcome::{Reason, Verdict};
 use crate::snapshot::totals::{Total, Totals};
 use crate::status::{Criticality, Status};
@@ -29,20 +30,23 @@ pub struct Snapshot {
     chunks: Chunks,
     /// `None` before the engine has looked at anything.
     totals: Option<Totals>,
+    /// When the whole service is in maintenance.
+    maintenance: Spans,
     taken: Timestamp,
     oldest: Option<Timestamp>,
     clock: Arc<dyn Clock>,
 }
 
 impl Snapshot {
-    pub(crate) fn new(chunks: Chunks, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(chunks: Chunks, maintenance: Spans, clock: Arc<dyn Clock>) -> Self {
         let (totals, oldest, taken) = (Some(chunks.totals()), chunks.oldest(), clock.wall());
-        Self { chunks, totals, taken, oldest, clock }
+        Self { chunks, totals, maintenance, taken, oldest, clock }
     }
 
     /// What is known before the engine has looked at anything: nothing.
     pub(crate) fn before_the_first(clock: Arc<dyn Clock>) -> Self {
-        Self { chunks: Chunks::default(), totals: None, taken: clock.wall(), oldest: None, clock }
+        let (chunks, maintenance) = (Chunks::default(), Arc::new([]));
+        Self { chunks, totals: None, maintenance, taken: clock.wall(), oldest: None, clock }
     }
 
     /// When it was taken.
@@ -87,17 +91,36 @@ impl Snapshot {
         component.weigh(status, group).filter(|_| component.counted)
     }
 
+    /// The maintenance that the whole service is in now.
+    pub fn maintenance(&self) -> Option<&Arc<Maintenance>> {
+        active(&self.maintenance, self.clock.boot())
+    }
+
+    /// The maintenance that a component is in now; not the whole service's.
+    pub fn maintenance_of<'s>(&self, component: &'s ComponentHealth) -> Option<&'s Arc<Maintenance>> {
+        active(&component.maintenance, self.clock.boot())
+    }
+
+    /// Whether nobody is to be woken for a component now: it or the whole service is in maintenance.
+    pub fn is_silenced(&self, component: &ComponentHealth) -> bool {
+        self.maintenance().is_some() || self.maintenance_of(component).is_some()
+    }
+
     /// The component at the root of this one's trouble: while it is not healthy itself, the farthest component that it
-    /// depends on, directly or not, that is down.
+    /// depends on, directly or not, that is down or in maintenance.
     pub fn root_cause<'s>(&'s self, component: &'s ComponentHealth) -> Option<&'s ComponentHealth> {
         let now = self.clock.boot();
-        if component.depends_on.is_empty() || component.status(now) == Status::Healthy {
+        let untroubled = matches!(component.status(now), Status::Healthy | Status::Maintenance);
+        if component.depends_on.is_empty() || untroubled {
             return None;
         }
         dependencies::root_cause(
             component,
             |name| self.component(name),
-            |one| one.activity == Activity::Enabled && matches!(one.status(now), Status::Unhealthy | Status::Unknown),
+            |one| match one.status(now) {
+                Status::Maintenance => true,
+                status => one.activity == Activity::Enabled && matches!(status, Status::Unhealthy | Status::Unknown),
+            },
         )
     }
 
@@ -118,8 +141,11 @@ impl Snapshot {
 
     /// The service's status and until which reading of the boot clock it holds.
     pub(crate) fn overall_total(&self) -> (Status, Duration) {
+        let now = self.clock.boot();
         let total = self.totals.as_ref().and_then(|totals| totals.kept(None));
-        total.map_or((Status::Unknown, Duration::ZERO), |total| (total.status, total.valid_until))
+        let valid_until = total.map_or(Duration::ZERO, |total| total.valid_until);
+        let boundary = next_boundary(&self.maintenance, now).unwrap_or(Duration::MAX);
+        (self.total(None, now), valid_until.min(boundary))
     }
 
     /// Whether every component that counts has had a result.
@@ -128,6 +154,11 @@ impl Snapshot {
     }
 
     fn total(&self, group: Option<&Group>, now: Duration) -> Status {
+        // Whether this process lives, and whether it has started, is so whatever it is used for.
+        let overrides = !matches!(group, Some(Group::Live | Group::Startup));
+        if overrides && active(&self.maintenance, now).is_some() {
+            return Status::Maintenance;
+        }
         match self.totals.as_ref().map(|totals| totals.kept(group)) {
             None => Status::Unknown,
             Some(Some(kept)) if now < kept.valid_until => kept.status,
@@ -186,6 +217,8 @@ pub struct ComponentHealth {
     pub max_age: Duration,
     /// The names of the components that it can't work without.
     pub depends_on: Arc<[Arc<str>]>,
+    /// When it is in maintenance.
+    pub(crate) maintenance: Spans,
     /// Books of all its runs.
     pub totals: RunTotals,
 }
@@ -222,6 +255,9 @@ pub struct Standing {
     pub message: Arc<str>,
 }
 
+/// What everyone may read of a maintenance.
+pub(crate) const IN_MAINTENANCE: &str = "in maintenance";
+
 /// An instant on both clocks: one for ages, one for people.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Moment {
@@ -241,6 +277,7 @@ impl Moment {
 #[derive(Debug, Clone, Copy)]
 enum Known<'c> {
     Disabled,
+    Maintenance,
     Pending,
     Stale,
     Served(&'c Served),
@@ -250,6 +287,7 @@ impl ComponentHealth {
     pub(crate) fn standing(&self, now: Duration) -> Standing {
         let (reason, message) = match self.known(now) {
             Known::Disabled => (Some(Reason::Disabled), "disabled".into()),
+            Known::Maintenance => (Some(Reason::Maintenance), IN_MAINTENANCE.into()),
             Known::Pending => (Some(Reason::Pending), "no result yet".into()),
             Known::Stale => (Some(Reason::Stale), "the latest result is too old".into()),
             Known::Served(served) => (served.reason.clone(), Arc::clone(&served.message)),
@@ -260,12 +298,16 @@ impl ComponentHealth {
     /// The status of its standing, without the words.
     pub(crate) fn status(&self, now: Duration) -> Status {
         match self.known(now) {
+            Known::Maintenance => Status::Maintenance,
             Known::Disabled | Known::Pending | Known::Stale => Status::Unknown,
             Known::Served(served) => served.status,
         }
     }
 
     fn known(&self, now: Duration) -> Known<'_> {
+        if active(&self.maintenance, now).is_some() {
+            return Known::Maintenance;
+        }
         match &self.served {
             _ if self.activity == Activity::Disabled => Known::Disabled,
             None => Known::Pending,
@@ -277,8 +319,9 @@ impl ComponentHealth {
     /// What it adds to a group's total, or to that of the service as a whole, and until when.
     fn counts(&self, group: Option<&Group>, now: Duration) -> Total {
         let status = self.weigh(self.status(now), group).unwrap_or(Total::NOTHING.status);
-        let valid_until = self.stale_at().filter(|stale_at| *stale_at > now).unwrap_or(Duration::MAX);
-        Total { status, valid_until }
+        let stale_at = self.stale_at().filter(|stale_at| *stale_at > now);
+        let changes = stale_at.into_iter().chain(next_boundary(&self.maintenance, now));
+        Total { status, valid_until: changes.min().unwrap_or(Duration::MAX) }
     }
 
     /// What it counts for a group, or for the service as a whole, which is told the truth also about what is shared.

@@ -13,9 +13,10 @@ use crate::component::{Component, RegisterError};
 use crate::dependencies;
 use crate::history::{RunResult, StatusChange};
 use crate::hysteresis::Hysteresis;
+use crate::maintenance::{Book, Maintenance, Spans, active};
 use crate::outcome::Reason;
 use crate::run::Finished;
-use crate::snapshot::{Activity, ComponentHealth, Moment, RunTotals, Served, Snapshot, Standing};
+use crate::snapshot::{Activity, ComponentHealth, IN_MAINTENANCE, Moment, RunTotals, Served, Snapshot, Standing};
 use crate::status::Status;
 use crate::table::control::Orders;
 use crate::table::entries::Entries;
@@ -37,6 +38,9 @@ pub(crate) struct Table {
     limit: usize,
     /// Registered since the engine last looked.
     fresh: Vec<Id>,
+    maintenance: Book,
+    /// Whether the plan of maintenance changed since the engine last looked.
+    maintenance_changed: bool,
     /// Whether the start is complete: what is registered from then on is left out until its first result.
     started: bool,
     orders: Orders,
@@ -72,6 +76,10 @@ struct Entry {
     health: Arc<ComponentHealth>,
     /// As last announced, so that growing stale is an event too.
     announced: Option<Status>,
+    /// As it last stood, announced or not.
+    stood: Option<Status>,
+    /// What it was in at its latest announcement, for the end of it.
+    maintenance: Option<Arc<Maintenance>>,
     /// Why the latest pass, warning and failure were such, for whichever of them is served.
     causes: [Cause; 3],
 }
@@ -104,13 +112,16 @@ pub struct Replaced {
 }
 
 impl Table {
-    pub(crate) fn new(limit: usize) -> Self {
+    /// Books for at most `limit` components; `longest` is how long a maintenance begun by hand may last.
+    pub(crate) fn new(limit: usize, longest: Duration) -> Self {
         Self {
             entries: Entries::default(),
             names: HashMap::new(),
             next_id: 0,
             limit,
             fresh: Vec::new(),
+            maintenance: Book::new(longest),
+            maintenance_changed: false,
             started: false,
             orders: Orders::default(),
             asked: HashMap::new(),
@@ -136,7 +147,8 @@ impl Table {
         let id = Id(self.next_id);
         self.next_id += 1;
         self.names.insert(Arc::clone(&component.name), id);
-        self.entries.insert(id, Entry::new(component, self.started, clock));
+        let spans = Arc::clone(self.maintenance.of(&component.name));
+        self.entries.insert(id, Entry::new(component, self.started, spans, clock));
         self.fresh.push(id);
         Ok(())
     }
@@ -160,7 +172,8 @@ impl Table {
         for component in components {
             let name = component.name.to_string();
             let old = before.remove(&component.name).and_then(|id| entries.remove(id).map(|entry| (id, entry)));
-            let mut entry = Entry::new(component, self.started, clock);
+            let spans = Arc::clone(self.maintenance.of(&component.name));
+            let mut entry = Entry::new(component, self.started, spans, clock);
             let new = Id(self.next_id);
             match old {
                 Some((id, old)) if old.is_same(&entry.component) => {
@@ -223,14 +236,15 @@ impl Table {
 
     /// What readers are to see from now on.
     pub(crate) fn snapshot(&mut self, clock: &Arc<dyn Clock>) -> Snapshot {
-        Snapshot::new(self.entries.publish(clock.boot()), Arc::clone(clock))
+        let maintenance = Arc::clone(self.maintenance.service());
+        Snapshot::new(self.entries.publish(clock.boot()), maintenance, Arc::clone(clock))
     }
 
     /// Takes a result into account. `None` when the component has gone meanwhile, or was disabled since the run began.
     pub(crate) fn apply(&mut self, id: Id, generation: u32, finished: Finished, clock: &dyn Clock) -> Option<Applied> {
         self.entries.get(id).filter(|entry| entry.generation == generation)?;
         let entry = self.entries.get_mut(id)?;
-        let (result, announcement) = entry.apply(finished, self.started, clock);
+        let (result, announcement) = entry.apply(finished, self.started, &self.maintenance, clock);
         let answer = self.asked.remove(&id).map(|answer| (answer, Arc::clone(&entry.health)));
         Some(Applied { result, announcement, answer })
     }
@@ -241,16 +255,55 @@ impl Table {
         }
     }
 
-    /// What changed by the passing of time alone: results that grew stale.
+    /// What changed by the passing of time alone: results that grew stale, maintenances that began or ended.
     pub(crate) fn sweep(&mut self, clock: &dyn Clock) -> Vec<Announcement> {
         let now = Moment::now(clock);
-        let news: Vec<Id> = self.entries.iter().filter(|(_, entry)| entry.has_news(now)).map(|(id, _)| id).collect();
-        news.into_iter().filter_map(|id| self.entries.get_mut(id)?.announce(now)).collect()
+        if self.maintenance.is_due(now) {
+            self.maintain(|book| book.replan(now));
+        }
+        let quiet = self.maintenance.is_quiet(now.boot);
+        let news = self.entries.iter().filter(|(_, entry)| entry.has_news(now, quiet));
+        let news: Vec<Id> = news.map(|(id, _)| id).collect();
+        news.into_iter().filter_map(|id| self.entries.get_mut(id)?.announce(now, &self.maintenance)).collect()
+    }
+
+    /// Whether there is a component of that name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.names.contains_key(name)
+    }
+
+    pub(crate) fn maintenance(&self) -> &Book {
+        &self.maintenance
+    }
+
+    /// Changes the books of maintenance, and tells every component what they now say of it.
+    pub(crate) fn maintain<T>(&mut self, change: impl FnOnce(&mut Book) -> T) -> T {
+        let result = change(&mut self.maintenance);
+        let differs = |entry: &Entry| entry.health.maintenance != *self.maintenance.of(&entry.component.name);
+        let differing: Vec<Id> = self.entries.iter().filter(|(_, entry)| differs(entry)).map(|(id, _)| id).collect();
+        for id in differing {
+            if let Some(entry) = self.entries.get_mut(id) {
+                let spans = Arc::clone(self.maintenance.of(&entry.component.name));
+                Arc::make_mut(&mut entry.health).maintenance = spans;
+            }
+        }
+        self.maintenance_changed = true;
+        result
+    }
+
+    /// Whether the plan of maintenance changed since the last call.
+    pub(crate) fn take_maintenance_changed(&mut self) -> bool {
+        std::mem::take(&mut self.maintenance_changed)
+    }
+
+    /// What a store of maintenances has to be told.
+    pub(crate) fn take_unsaved_maintenances(&mut self) -> Option<Vec<Maintenance>> {
+        self.maintenance.take_unsaved()
     }
 }
 
 impl Entry {
-    fn new(component: Component, started: bool, clock: &dyn Clock) -> Self {
+    fn new(component: Component, started: bool, maintenance: Spans, clock: &dyn Clock) -> Self {
         let health = ComponentHealth {
             name: Arc::clone(&component.name),
             kind: component.kind,
@@ -271,6 +324,7 @@ impl Entry {
             consecutive: 0,
             max_age: component.effective_max_age(),
             depends_on: shared_list(component.depends_on.clone()),
+            maintenance,
             totals: RunTotals::default(),
         };
         let mut entry = Self {
@@ -279,6 +333,8 @@ impl Entry {
             hysteresis: Hysteresis::default(),
             health: Arc::new(health),
             announced: None,
+            stood: None,
+            maintenance: None,
             causes: Default::default(),
         };
         if started {
@@ -291,6 +347,8 @@ impl Entry {
     /// result, which then decides at once, a component that was down is not thought to be up.
     fn inherit(&mut self, old: &Self) {
         self.announced = old.announced;
+        self.stood = old.stood;
+        self.maintenance.clone_from(&old.maintenance);
         if old.health.activity == Activity::Disabled {
             // What was known of it then counts for nothing now.
             Arc::make_mut(&mut self.health).totals = old.health.totals;
@@ -315,7 +373,13 @@ impl Entry {
         self.component.fingerprint.is_some() && self.component.fingerprint == component.fingerprint
     }
 
-    fn apply(&mut self, finished: Finished, started: bool, clock: &dyn Clock) -> (RunResult, Option<Announcement>) {
+    fn apply(
+        &mut self,
+        finished: Finished,
+        started: bool,
+        book: &Book,
+        clock: &dyn Clock,
+    ) -> (RunResult, Option<Announcement>) {
         let Finished { outcome, elapsed } = finished;
         let now = Moment::now(clock);
         let verdict = outcome.verdict();
@@ -343,33 +407,46 @@ impl Entry {
             response_time_ms: milliseconds(elapsed),
             at: now.wall,
         };
-        (result, self.announce(now))
+        (result, self.announce(now, book))
     }
 
-    fn has_news(&self, now: Moment) -> bool {
-        self.health.served.is_some() && self.announced != Some(self.health.status(now.boot))
+    /// Whether it stands otherwise than before, or than was announced. While it is `quiet` nothing is announced.
+    fn has_news(&self, now: Moment, quiet: bool) -> bool {
+        let status = Some(self.health.status(now.boot));
+        self.health.served.is_some() && (self.stood != status || (!quiet && self.announced != status))
     }
 
-    /// The change since the last announcement, if there is one.
-    fn announce(&mut self, now: Moment) -> Option<Announcement> {
-        if !self.has_news(now) {
+    /// The change since the last announcement, if there is one. While the whole service is in maintenance nothing is
+    /// announced of its components; what then differs is once it is over.
+    fn announce(&mut self, now: Moment, book: &Book) -> Option<Announcement> {
+        let quiet = book.is_quiet(now.boot);
+        if !self.has_news(now, quiet) {
             return None;
         }
         let Standing { status, reason, message } = self.health.standing(now.boot);
-        let from = self.announced.replace(status);
         let health = Arc::make_mut(&mut self.health);
-        health.since = now;
+        if self.stood.replace(status) != Some(status) {
+            health.since = now;
+        }
+        if quiet || self.announced == Some(status) {
+            return None;
+        }
+        let from = self.announced.replace(status);
         health.totals.changes += u64::from(from.is_some());
+        let entered = active(&health.maintenance, now.boot).cloned();
+        let cause = book.cause(self.maintenance.as_deref(), entered.as_deref());
+        self.maintenance = entered;
         Some(Announcement {
+            detail: cause.as_deref().map_or_else(|| Arc::clone(&health.detail), Arc::from),
             change: StatusChange {
                 component: Some(Arc::clone(&health.name)),
                 from,
                 to: status,
                 reason: reason.map(|reason| reason.to_string()),
                 message: message.to_string(),
+                detail: cause,
                 at: now.wall,
             },
-            detail: Arc::clone(&health.detail),
         })
     }
 }
@@ -395,9 +472,13 @@ pub(crate) fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
 }
 
-/// The service's own change of status.
-pub(crate) fn service_change(from: Option<Status>, to: Status, at: Timestamp, cause: &str) -> StatusChange {
-    StatusChange { component: None, from, to, reason: None, message: cause.to_owned(), at }
+/// The service's own change of status. `detail` is for operators.
+pub(crate) fn service_change(from: Option<Status>, to: Status, at: Timestamp, detail: Option<String>) -> StatusChange {
+    let (reason, message) = match to {
+        Status::Maintenance => (Some(Reason::Maintenance.to_string()), IN_MAINTENANCE.to_owned()),
+        _ => (None, String::new()),
+    };
+    StatusChange { component: None, from, to, reason, message, detail, at }
 }
 
 #[cfg(test)]

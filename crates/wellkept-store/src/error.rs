@@ -67,6 +67,12 @@ pub enum StoreError {
         /// The newest version that is understood here.
         known: u32,
     },
+    /// The file was written by an older release, and may not be brought up to date by who only reads it.
+    #[error("store {}: its schema is older than this release; start `wellkept serve` once, which brings it up to date", path.display())]
+    Older {
+        /// The store's file.
+        path: PathBuf,
+    },
     /// Anything else that SQLite says.
     #[error("store {}: {source}", path.display())]
     Database {
@@ -89,6 +95,7 @@ impl StoreError {
             Self::Corrupt { .. } => "store.corrupt",
             Self::Foreign { .. } => "store.foreign",
             Self::Newer { .. } => "store.newer_schema",
+            Self::Older { .. } => "store.older_schema",
             Self::Database { .. } => "store.database",
         }
     }

@@ -1,6 +1,7 @@
-//! What survives a restart: the history of health in an embedded SQLite file. It keeps and decides nothing.
+//! What survives a restart: the history of health, and maintenances, in an embedded SQLite file. It keeps and decides
+//! nothing.
 //!
-//! [`SqliteStore`] implements [`wellkept_health::HistoryStore`]. It blocks, so that it belongs on a thread of its own,
+//! [`SqliteStore`] implements [`wellkept_health::HistoryStore`] and [`wellkept_health::MaintenanceStore`]. It blocks, so that it belongs on a thread of its own,
 //! which is where the health engine calls it.
 
 mod error;

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use wellkept_health::{HistoryError, HistoryStore, Record, RunResult, StatusChange};
+use wellkept_health::{HistoryError, HistoryStore, Maintenance, MaintenanceStore, Record, RunResult, StatusChange};
 
 use crate::SqliteStore;
 
@@ -61,6 +61,16 @@ impl HistoryStore for ReopeningStore {
 
     fn results(&mut self, component: &str, limit: usize) -> Result<Vec<RunResult>, HistoryError> {
         self.store()?.results(component, limit)
+    }
+}
+
+impl MaintenanceStore for ReopeningStore {
+    fn load(&mut self) -> Result<Vec<Maintenance>, HistoryError> {
+        self.store()?.load()
+    }
+
+    fn save(&mut self, maintenances: &[Maintenance]) -> Result<(), HistoryError> {
+        self.store()?.save(maintenances)
     }
 }
 

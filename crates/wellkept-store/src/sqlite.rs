@@ -1,5 +1,6 @@
 //! The embedded store: one SQLite file, bounded, readable while it is written.
 
+mod maintenances;
 mod schema;
 
 use std::collections::HashMap;
@@ -135,7 +136,7 @@ impl SqliteStore {
     }
 
     fn read_changes(&self, component: Option<&str>, limit: i64) -> rusqlite::Result<Vec<StatusChange>> {
-        let columns = "SELECT components.name, from_status, to_status, reason, message, at FROM changes \
+        let columns = "SELECT components.name, from_status, to_status, reason, message, detail, at FROM changes \
             LEFT JOIN components ON components.id = changes.component";
         let read = |row: &Row<'_>| {
             Ok(StatusChange {
@@ -144,7 +145,8 @@ impl SqliteStore {
                 to: status(2, &row.get::<_, String>(2)?)?,
                 reason: row.get(3)?,
                 message: row.get(4)?,
-                at: time(5, row.get(5)?)?,
+                detail: row.get(5)?,
+                at: time(6, row.get(6)?)?,
             })
         };
         match component {
@@ -238,8 +240,8 @@ impl Kept {
         })?;
         transaction
             .prepare_cached(
-                "INSERT INTO changes (component, from_status, to_status, reason, message, at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO changes (component, from_status, to_status, reason, message, detail, at) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
             .execute(params![
                 component,
@@ -247,6 +249,7 @@ impl Kept {
                 change.to.as_str(),
                 change.reason,
                 change.message,
+                change.detail,
                 change.at.as_microsecond()
             ])?;
         *count += 1;

@@ -134,12 +134,13 @@ impl Table {
             return Ok((Switched::Already, None));
         }
         self.asked.remove(&id);
+        let book = &self.maintenance;
         let announcement = self.entries.get_mut(id).and_then(|entry| {
             entry.generation = entry.generation.wrapping_add(1);
             let health = Arc::make_mut(&mut entry.health);
             health.activity = Activity::Disabled;
             health.counted = false;
-            entry.announce(Moment::now(clock))
+            entry.announce(Moment::now(clock), book)
         });
         Ok((Switched::Now, announcement))
     }

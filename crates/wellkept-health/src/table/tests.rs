@@ -135,7 +135,7 @@ proptest! {
     fn totals_that_are_kept_are_those_of_a_look_at_every_component(steps in prop::collection::vec(step(), 1..40)) {
         let standing = Arc::new(StandingClock::default());
         let clock: Arc<dyn Clock> = Arc::<StandingClock>::clone(&standing);
-        let mut table = Table::new(100);
+        let mut table = Table::new(100, std::time::Duration::MAX);
         // Name, definition and id of what is there, in the order of registration.
         let mut there: Vec<(String, Component, Id)> = Vec::new();
         let mut published: Option<(Snapshot, Vec<String>)> = None;

@@ -10,7 +10,8 @@ use crate::error::StoreError;
 const APPLICATION_ID: u32 = 0x574b_5054;
 
 /// The step from each version to the next; the first makes a new file. Steps are never changed, only added.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE components (
         id INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE
@@ -35,10 +36,25 @@ const MIGRATIONS: &[&str] = &["
         at INTEGER NOT NULL
     ) STRICT;
     CREATE INDEX results_by_component ON results (component);
-"];
+",
+    "
+    ALTER TABLE changes ADD COLUMN detail TEXT;
+    -- What was begun by hand and is not over. Without a component it is the whole service. `origin` says what its end
+    -- is measured by.
+    CREATE TABLE maintenances (
+        id TEXT PRIMARY KEY,
+        component TEXT,
+        reason TEXT NOT NULL,
+        author TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        until INTEGER NOT NULL,
+        origin TEXT NOT NULL
+    ) STRICT;
+",
+];
 
 /// The newest version that is understood.
-fn known() -> u32 {
+pub(super) fn known() -> u32 {
     u32::try_from(MIGRATIONS.len()).expect("there are few migrations")
 }
 
@@ -86,13 +102,25 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreErr
     if found > known() {
         return Err(StoreError::Newer { path, found, known: known() });
     }
-    // Somebody reads who may not make the tables.
-    if is_new && connection.is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
-        return Err(StoreError::Missing { path });
+    // Somebody reads who may neither make the tables nor bring them up to date.
+    if found < known() && connection.is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
+        return Err(if is_new { StoreError::Missing { path } } else { StoreError::Older { path } });
     }
     Ok(())
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// A file as the first release with a store made it, with one change of the service in it.
+#[cfg(test)]
+pub(super) fn make_first(path: &Path) {
+    let connection = Connection::open(path).unwrap();
+    connection.execute_batch(MIGRATIONS[0]).unwrap();
+    let insert = "INSERT INTO changes (from_status, to_status, reason, message, at) \
+        VALUES ('healthy', 'unhealthy', 'refused', 'connection refused', 7123456)";
+    connection.execute(insert, []).unwrap();
+    connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use tempfile::TempDir;
 
 use super::*;
+use wellkept_health::{Maintenance, MaintenanceOrigin, MaintenanceStore};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::new(second, 123_456_000).unwrap()
@@ -28,6 +29,7 @@ fn change(component: Option<&str>, second: i64) -> StatusChange {
         to: Status::Unhealthy,
         reason: Some("refused".into()),
         message: "connection refused".into(),
+        detail: Some("ended by ann".into()),
         at: at(second),
     }
 }
@@ -215,7 +217,8 @@ fn a_newer_schema_is_refused_and_left_as_it_is() {
     drop(store);
     let error = SqliteStore::open(&path).unwrap_err();
     assert_eq!(error.code(), "store.newer_schema");
-    assert!(error.to_string().contains("version 99, this release knows up to 1"), "{error}");
+    let known = schema::known();
+    assert!(error.to_string().contains(&format!("version 99, this release knows up to {known}")), "{error}");
 }
 
 #[test]
@@ -249,4 +252,49 @@ fn a_damaged_file_gives_errors_and_never_a_panic() {
 
 fn rows(store: &SqliteStore, table: &str) -> u64 {
     store.connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+}
+
+fn maintenance(id: &str, component: Option<&str>) -> Maintenance {
+    Maintenance {
+        id: id.into(),
+        component: component.map(Arc::from),
+        reason: "new disks; it's \"big\"".into(),
+        author: "ann".into(),
+        since: at(1),
+        until: at(1000),
+        origin: if component.is_some() { MaintenanceOrigin::Duration } else { MaintenanceOrigin::Time },
+    }
+}
+
+#[test]
+fn maintenances_are_kept_as_one_set() {
+    let (_folder, path) = folder();
+    let mut store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.load().unwrap(), []);
+    let both = [maintenance("m1", None), maintenance("m2", Some("db"))];
+    store.save(&both).unwrap();
+    drop(store);
+    let mut store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.load().unwrap(), both);
+    store.save(&both[1..]).unwrap();
+    assert_eq!(store.load().unwrap(), both[1..]);
+    let twice = [maintenance("m3", None), maintenance("m3", None)];
+    store.save(&twice).unwrap_err();
+    assert_eq!(store.load().unwrap(), both[1..], "whole or not at all");
+}
+
+#[test]
+fn a_file_of_the_first_schema_is_brought_up_to_date_with_what_is_in_it() {
+    let (_folder, path) = folder();
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    schema::make_first(&path);
+    assert_eq!(code(SqliteStore::open_read_only(&path)), "store.older_schema", "who only reads can't do it");
+    let mut store = SqliteStore::open(&path).unwrap();
+    let old = StatusChange { detail: None, ..change(None, 7) };
+    assert_eq!(store.changes(None, 10).unwrap()[0], old);
+    store.append(&changes(None, 8..9)).unwrap();
+    assert_eq!(store.changes(None, 10).unwrap(), [change(None, 8), old]);
+    store.save(&[maintenance("m1", None)]).unwrap();
+    drop(store);
+    assert_eq!(SqliteStore::open_read_only(&path).unwrap().load().unwrap().len(), 1);
 }
