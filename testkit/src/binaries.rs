@@ -19,6 +19,9 @@ pub fn missing_servers() -> Vec<&'static str> {
     if ["redis-server", "redis-cli"].iter().any(|name| find_in_path(name).is_none()) {
         missing.push("redis-server");
     }
+    if find_in_path("haproxy").is_none() {
+        missing.push("haproxy");
+    }
     if !crate::python::is_installed() {
         missing.push("python3-venv");
     }
@@ -63,6 +66,11 @@ pub(crate) fn redis(name: &str) -> PathBuf {
     find_in_path(name).unwrap_or_else(|| missing(name, "redis-server"))
 }
 
+/// HAProxy.
+pub(crate) fn haproxy() -> PathBuf {
+    find_in_path("haproxy").unwrap_or_else(|| missing("haproxy", "haproxy"))
+}
+
 fn missing(name: &str, package: &str) -> ! {
     panic!("`{name}` is not installed (package {package}): `cargo xtask test` installs what the tests need")
 }
@@ -90,7 +98,10 @@ fn find_postgres(name: &str) -> Option<PathBuf> {
 }
 
 fn find_in_path(name: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| is_program(path))
+    env::split_paths(&env::var_os("PATH")?)
+        .chain(["/usr/sbin".into()])
+        .map(|folder| folder.join(name))
+        .find(|path| is_program(path))
 }
 
 fn is_program(path: &Path) -> bool {

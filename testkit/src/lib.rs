@@ -2,6 +2,7 @@
 //! Everything here panics with a message that says what was awaited: it is for tests only and never published.
 
 mod binaries;
+mod haproxy;
 pub mod http;
 mod postgres;
 mod program;
@@ -14,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use binaries::{missing_servers, wait_within};
+pub use haproxy::Haproxy;
 pub use postgres::{Postgres, SharedPostgres};
 pub use program::Program;
 pub use redis::{Redis, RedisOptions, SharedRedis};

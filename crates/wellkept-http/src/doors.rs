@@ -173,6 +173,11 @@ impl Doors {
         self.mount(openapi::with_description(routes, |own| self.guarded(own)))
     }
 
+    /// The checker that they read.
+    pub fn checker(&self) -> &Checker {
+        &self.inner.checker
+    }
+
     /// The same doors for other callers.
     #[must_use]
     pub fn with_access(&self, access: Access) -> Self {

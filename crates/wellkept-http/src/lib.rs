@@ -1,7 +1,7 @@
 //! The doors of a service: endpoints, server, status page, and the collectors that turn figures into metrics.
 //!
-//! [`Doors`] makes the routes, [`Server`] serves them with limits from the first byte on. Neither keeps state of
-//! health: they read the checker's latest snapshot.
+//! [`Doors`] makes the routes, [`Server`] serves them with limits from the first byte on, and an [`Agent`] answers
+//! HAProxy. None keeps state of health: they read the checker's latest snapshot.
 
 mod access;
 mod collect;
@@ -9,10 +9,12 @@ mod doors;
 mod error;
 #[cfg(feature = "grpc")]
 mod grpc;
+mod haproxy;
 mod server;
 
 pub use access::{Access, Caller, Credential, Token, TokenError};
 pub use collect::{Figure, FigureKind, FigureValues, Figures};
 pub use doors::{Doors, Names, Reloaded};
 pub use error::ApiError;
+pub use haproxy::{Agent, AgentHandle, AgentOptions};
 pub use server::{Arrival, BindError, Exempt, Server, ServerHandle, ServerOptions, ServerStats, TimeoutStats};

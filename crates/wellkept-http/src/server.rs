@@ -22,6 +22,7 @@ use serde::Serialize;
 use wellkept_shutdown::{BoxFuture, Entrance, Tracker};
 
 pub use listen::BindError;
+pub(crate) use listen::listen;
 pub use options::{Exempt, ServerOptions};
 
 use shared::{Shared, Stage};

@@ -13,7 +13,7 @@ mod store;
 
 pub use checks::CheckDefinition;
 pub use configuration::{Configuration, LoadError, Logging};
-pub use listeners::{Admin, Listeners};
+pub use listeners::{Admin, Haproxy, Listeners};
 pub use once::{Verdicts, run_all};
 pub use reload::{ReloadOutcome, ReloadStats, Reloader};
 pub use serve::{Handlers, StartError, serve};

@@ -6,6 +6,7 @@ mod commands;
 mod configuration;
 mod ending;
 mod faults;
+mod haproxy;
 mod served;
 mod serving;
 mod start;

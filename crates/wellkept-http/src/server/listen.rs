@@ -65,7 +65,7 @@ impl BindError {
 }
 
 /// A listening socket that does not block, and its address.
-pub(super) fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+pub(crate) fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     let bound = open(address).or_else(|error| {
         // Everywhere means IPv4 alone on a machine without IPv6.
         if address.is_ipv6() && address.ip().is_unspecified() && error.kind() != io::ErrorKind::AddrInUse {

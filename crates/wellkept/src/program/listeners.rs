@@ -1,10 +1,10 @@
-//! Where the doors are: the sections `http`, `admin` and `grpc`, and the rule that an open admin door needs a token.
+//! Where the doors are: the sections `http`, `admin`, `grpc` and `haproxy`, and the rule that an open admin door needs a token.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use wellkept_config::{Section, read_regular};
-use wellkept_http::{Access, Names, Token};
+use wellkept_config::{Ratio, Section, read_regular};
+use wellkept_http::{Access, AgentOptions, Names, Token};
 
 /// Where the program listens.
 #[derive(Debug, Clone)]
@@ -17,6 +17,17 @@ pub struct Listeners {
     pub admin: Option<Admin>,
     /// `grpc.health.v1`, without TLS. Off unless the section is there; then by default `127.0.0.1:8082`.
     pub grpc: Option<SocketAddr>,
+    /// The agent that HAProxy's `agent-check` asks. Off unless the section is there.
+    pub haproxy: Option<Haproxy>,
+}
+
+/// The agent for HAProxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Haproxy {
+    /// Where it listens. Default `127.0.0.1:8083`.
+    pub listen: SocketAddr,
+    /// What it says.
+    pub options: AgentOptions,
 }
 
 /// The admin door.
@@ -32,7 +43,13 @@ pub struct Admin {
 
 impl Default for Listeners {
     fn default() -> Self {
-        Self { http: SocketAddr::from(([127, 0, 0, 1], 8080)), names: Names::Shown, admin: None, grpc: None }
+        Self {
+            http: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            names: Names::Shown,
+            admin: None,
+            grpc: None,
+            haproxy: None,
+        }
     }
 }
 
@@ -52,7 +69,13 @@ impl Listeners {
             grpc.complete();
             Some(listen)
         });
-        let doors = [("http", Some(http)), ("admin", admin.as_ref().map(|admin| admin.listen)), ("grpc", grpc)];
+        let haproxy = root.section("haproxy", |section| Some(Haproxy::read(section)));
+        let doors = [
+            ("http", Some(http)),
+            ("admin", admin.as_ref().map(|admin| admin.listen)),
+            ("grpc", grpc),
+            ("haproxy", haproxy.map(|haproxy| haproxy.listen)),
+        ];
         let doors = doors.map(|(name, address)| address.map(|address| (name, address)));
         for (index, one) in doors.iter().enumerate() {
             let Some((name, address)) = one else { continue };
@@ -64,7 +87,7 @@ impl Listeners {
                 root.report(at, "config.same_address", message);
             }
         }
-        Self { http, names, admin, grpc }
+        Self { http, names, admin, grpc, haproxy }
     }
 
     /// Who is an operator, on the door that shows details.
@@ -73,6 +96,18 @@ impl Listeners {
             Some(token) => Access::with_token(token),
             None => Access::loopback_only(),
         }
+    }
+}
+
+impl Haproxy {
+    fn read(section: &mut Section<'_>) -> Self {
+        let listen = section.or("listen", SocketAddr::from(([127, 0, 0, 1], 8083)));
+        let weight = section.optional::<Ratio>("degraded_weight");
+        section.complete();
+        // A ratio is from 0 to 1.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 100")]
+        let options = weight.map(|weight| AgentOptions { degraded_weight: (weight.as_f64() * 100.0).round() as u8 });
+        Self { listen, options: options.unwrap_or_default() }
     }
 }
 

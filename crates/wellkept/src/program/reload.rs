@@ -264,6 +264,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
         ("http.show_names", old.listeners.names != new.listeners.names),
         ("admin.listen", admin(old) != admin(new)),
         ("grpc.listen", old.listeners.grpc != new.listeners.grpc),
+        ("haproxy", old.listeners.haproxy != new.listeners.haproxy),
         ("store.url", old.store != new.store),
         ("logging.format", old.logging.format != new.logging.format),
         ("shutdown", old.shutdown != new.shutdown),

@@ -9,7 +9,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wellkept_health::{Checker, Component, History, RegisterError, Settings, Thresholds, WatchOptions};
-use wellkept_http::{BindError, Doors, Figure, FigureKind, FigureValues, Figures, Server, ServerOptions};
+use wellkept_http::{Agent, BindError, Doors, Figure, FigureKind, FigureValues, Figures, Server, ServerOptions};
 use wellkept_shutdown::{EntranceKind, Phase, Report, Shutdown, Tracker, signals, watchdog};
 use wellkept_store::ReopeningStore;
 use wellkept_telemetry::logging::{Logging, LoggingStats};
@@ -119,6 +119,7 @@ struct Servers {
     http: Server,
     admin: Option<Server>,
     grpc: Option<Server>,
+    haproxy: Option<Agent>,
     /// How many of the gRPC door's connections may be taken by watchers.
     max_watches: usize,
 }
@@ -134,7 +135,8 @@ impl Servers {
         let http = Server::bind(listeners.http, probes.clone())?;
         let admin = listeners.admin.as_ref().map(|admin| Server::bind(admin.listen, probes)).transpose()?;
         let grpc = listeners.grpc.map(|address| Server::bind(address, grpc)).transpose()?;
-        Ok(Self { http, admin, grpc, max_watches })
+        let haproxy = listeners.haproxy.map(|haproxy| Agent::bind(haproxy.listen, haproxy.options)).transpose()?;
+        Ok(Self { http, admin, grpc, haproxy, max_watches })
     }
 }
 
@@ -148,7 +150,7 @@ fn own_components(checker: &Checker, history: &History) -> Vec<Component> {
 }
 
 fn open_doors(runtime: &DoorsRuntime, shutdown: &Shutdown, doors: &Doors, servers: Servers) {
-    let Servers { http, admin, grpc, max_watches } = servers;
+    let Servers { http, admin, grpc, haproxy, max_watches } = servers;
     let serve = |server: Server, name, router| {
         let entrance = server.serve(name, router, Tracker::default());
         doors.show(&entrance);
@@ -176,6 +178,11 @@ fn open_doors(runtime: &DoorsRuntime, shutdown: &Shutdown, doors: &Doors, server
         let address = grpc.local_address();
         serve(grpc, "grpc", doors.grpc(max_watches));
         tracing::info!(target: "wellkept", %address, service = "grpc.health.v1.Health", "gRPC health on {address}");
+    }
+    if let Some(agent) = haproxy {
+        let address = agent.local_address();
+        shutdown.add_entrance(EntranceKind::Probe, agent.serve(doors.checker().clone()));
+        tracing::info!(target: "wellkept", %address, "HAProxy's agent check on {address}");
     }
 }
 
