@@ -18,6 +18,7 @@ use crate::exit::Exit;
   wellkept check --config wellkept.yaml      run its checks once; exit 0 or 1
   wellkept check --server http://127.0.0.1:8080   ask a running one, as Docker's HEALTHCHECK does
   wellkept status                            what a running one knows, and what changed
+  wellkept reload                            have a running one read its configuration again
   wellkept config check wellkept.yaml        find every mistake in a file",
     after_help = "Exit codes: 0 clean, 1 not healthy, 64 usage, 69 can't reach or can't listen, 70 a part failed,
 75 forced by the deadline, 78 configuration, 128+n ended by a further signal; check --nagios: 0 to 3."
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Show what a running server knows, and the latest changes of status.
     Status(Status),
+    /// Have a running server read its configuration again.
+    Reload(Reload),
     /// Look after configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -96,6 +99,26 @@ pub(crate) struct Status {
     /// How many of the latest changes to show.
     #[arg(long, value_name = "NUMBER", default_value_t = 10)]
     pub(crate) changes: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  wellkept reload                                  of the server that the configuration describes
+  wellkept reload --server http://127.0.0.1:8081 --token-file token
+
+A file with a mistake in it changes nothing, and is exit code 78.")]
+pub(crate) struct Reload {
+    #[command(flatten)]
+    pub(crate) file: File,
+    /// Ask the server here. Default: where the configuration says that it listens.
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// The file that holds the admin token. Default: the configuration's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,13 +1,15 @@
 //! Asking a running server.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
-use wellkept::checks::fetch::{FetchError, Request, Response};
+use wellkept::checks::fetch::{FetchError, Method, Request, Response};
 use wellkept::config::quoted;
 use wellkept::net::AddressRules;
+use wellkept::program::Configuration;
 
 use crate::exit::{Exit, Failure};
 
@@ -38,10 +40,31 @@ impl Server {
         shown.to_string().trim_end_matches('/').to_owned()
     }
 
+    /// The server that is named, or the one that the configuration describes.
+    pub(crate) fn find(
+        named: Option<&str>,
+        token_file: Option<&Path>,
+        configuration: Option<&Configuration>,
+    ) -> Result<Self, Failure> {
+        let listeners = configuration.map(|configuration| &configuration.listeners);
+        let admin = listeners.and_then(|listeners| listeners.admin.as_ref());
+        let address = match (named, admin, listeners) {
+            (Some(server), ..) => server.to_owned(),
+            (None, Some(admin), _) => reachable(admin.listen),
+            (None, None, Some(listeners)) => reachable(listeners.http),
+            (None, None, None) => return Err(Failure::new(Exit::Usage, "name a server with --server")),
+        };
+        Self::new(&address, token_file.or_else(|| admin.and_then(|admin| admin.token_file.as_deref())))
+    }
+
     /// GETs a path.
     pub(crate) fn get(&self, path: &str) -> Result<Response, AskError> {
+        self.send(Method::GET, path, PATIENCE)
+    }
+
+    fn send(&self, method: Method, path: &str, patience: Duration) -> Result<Response, AskError> {
         let url = self.base.join(path).map_err(|error| AskError::Other(error.to_string()))?;
-        let mut request = Request::get(&url).map_err(|error| AskError::Other(error.to_string()))?;
+        let mut request = Request::new(method, &url).map_err(|error| AskError::Other(error.to_string()))?;
         if let Some(token) = &self.token {
             request = request
                 .with_header("authorization", &format!("Bearer {token}"))
@@ -51,22 +74,41 @@ impl Server {
             .enable_all()
             .build()
             .map_err(|error| AskError::Other(error.to_string()))?;
-        let sent = runtime.block_on(request.send(AddressRules::configured(), Instant::now() + PATIENCE));
+        let sent = runtime.block_on(request.send(AddressRules::configured(), Instant::now() + patience));
         sent.map_err(AskError::Unreachable)
     }
 
     /// GETs a path that answers in JSON.
     pub(crate) fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<(u16, T), AskError> {
-        let response = self.get(path)?;
-        match response.status.as_u16() {
-            401 | 403 => Err(AskError::Unauthorized),
-            404 => Err(AskError::NotThere),
-            status => match serde_json::from_slice(&response.body) {
-                Ok(value) => Ok((status, value)),
-                Err(error) => Err(AskError::Other(format!("the answer is not one of wellkept's: {error}"))),
-            },
-        }
+        read(&self.get(path)?)
     }
+
+    /// POSTs nothing to a path that acts and answers in JSON, within this time.
+    pub(crate) fn post_json<T: DeserializeOwned>(&self, path: &str, patience: Duration) -> Result<(u16, T), AskError> {
+        read(&self.send(Method::POST, path, patience)?)
+    }
+}
+
+fn read<T: DeserializeOwned>(response: &Response) -> Result<(u16, T), AskError> {
+    match response.status.as_u16() {
+        401 | 403 => Err(AskError::Unauthorized),
+        404 => Err(AskError::NotThere),
+        status => match serde_json::from_slice(&response.body) {
+            Ok(value) => Ok((status, value)),
+            Err(error) => Err(AskError::Other(format!("the answer is not one of wellkept's: {error}"))),
+        },
+    }
+}
+
+/// Where a listener is reached from its own machine: one on all addresses is on loopback too.
+fn reachable(mut listen: SocketAddr) -> String {
+    if listen.ip().is_unspecified() {
+        listen.set_ip(match listen {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    format!("http://{listen}")
 }
 
 /// Why there is no answer.

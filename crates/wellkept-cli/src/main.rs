@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => commands::serve::run(&options),
         Command::Check(options) => commands::check::run(&options),
         Command::Status(options) => commands::status::run(&options),
+        Command::Reload(options) => commands::reload::run(&options),
         Command::Config(ConfigCommand::Check(options)) => commands::config_check::run(&options),
     };
     ended.unwrap_or_else(|failure| failure.tell()).into()

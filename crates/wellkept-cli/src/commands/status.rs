@@ -19,7 +19,8 @@ pub(crate) fn run(options: &Status) -> Result<Exit, Failure> {
         (Some(_), None) => None,
         _ => Some(super::configuration(options.file.config.as_deref())?),
     };
-    let server = find_server(options, configuration.as_ref())?;
+    let (named, token_file) = (options.server.as_deref(), options.token_file.as_deref());
+    let server = Server::find(named, token_file, configuration.as_ref())?;
     let answer = server
         .get_json::<wire::Detailed>("/health/detailed")
         .and_then(|(_, detailed)| Ok((detailed, server.get_json::<Past>(&past(options))?.1)));
@@ -54,30 +55,6 @@ struct Past {
 
 fn past(options: &Status) -> String {
     format!("/api/v1/history?limit={}", options.changes)
-}
-
-fn find_server(options: &Status, configuration: Option<&Configuration>) -> Result<Server, Failure> {
-    let listeners = configuration.map(|configuration| &configuration.listeners);
-    let admin = listeners.and_then(|listeners| listeners.admin.as_ref());
-    let address = match (&options.server, admin, listeners) {
-        (Some(server), ..) => server.clone(),
-        (None, Some(admin), _) => reachable(admin.listen),
-        (None, None, Some(listeners)) => reachable(listeners.http),
-        (None, None, None) => return Err(Failure::new(Exit::Usage, "name a server with --server")),
-    };
-    let token_file = options.token_file.as_deref().or_else(|| admin.and_then(|admin| admin.token_file.as_deref()));
-    Server::new(&address, token_file)
-}
-
-/// Where a listener is reached from its own machine: one on all addresses is on loopback too.
-fn reachable(mut listen: std::net::SocketAddr) -> String {
-    if listen.ip().is_unspecified() {
-        listen.set_ip(match listen {
-            std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    format!("http://{listen}")
 }
 
 fn stored(configuration: &Configuration, limit: usize) -> Option<Vec<StatusChange>> {

@@ -1,6 +1,7 @@
 //! Claims about the program, each shown on the real process and on real servers.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod acting;
 mod checks;
 mod commands;
 mod configuration;
