@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::origin::Identity;
 use crate::outcome::{IntoOutcome, Outcome};
 
 /// Something that can be asked how it is.
@@ -40,12 +41,19 @@ pub trait Check: Send + Sync + 'static {
 pub struct Context {
     deadline: Instant,
     timeout: Duration,
+    identity: Option<Identity>,
 }
 
 impl Context {
     /// A context whose deadline is `timeout` from now.
     pub fn within(timeout: Duration) -> Self {
-        Self { deadline: Instant::now() + timeout, timeout }
+        Self { deadline: Instant::now() + timeout, timeout, identity: None }
+    }
+
+    /// The same, in a service of this identity.
+    #[must_use]
+    pub fn within_service(self, identity: Option<Identity>) -> Self {
+        Self { identity, ..self }
     }
 
     /// When the run must have ended. A check that gives up by itself a moment earlier can say what it waited for.
@@ -56,6 +64,11 @@ impl Context {
     /// The component's timeout.
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// Who asks: the service that the check belongs to. `None` when it runs by itself, as for `wellkept check`.
+    pub fn identity(&self) -> Option<Identity> {
+        self.identity
     }
 
     /// The time left, zero when the deadline has passed.

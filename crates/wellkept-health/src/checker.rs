@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::heartbeat::Heartbeats;
 use crate::liveness::Liveness;
 use crate::maintenance::Keeper;
+use crate::origin::Identity;
 use crate::recorder::History;
 use crate::snapshot::{Moment, Snapshot};
 use crate::status::Status;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub service: String,
     /// The service's version, shown to everyone. May be empty.
     pub version: String,
+    /// What tells the service from others that it looks at or that look at it. Default: a random one.
+    pub identity: Identity,
     /// What tells replicas apart, so that their checks spread. Default: the machine's host name.
     pub instance: String,
     /// How many checks may run at once; more wait in a queue that a metric shows. Default 512.
@@ -45,6 +48,7 @@ impl Settings {
         Self {
             service: service.into(),
             version: String::new(),
+            identity: Identity::random(),
             instance: host_name(),
             max_concurrent: 512,
             max_components: 20_000,
@@ -254,6 +258,11 @@ impl Checker {
     /// The service's version.
     pub fn version(&self) -> &str {
         &self.shared.settings.version
+    }
+
+    /// What tells the service from others that it looks at or that look at it.
+    pub fn identity(&self) -> Identity {
+        self.shared.settings.identity
     }
 
     /// Where time comes from.

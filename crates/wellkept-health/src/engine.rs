@@ -248,8 +248,9 @@ impl Engine {
         let lag = u64::try_from(now.saturating_duration_since(due).as_micros()).unwrap_or(u64::MAX);
         self.checker.shared.counters.lag_micros.store(lag, Ordering::Relaxed);
         let events = self.events_in.clone();
+        let identity = Some(self.checker.identity());
         self.runs.spawn(async move {
-            let mut run = Started::begin(&component);
+            let mut run = Started::begin(&component, identity);
             let finished = run.outcome().await;
             let straggles = run.straggles();
             // The engine that would read this may be gone: then nobody waits for the result.

@@ -19,7 +19,9 @@ mod history;
 mod hysteresis;
 mod liveness;
 mod maintenance;
+mod origin;
 mod outcome;
+mod part;
 mod recorder;
 mod run;
 mod schedule;
@@ -45,7 +47,9 @@ pub use maintenance::{
     End, Kept, Maintenance, MaintenanceError, MaintenanceOrigin, MaintenanceStore, MaintenanceWindow, MonthDay,
     NewMaintenance, Recurrence, Target,
 };
+pub use origin::{Hop, Identity, InvalidOrigins, Origins, StatusPath};
 pub use outcome::{IntoOutcome, Outcome, Reason, Verdict};
+pub use part::{Part, Parts};
 pub use recorder::{History, HistoryStats, Memory};
 pub use run::{Finished, run_once};
 pub use schedule::Schedule;

@@ -2,10 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::origin::Origins;
+use crate::part::{Part, Parts};
 
 /// What one run of a check found.
 ///
@@ -19,6 +23,8 @@ pub struct Outcome {
     message: Cow<'static, str>,
     detail: String,
     metadata: Map<String, Value>,
+    parts: Option<Arc<Parts>>,
+    origins: Option<Arc<Origins>>,
 }
 
 impl Outcome {
@@ -37,6 +43,8 @@ impl Outcome {
             message: Cow::Borrowed(""),
             detail: String::new(),
             metadata: Map::new(),
+            parts: None,
+            origins: None,
         }
     }
 
@@ -74,6 +82,21 @@ impl Outcome {
         self
     }
 
+    /// Adds what the component consists of, as another service tells it: as much of it as [`Parts`] takes. Shown to
+    /// operators only.
+    #[must_use]
+    pub fn with_parts(mut self, parts: Vec<Part>) -> Self {
+        self.parts = Some(Parts::bounded(parts)).filter(|parts| !parts.is_empty()).map(Arc::new);
+        self
+    }
+
+    /// Adds where the verdict comes from, when it is another service that has told so.
+    #[must_use]
+    pub fn with_origins(mut self, origins: Origins) -> Self {
+        self.origins = Some(Arc::new(origins));
+        self
+    }
+
     /// Pass, warn or fail.
     pub fn verdict(&self) -> Verdict {
         self.verdict
@@ -99,9 +122,20 @@ impl Outcome {
         &self.metadata
     }
 
-    /// A pass that took too long: a warning with the same readings.
+    /// What the component consists of; `None` when nothing is told of it.
+    pub fn parts(&self) -> Option<&Arc<Parts>> {
+        self.parts.as_ref()
+    }
+
+    /// Where the verdict comes from, when it is another service that has told so.
+    pub fn origins(&self) -> Option<&Arc<Origins>> {
+        self.origins.as_ref()
+    }
+
+    /// A pass that took too long: a warning with the same readings. That it is slow comes from nobody else.
     pub(crate) fn turned_slow(self) -> Self {
-        Self { metadata: self.metadata, detail: self.detail, ..Self::warn(Reason::Slow, "slower than it should be") }
+        let warning = Self::warn(Reason::Slow, "slower than it should be");
+        Self { metadata: self.metadata, detail: self.detail, parts: self.parts, ..warning }
     }
 
     /// Replaces metadata past [`Outcome::MAX_METADATA`], so that a check can't grow the snapshot.
@@ -165,6 +199,10 @@ pub enum Reason {
     NotReady,
     /// The other side has no room: connections, memory, quota.
     Exhausted,
+    /// The other service says itself that it is not healthy.
+    Upstream,
+    /// The other service is not healthy only because of this one, which it looks at.
+    Loop,
     /// The check itself panicked.
     Panic,
     /// The latest result is older than `max_age`.
@@ -203,6 +241,8 @@ impl Reason {
             Self::Slow => "slow",
             Self::NotReady => "not_ready",
             Self::Exhausted => "exhausted",
+            Self::Upstream => "upstream",
+            Self::Loop => "loop",
             Self::Panic => "panic",
             Self::Stale => "stale",
             Self::Pending => "pending",

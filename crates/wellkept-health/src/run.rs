@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::check::{Context, ErasedCheck, Run};
 use crate::circuit::{Answer, Circuit, Permit};
 use crate::component::Component;
+use crate::origin::Identity;
 use crate::outcome::{Outcome, Reason, Verdict};
 
 /// What a run found and how long it took.
@@ -39,7 +40,7 @@ impl Finished {
 /// Runs a component's check once, now, outside any schedule. Ends at the component's timeout, or a tenth of it later
 /// (50 ms at most), also when the check hangs or blocks its thread. Cancel-safe: dropping it drops the check's future.
 pub async fn run_once(component: &Component) -> Finished {
-    let mut run = Started::begin(component);
+    let mut run = Started::begin(component, None);
     run.outcome().await
 }
 
@@ -61,9 +62,10 @@ enum Work {
 }
 
 impl Started {
-    pub(crate) fn begin(component: &Component) -> Self {
+    /// Begins a run of a component of the service of this identity.
+    pub(crate) fn begin(component: &Component, identity: Option<Identity>) -> Self {
         let timeout = component.schedule.timeout;
-        let context = Context::within(timeout);
+        let context = Context::within(timeout).within_service(identity);
         let (permit, refused) = match component.circuit.as_ref().map(Circuit::ask) {
             None => (None, None),
             Some(Answer::Go(permit)) => (Some(permit), None),
@@ -238,7 +240,7 @@ mod tests {
         let hold = std::sync::Mutex::new(hold);
         let hangs = AnyCheck::blocking(move || drop(hold.lock().map(|hold| hold.recv())));
         let component = component(hangs);
-        let mut run = Started::begin(&component);
+        let mut run = Started::begin(&component, None);
         assert_eq!(reason(&run.outcome().await), Some(Reason::Timeout));
         assert!(run.straggles());
         release.send(()).unwrap();
@@ -258,7 +260,7 @@ mod tests {
             }
         });
         let component = component(check);
-        let mut run = Started::begin(&component);
+        let mut run = Started::begin(&component, None);
         run.outcome().await;
         run.end().await;
         assert_eq!(Arc::strong_count(&held), 2, "only the check and the test still hold it");

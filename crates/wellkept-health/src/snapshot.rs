@@ -11,7 +11,9 @@ use crate::clock::Clock;
 use crate::component::Group;
 use crate::dependencies;
 use crate::maintenance::{Maintenance, Spans, active, next_boundary};
+use crate::origin::Origins;
 use crate::outcome::{Reason, Verdict};
+use crate::part::Parts;
 use crate::snapshot::totals::{Total, Totals};
 use crate::status::{Criticality, Status};
 
@@ -205,6 +207,8 @@ pub struct ComponentHealth {
     pub detail: Arc<str>,
     /// The latest run's readings.
     pub metadata: Arc<Map<String, Value>>,
+    /// What it consists of, as the latest run was told; `None` when it was told nothing.
+    pub parts: Option<Arc<Parts>>,
     /// How long the latest run took.
     pub response_time: Option<Duration>,
     /// When the latest run ended.
@@ -242,6 +246,8 @@ pub struct Served {
     pub reason: Option<Reason>,
     /// One line for everyone.
     pub message: Arc<str>,
+    /// Which other services it comes from, when one of them has told so.
+    pub origins: Option<Arc<Origins>>,
 }
 
 /// What readers are told of a component at one instant.
@@ -325,7 +331,7 @@ impl ComponentHealth {
     }
 
     /// What it counts for a group, or for the service as a whole, which is told the truth also about what is shared.
-    fn weigh(&self, status: Status, group: Option<&Group>) -> Option<Status> {
+    pub(crate) fn weigh(&self, status: Status, group: Option<&Group>) -> Option<Status> {
         let criticality = if self.shared && group.is_some() { Criticality::Optional } else { self.criticality };
         criticality.weigh(status)
     }

@@ -14,6 +14,7 @@ use crate::dependencies;
 use crate::history::{RunResult, StatusChange};
 use crate::hysteresis::Hysteresis;
 use crate::maintenance::{Book, Maintenance, Spans, active};
+use crate::origin::Origins;
 use crate::outcome::Reason;
 use crate::run::Finished;
 use crate::snapshot::{Activity, ComponentHealth, IN_MAINTENANCE, Moment, RunTotals, Served, Snapshot, Standing};
@@ -89,6 +90,7 @@ struct Entry {
 struct Cause {
     reason: Option<Reason>,
     message: Arc<str>,
+    origins: Option<Arc<Origins>>,
 }
 
 /// What changed by a result or by time, to be told once.
@@ -318,6 +320,7 @@ impl Entry {
             raw_reason: None,
             detail: Arc::default(),
             metadata: Arc::clone(&NO_READINGS),
+            parts: None,
             response_time: None,
             checked: None,
             since: Moment::now(clock),
@@ -395,11 +398,15 @@ impl Entry {
         health.checked = Some(now);
         health.consecutive = self.hysteresis.consecutive(verdict);
         health.totals.add(verdict, elapsed);
-        self.causes[verdict as usize] =
-            Cause { reason: outcome.reason().cloned(), message: shared_text(outcome.message()) };
+        health.parts = outcome.parts().cloned();
+        self.causes[verdict as usize] = Cause {
+            reason: outcome.reason().cloned(),
+            message: shared_text(outcome.message()),
+            origins: outcome.origins().cloned(),
+        };
         // While the latest run disagrees, what is served keeps its own reason.
-        let Cause { reason, message } = self.causes[served as usize].clone();
-        health.served = Some(Served { status: served.into(), reason, message });
+        let Cause { reason, message, origins } = self.causes[served as usize].clone();
+        health.served = Some(Served { status: served.into(), reason, message, origins });
         let result = RunResult {
             component: Arc::clone(&health.name),
             verdict,

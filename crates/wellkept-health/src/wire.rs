@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use crate::checker::Checker;
 use crate::liveness::Life;
 use crate::outcome::Verdict;
+use crate::part;
 use crate::snapshot::{ComponentHealth, Snapshot};
 use crate::status::{Criticality, Status};
 use crate::table::milliseconds;
@@ -287,6 +288,48 @@ pub struct Component {
     pub tuned: bool,
     /// The latest run's readings.
     pub metadata: Map<String, Value>,
+    /// What it consists of when it is another service, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub components: BTreeMap<String, Part>,
+    /// Whether there is more of them than is kept.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub components_cut: bool,
+}
+
+/// What a component consists of, as another service tells it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Part {
+    /// Its status.
+    pub status: Status,
+    /// The other service's reason code when it is not healthy.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+    /// What the other service says of it.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub message: String,
+    /// How long its check took there, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub response_time_ms: Option<f64>,
+    /// What it consists of, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub components: BTreeMap<String, Self>,
+}
+
+impl Part {
+    fn of(part: &part::Part) -> Self {
+        Self {
+            status: part.status(),
+            reason: part.reason().map(ToOwned::to_owned),
+            message: part.message().to_owned(),
+            response_time_ms: part.response_time().map(milliseconds),
+            components: Self::all(part.parts()),
+        }
+    }
+
+    /// Parts by name, as the wire has them.
+    pub fn all(parts: &[part::Part]) -> BTreeMap<String, Self> {
+        parts.iter().map(|part| (part.name().to_owned(), Self::of(part))).collect()
+    }
 }
 
 impl Component {
@@ -311,6 +354,8 @@ impl Component {
             groups: component.groups.iter().map(ToString::to_string).collect(),
             tuned: component.tuned,
             metadata: (*component.metadata).clone(),
+            components: component.parts.as_ref().map(|parts| Part::all(parts.list())).unwrap_or_default(),
+            components_cut: component.parts.as_ref().is_some_and(|parts| parts.is_cut()),
         }
     }
 }

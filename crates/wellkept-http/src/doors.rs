@@ -47,6 +47,7 @@ use crate::grpc::{Watches, WatchesCollector};
 use crate::server::ServerHandle;
 
 mod acting;
+mod asker;
 mod control;
 mod details;
 mod formats;

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::extract::{Query, Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use wellkept_health::{RunResult, StatusChange, wire};
+use wellkept_health::wire::{self, Subject};
+use wellkept_health::{RunResult, StatusChange};
 use wellkept_shutdown::{Progress, Stats};
 
 use super::routes::{Operation, Routes};
@@ -42,8 +43,10 @@ pub(super) fn routes() -> Routes {
 }
 
 /// `GET /health/detailed`: all components. Always 200: it is for people, not for probes.
-pub(super) async fn detailed(State(doors): State<Doors>, _: NoBody) -> Response {
-    json(StatusCode::OK, &wire::Detailed::of(&doors.inner.checker))
+pub(super) async fn detailed(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let answer = json(StatusCode::OK, &wire::Detailed::of(&doors.inner.checker));
+    doors.tell(&parts, &Subject::Service, answer)
 }
 
 /// What to read of the history.

@@ -77,7 +77,7 @@ fn answered(doors: &Doors, request: Request, subject: Subject, quick: impl FnOnc
     let (parts, _) = request.into_parts();
     let (path, failed) = words(&subject);
     let word = |good| answer(so_or_503(good), TEXT, if good { "ok" } else { failed });
-    let Some(query) = parts.uri.query() else { return word(quick()) };
+    let Some(query) = parts.uri.query() else { return doors.tell(&parts, &subject, word(quick())) };
     let verbose = pairs(query).any(|(key, _)| key == "verbose");
     let excluded: HashSet<_> = pairs(query).filter(|(key, _)| key == "exclude").map(|(_, name)| name).collect();
     let view = doors.view(subject, &parts);

@@ -7,7 +7,7 @@ use axum::response::Response;
 use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use http::{HeaderValue, StatusCode};
 use maud::{DOCTYPE, Markup, html};
-use wellkept_health::{Checker, ComponentHealth, Criticality, Lifecycle, Snapshot, Status, StatusChange, wire};
+use wellkept_health::{Checker, ComponentHealth, Criticality, Lifecycle, Part, Snapshot, Status, StatusChange, wire};
 
 use super::{Doors, NoBody, answer};
 
@@ -136,6 +136,29 @@ fn row(snapshot: &Snapshot, component: &ComponentHealth) -> Markup {
                 @if !component.detail.is_empty() { " " small { (component.detail) } }
                 (readings(component))
             }
+        }
+        @if let Some(parts) = &component.parts {
+            (part_rows(parts.list(), 1))
+            @if parts.is_cut() { tr { td class="part level-1" colspan="5" { "And more, which are left out." } } }
+        }
+    }
+}
+
+/// What a component consists of, as another service tells it: further rows below its own.
+fn part_rows(parts: &[Part], level: usize) -> Markup {
+    html! {
+        @for part in parts {
+            tr {
+                th scope="row" class={ "part level-" (level) } { (part.name()) }
+                td data-label="Status" { (badge(part.status())) }
+                td {}
+                td data-label="Took" { @if let Some(time) = part.response_time() { (wire::short_time(time)) } }
+                td data-label="Found" {
+                    @if let Some(reason) = part.reason() { code { (reason) } " " }
+                    (part.message())
+                }
+            }
+            (part_rows(part.parts(), level + 1))
         }
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn routes() -> Routes {
 /// `GET /health`: the service as a whole. 200 when healthy or degraded, 503 otherwise.
 async fn health(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    formats::negotiated(
+    let answer = formats::negotiated(
         &parts,
         &Subject::Service,
         || doors.view(Subject::Service, &parts),
@@ -66,7 +66,8 @@ async fn health(State(doors): State<Doors>, _: NoBody, request: Request) -> Resp
             let health = wire::Health::of(&doors.inner.checker);
             json(so_or_503(health.status.is_ready()), &health)
         },
-    )
+    );
+    doors.tell(&parts, &Subject::Service, answer)
 }
 
 /// `GET /health/live`: this process only. 200 while it lives, also while it drains.
@@ -87,7 +88,7 @@ async fn live(State(doors): State<Doors>, _: NoBody, request: Request) -> Respon
 /// operators; from others it is ignored, and the status code is the same.
 async fn ready(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    formats::negotiated(
+    let answer = formats::negotiated(
         &parts,
         &Subject::Ready,
         || doors.view(Subject::Ready, &parts),
@@ -95,7 +96,8 @@ async fn ready(State(doors): State<Doors>, _: NoBody, request: Request) -> Respo
             let ready = wire::Ready::of_view(&doors.native_view(Subject::Ready, &parts));
             json(so_or_503(ready.ready), &ready)
         },
-    )
+    );
+    doors.tell(&parts, &Subject::Ready, answer)
 }
 
 /// `GET /health/startup`: 503 until the start is complete, 200 from then on.
@@ -118,7 +120,7 @@ async fn group(State(doors): State<Doors>, _: NoBody, Segment(name): Segment, re
     let Some(subject) = Subject::of_group(&doors.inner.checker, &name) else {
         return ApiError::NotFound.into_response();
     };
-    formats::negotiated(
+    let answer = formats::negotiated(
         &parts,
         &subject,
         || doors.view(subject.clone(), &parts),
@@ -126,7 +128,8 @@ async fn group(State(doors): State<Doors>, _: NoBody, Segment(name): Segment, re
             let readiness = wire::Ready::of_view(&doors.native_view(subject.clone(), &parts));
             json(so_or_503(readiness.ready), &wire::Grouped { group: name, readiness })
         },
-    )
+    );
+    doors.tell(&parts, &subject, answer)
 }
 
 /// `GET /health/component/{name}`: one component by itself. 404 also where names are hidden.
@@ -145,13 +148,15 @@ async fn component(
 /// `GET /health.json`: `application/health+json` for whoever can't say so by `Accept`.
 async fn health_json(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    formats::written(&doors.view(Subject::Service, &parts), Format::HealthJson)
+    let answer = formats::written(&doors.view(Subject::Service, &parts), Format::HealthJson);
+    doors.tell(&parts, &Subject::Service, answer)
 }
 
 /// `GET /v1/health`: readings for operators; others see names and statuses, and the rest of the shape empty.
 async fn v1(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    formats::written(&doors.view(Subject::Service, &parts), Format::V1)
+    let answer = formats::written(&doors.view(Subject::Service, &parts), Format::V1);
+    doors.tell(&parts, &Subject::Service, answer)
 }
 
 impl Doors {

@@ -21,6 +21,7 @@ mod formats;
 mod health_json;
 mod kubernetes;
 mod openapi;
+mod upstream;
 
 const LOOPBACK: &str = "127.0.0.1:8080";
 const OPEN: &str = "0.0.0.0:8080";
