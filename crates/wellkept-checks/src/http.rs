@@ -123,7 +123,8 @@ fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     built(section, Http::new(Options { url: url?, method, headers: headers?, expect: expect? }))
 }
 
-fn named_secrets(section: &mut Section<'_>, key: &'static str) -> Option<Vec<(String, SecretString)>> {
+/// `headers: { NAME: value }`, or nothing when the key is not there.
+pub(crate) fn named_secrets(section: &mut Section<'_>, key: &'static str) -> Option<Vec<(String, SecretString)>> {
     if !section.has(key) {
         return Some(Vec::new());
     }
@@ -132,7 +133,8 @@ fn named_secrets(section: &mut Section<'_>, key: &'static str) -> Option<Vec<(St
     values.into_iter().collect()
 }
 
-fn failed(error: &FetchError) -> Outcome {
+/// What there is to say when there is no answer.
+pub(crate) fn failed(error: &FetchError) -> Outcome {
     match error {
         FetchError::Connect(error) => not_connected(error),
         FetchError::Tls(error) => no_tls(error),

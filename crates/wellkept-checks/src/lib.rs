@@ -10,6 +10,7 @@
 //! | `postgres` | a PostgreSQL server, with a query | `postgres` |
 //! | `redis` | a Redis or Valkey server, with `PING` and `INFO` | `redis` |
 //! | [`tcp`] | whether an address accepts connections | |
+//! | `upstream` | another service, by its health endpoint, with what it consists of | `http` |
 //!
 //! Each is a type for use from code, and a [`Kind`] for use from a configuration:
 //!
@@ -88,6 +89,7 @@ kinds! {
     postgres if "postgres",
     redis if "redis",
     tcp,
+    upstream if "http",
 }
 
 #[cfg(test)]
@@ -108,7 +110,7 @@ mod tests {
         }
         let table: Vec<_> = include_str!("lib.rs").lines().filter(|line| line.starts_with("//! | ")).collect();
         for kind in kinds().iter().map(|kind| kind.name).chain(gated().iter().map(|(kind, _)| *kind)) {
-            let row = |line: &&str| line.contains(&format!("`{kind}`"));
+            let row = |line: &&str| line.split('|').nth(1).is_some_and(|name| name.contains(&format!("`{kind}`")));
             assert_eq!(
                 table.iter().copied().filter(|line| row(line)).count(),
                 1,

@@ -1,5 +1,6 @@
 //! What the tests of all kinds share.
 
+mod server;
 mod tls;
 
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use wellkept_config::Document;
 use wellkept_health::{AnyCheck, Check, Context, Outcome};
 
+pub(crate) use self::server::Server;
 pub(crate) use self::tls::untrusted_tls_server;
 
 /// A password that must turn up nowhere.

@@ -1,60 +1,13 @@
 //! The claims of the check and of `fetch`, held against local servers that say what they are told to.
 
-use std::net::SocketAddr;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use wellkept_testkit::free_port;
 
 use super::*;
 use crate::testing::{
-    PATIENCE, PLANTED, assert_keeps_secrets, configured, reason, run, run_into_timeout, untrusted_tls_server,
+    PATIENCE, PLANTED, Server, assert_keeps_secrets, configured, reason, run, run_into_timeout, untrusted_tls_server,
 };
-
-/// A server that answers each request with these bytes, and tells what it was asked.
-struct Server {
-    address: SocketAddr,
-    requests: mpsc::UnboundedReceiver<String>,
-}
-
-impl Server {
-    async fn start(answer: impl Into<Vec<u8>>) -> Self {
-        let answer = answer.into();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (tell, requests) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let (answer, tell) = (answer.clone(), tell.clone());
-                tokio::spawn(async move {
-                    let mut request = Vec::new();
-                    while !request.ends_with(b"\r\n\r\n") {
-                        request.push(stream.read_u8().await?);
-                    }
-                    let _ = tell.send(String::from_utf8(request).unwrap());
-                    stream.write_all(&answer).await
-                });
-            }
-        });
-        Self { address, requests }
-    }
-
-    /// A server that answers with a status and a JSON body.
-    async fn with_json(status: &str, body: &str) -> Self {
-        let length = body.len();
-        let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
-        Self::start(head + body).await
-    }
-
-    fn url(&self, path: &str) -> Url {
-        format!("http://{}{path}", self.address).parse().unwrap()
-    }
-
-    async fn asked(&mut self) -> String {
-        self.requests.recv().await.unwrap()
-    }
-}
 
 fn check(url: Url) -> Http {
     Http::by_url(url).unwrap()
