@@ -110,6 +110,9 @@ const PROBES: [&str; 11] = [
 ];
 const PROBES_BELOW: [&str; 5] = ["/health/component/", "/health/group/", "/healthz/", "/livez/", "/readyz/"];
 
+/// What probes answer.
+const CODES: [u16; 2] = [200, 503];
+
 /// The media type of words and lines.
 const TEXT: &str = "text/plain; charset=utf-8";
 

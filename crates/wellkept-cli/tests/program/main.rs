@@ -8,6 +8,7 @@ mod configuration;
 mod ending;
 mod faults;
 mod haproxy;
+mod openapi;
 mod served;
 mod serving;
 mod start;

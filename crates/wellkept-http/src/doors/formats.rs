@@ -1,15 +1,18 @@
 //! Which format an answer has: the one that `?format=` names, or a media type of `Accept`; and what it looks like then.
 
+use std::borrow::Cow;
+
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT, CACHE_CONTROL, VARY};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use wellkept_health::wire::foreign::{AspNet, MicroProfile, SPRING_MEDIA_TYPE, Spring, Terminus};
 use wellkept_health::wire::health_json::{self, HealthJson};
 use wellkept_health::wire::{Subject, V1, View, nagios};
 
 use super::routes::Operation;
-use super::{TEXT, answer, json_of, so_or_503};
+use super::{CODES, TEXT, answer, json_of, so_or_503};
 use crate::error::ApiError;
 
 /// Longest that a health+json answer may be kept, in seconds. Checks run every 10 s by default; whoever keeps an answer
@@ -102,25 +105,47 @@ fn accepted<'a>(ranges: impl Iterator<Item = &'a str>) -> Format {
 }
 
 /// The pairs of a query, decoded.
-pub(super) fn pairs(query: &str) -> impl Iterator<Item = (std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)> {
+pub(super) fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     form_urlencoded::parse(query.as_bytes())
 }
 
-/// Describes an operation that knows the formats.
-pub(super) fn described(operation: Operation, codes: &[u16]) -> Operation {
+/// Describes a probe that knows the formats: any `format` is taken, for an unknown one is passed over.
+pub(super) fn of_probe(operation: Operation) -> Operation {
+    described(operation).query::<String>("format", "One of those of `/health`.")
+}
+
+/// Describes another operation that knows the formats, and refuses an unknown one.
+pub(super) fn of_others(operation: Operation) -> Operation {
+    let operation = operation.query::<Named>("format", "Another format. The first two also by `Accept`.");
+    described(operation).error(ApiError::UnknownFormat)
+}
+
+fn described(operation: Operation) -> Operation {
     operation
-        .query::<String>(
-            "format",
-            "`health+json`, `spring`, `microprofile`, `aspnet`, `aspnet-plain`, `terminus`, `v1`, `nagios` or `plain`. \
-             The first two also by `Accept`.",
-        )
-        .answers::<HealthJson>(health_json::MEDIA_TYPE, codes)
-        .answers::<Spring>(SPRING_MEDIA_TYPE, codes)
-        .json::<MicroProfile>(codes)
-        .json::<AspNet>(codes)
-        .json::<Terminus>(codes)
-        .json::<V1>(codes)
-        .text(TEXT, codes)
+        .answers::<HealthJson>(health_json::MEDIA_TYPE, &CODES)
+        .answers::<Spring>(SPRING_MEDIA_TYPE, &CODES)
+        .json::<MicroProfile>(&CODES)
+        .json::<AspNet>(&CODES)
+        .json::<Terminus>(&CODES)
+        .json::<V1>(&CODES)
+        .text(TEXT, &CODES)
+}
+
+/// A format's name, for the description.
+struct Named;
+
+impl JsonSchema for Named {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Format".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": FORMATS.map(|(name, _)| name) })
+    }
 }
 
 /// The answer in the format that the request wishes for; `native` when that is the endpoint's own. Of a probe an unknown

@@ -11,7 +11,7 @@ use wellkept_health::{Life, Lifecycle, Status};
 
 use super::formats::pairs;
 use super::routes::{Operation, Routes};
-use super::{Doors, NoBody, Segment, TEXT, answer, so_or_503};
+use super::{CODES, Doors, NoBody, Segment, TEXT, answer, so_or_503};
 use crate::error::ApiError;
 
 /// How many exclusions that name nothing are told.
@@ -22,12 +22,12 @@ pub(super) fn routes() -> Routes {
         Operation::get(path, summary)
             .query::<String>("verbose", "With one line for each check.")
             .query::<String>("exclude", "A check to be left out. May be given more than once.")
-            .text(TEXT, &[200, 503])
+            .text(TEXT, &CODES)
     };
     let one = |path, summary| {
         Operation::get(path, summary)
             .segment::<String>("name", "The check's name.")
-            .text(TEXT, &[200, 503])
+            .text(TEXT, &CODES)
             .error(ApiError::NotFound)
     };
     Routes::new()

@@ -8,11 +8,8 @@ use wellkept_health::wire::{self, Sight, Subject, View};
 
 use super::formats::{self, Format};
 use super::routes::{Operation, Routes};
-use super::{Doors, NoBody, Segment, json, so_or_503};
+use super::{CODES, Doors, NoBody, Segment, json, so_or_503};
 use crate::error::ApiError;
-
-/// What probes answer, and nothing else.
-const CODES: [u16; 2] = [200, 503];
 
 pub(super) fn routes() -> Routes {
     let detailed = |operation: Operation| {
@@ -20,28 +17,27 @@ pub(super) fn routes() -> Routes {
     };
     let ready = |path| {
         let operation = Operation::get(path, "Whether traffic may come: 503 while starting, draining, or not well.");
-        formats::described(detailed(operation).json::<wire::Ready>(&CODES), &CODES)
+        formats::of_probe(detailed(operation).json::<wire::Ready>(&CODES))
     };
     let health = Operation::get("/health", "The service as a whole: 200 when healthy or degraded.");
-    let health = formats::described(health.json::<wire::Health<'_>>(&CODES), &CODES).error(ApiError::UnknownFormat);
+    let health = formats::of_others(health.json::<wire::Health<'_>>(&CODES));
     let live = Operation::get("/health/live", "Whether this process lives; looks at no dependency.");
     let startup = Operation::get("/health/startup", "Whether the start is complete.");
     let group = Operation::get("/health/group/{group}", "What the components of a group add up to.")
         .segment::<String>("group", "`live`, `ready`, `startup`, or a name of the user's.")
         .json::<wire::Grouped>(&CODES)
-        .error(ApiError::NotFound)
-        .error(ApiError::UnknownFormat);
+        .error(ApiError::NotFound);
     let one = Operation::get("/health/component/{name}", "One component.")
         .segment::<String>("name", "The component's name.")
         .json::<wire::One>(&CODES)
         .error(ApiError::NotFound);
     Routes::new()
         .route(health, self::health)
-        .route(formats::described(live.json::<wire::Live>(&CODES), &CODES), self::live)
+        .route(formats::of_probe(live.json::<wire::Live>(&CODES)), self::live)
         .route(ready("/health/ready"), self::ready)
         .route(ready("/ready"), self::ready)
-        .route(formats::described(startup.json::<wire::Startup>(&CODES), &CODES), self::startup)
-        .route(formats::described(detailed(group), &CODES), self::group)
+        .route(formats::of_probe(startup.json::<wire::Startup>(&CODES)), self::startup)
+        .route(formats::of_others(detailed(group)), self::group)
         .route(detailed(one), self::component)
         .route(
             Operation::get("/health.json", "The service as a whole, as draft-inadarei-api-health-check-06 has it.")

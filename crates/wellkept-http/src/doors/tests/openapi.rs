@@ -73,3 +73,12 @@ fn nothing_is_mounted_without_its_description() {
         }
     }
 }
+
+#[test]
+fn every_public_route_is_one_that_probes_use() {
+    for operation in Doors::probes().operations() {
+        let path = operation.path.replace(['{', '}'], "");
+        assert!(Doors::is_probe(&path), "{path} would be refused while the service drains");
+    }
+    assert!(!Doors::is_probe("/health/detailed") && !Doors::is_probe("/orders"));
+}
