@@ -307,7 +307,14 @@ impl Component {
             "component `{}`: max_age is {age:?} and the interval {interval:?}: it is unknown between two runs",
             self.name
         );
-        if age <= interval { vec![short] } else { Vec::new() }
+        let mut warnings = if age <= interval { vec![short] } else { Vec::new() };
+        for (own, meant) in [("readiness", "ready"), ("liveness", "live")] {
+            if self.effective_groups().iter().any(|group| matches!(group, Group::Named(name) if &**name == own)) {
+                let name = &self.name;
+                warnings.push(format!("component `{name}`: `{own}` is a group of your own; that probe sees `{meant}`"));
+            }
+        }
+        warnings
     }
 
     /// Refuses what can't be kept well. Called at registration; public so that a configuration can be checked
@@ -315,8 +322,11 @@ impl Component {
     pub fn validate(&self) -> Result<(), RegisterError> {
         let name = || self.name.chars().take(80).collect::<String>();
         let refuse = |problem| Err(RegisterError::Setting { name: name(), problem });
-        if self.name.is_empty() || self.name.len() > MAX_NAME || self.name.chars().any(char::is_control) {
+        if !is_name(&self.name) {
             return Err(RegisterError::Name { name: name().escape_debug().to_string() });
+        }
+        if !self.effective_groups().iter().all(|group| is_name(group.as_str())) {
+            return refuse("a group's name must have 1 to 128 bytes and no control character");
         }
         if self.scope == Scope::Remote && self.effective_groups().contains(&Group::Live) {
             return Err(RegisterError::RemoteLiveness { name: name() });
@@ -348,6 +358,10 @@ impl Component {
 
 /// The groups of most components: one allocation for all of them.
 static READY: LazyLock<Arc<[Group]>> = LazyLock::new(|| Arc::new([Group::Ready]));
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_NAME && !text.chars().any(char::is_control)
+}
 
 const MAX_NAME: usize = 128;
 const MAX_INTERVAL: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -438,6 +452,18 @@ mod tests {
             assert!(!error.to_string().contains(['\n', '\u{1b}']));
         }
         component("quotes \" and spaces ü").validate().unwrap();
+    }
+
+    #[test]
+    fn groups_have_names_too_and_those_of_probes_are_told_apart() {
+        for name in ["", "a\nb", "x".repeat(129).as_str()] {
+            let error = component("db").groups([Group::Ready, Group::from(name)]).validate().unwrap_err();
+            assert_eq!(error.code(), "component.setting");
+        }
+        let component = component("db").groups(["ready", "readiness", "orders"].map(Group::from));
+        component.validate().unwrap();
+        let warning = "component `db`: `readiness` is a group of your own; that probe sees `ready`";
+        assert_eq!(component.warnings(), [warning]);
     }
 
     #[test]
