@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ComponentHealth, Snapshot};
+use super::{Activity, ComponentHealth, Snapshot};
 use crate::component::Group;
 use crate::status::Status;
 
@@ -23,7 +23,8 @@ impl Snapshot {
                 }
             }
         }
-        groups.into_iter().map(|(name, tally)| (Arc::clone(name), tally.status())).collect()
+        let whole = self.maintenance().map(|_| Status::Maintenance);
+        groups.into_iter().map(|(name, tally)| (Arc::clone(name), whole.unwrap_or(tally.status()))).collect()
     }
 }
 
@@ -38,7 +39,7 @@ struct Tally {
 
 impl Tally {
     fn add(&mut self, component: &ComponentHealth, group: &Group, now: Duration) {
-        self.waits |= component.served.is_none();
+        self.waits |= component.served.is_none() && component.activity == Activity::Enabled;
         if component.counted {
             let status = component.counts(Some(group), now).status;
             self.counted = Some(self.counted.map_or(status, |counted| counted.worse(status)));
@@ -47,5 +48,71 @@ impl Tally {
 
     fn status(&self) -> Status {
         self.counted.unwrap_or(if self.waits { Status::Unknown } else { Status::Healthy })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AnyCheck, Checker, Component, End, NewMaintenance, Outcome, Reason, Scope, Settings, TokioClock};
+
+    fn component(name: &str, outcome: Outcome, groups: &[&str]) -> Component {
+        let check = AnyCheck::from_fn(move || std::future::ready(outcome.clone()));
+        Component::new(name, check).groups(groups.iter().map(|group| Group::from(*group)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_users_groups_add_up_as_the_built_in_ones_do() {
+        let (checker, engine) = Checker::new(Settings { clock: TokioClock::start(), ..Settings::new("tested") });
+        assert!(checker.snapshot().named_groups().is_empty());
+        let fail = || Outcome::fail(Reason::Refused, "refused");
+        for component in [
+            component("db", Outcome::pass(), &["ready", "orders", "all"]),
+            component("cache", fail(), &["orders", "all"]).optional(),
+            component("psp", fail(), &["payments", "all"]),
+            component("queue", fail(), &["shared"]).shared(true),
+            component("loop", Outcome::pass(), &["live", "startup"]).scope(Scope::Process),
+        ] {
+            checker.register(component).unwrap();
+        }
+        let engine = tokio::spawn(engine.run(std::future::pending()));
+        tokio::time::sleep(Duration::from_secs(1)).await; // pace: on paused time
+        let snapshot = checker.snapshot();
+        let groups: Vec<_> = snapshot.named_groups().into_iter().collect();
+        let expected = [
+            ("all", Status::Unhealthy),
+            ("orders", Status::Degraded),
+            ("payments", Status::Unhealthy),
+            ("shared", Status::Degraded),
+        ];
+        assert_eq!(groups, expected.map(|(name, status)| (Arc::from(name), status)));
+        for (name, status) in groups {
+            assert_eq!(snapshot.status(&Group::Named(name)), status);
+        }
+
+        // One that has no result yet counts for no group, and is all that its own group has.
+        let silent = AnyCheck::from_fn(std::future::pending::<Outcome>);
+        let groups = ["orders", "new"].map(Group::from);
+        checker.register(Component::new("late", silent).groups(groups)).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await; // pace: on paused time
+        let groups = checker.snapshot().named_groups();
+        assert_eq!((groups["orders"], groups["new"]), (Status::Degraded, Status::Unknown));
+
+        checker.disable("late").unwrap();
+        checker.begin_maintenance(NewMaintenance::of_components(["psp"], End::Open, "test")).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await; // pace: on paused time
+        let groups = checker.snapshot().named_groups();
+        assert_eq!((groups["payments"], groups["new"]), (Status::Healthy, Status::Healthy), "left out");
+        assert_eq!(groups["all"], Status::Degraded);
+        let whole = checker.begin_maintenance(NewMaintenance::of_the_service(End::Open, "test")).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await; // pace: on paused time
+        let groups = checker.snapshot().named_groups();
+        assert!(groups.values().all(|status| *status == Status::Maintenance), "{groups:?}");
+        checker.end_maintenance(&whole[0].id, "test").unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await; // pace: on paused time
+
+        engine.abort();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(checker.snapshot().named_groups()["orders"], Status::Unknown);
     }
 }
