@@ -11,12 +11,16 @@ use prometheus_client::registry::Registry;
 use prost::Message;
 use tokio::task::JoinHandle;
 use tower::ServiceExt as _;
-use wellkept_health::{AnyCheck, Checker, Component, Group, Outcome, Reason, Scope, Settings, TokioClock};
+use wellkept_health::{
+    AnyCheck, Checker, Component, End, Group, NewMaintenance, Outcome, Reason, Scope, Settings, TokioClock,
+};
 use wellkept_shutdown::{Cause, Sequence, Shutdown};
 
 use super::messages::{CheckRequest, CheckResponse, ListRequest, ListResponse};
 use super::*;
 use crate::access::Access;
+
+const MAX_WATCHES: usize = 5;
 
 /// A service whose one required component, in readiness and in the group `orders`, says what the test says.
 struct Setup {
@@ -69,7 +73,7 @@ impl Setup {
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.doors.grpc(3).oneshot(request).await.unwrap();
+        let response = self.doors.grpc(MAX_WATCHES).oneshot(request).await.unwrap();
         Answer { status: response.status().as_u16(), headers: response.headers().clone(), body: response.into_body() }
     }
 
@@ -205,6 +209,20 @@ async fn check_says_of_a_draining_service_that_only_liveness_and_startup_hold() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn in_maintenance_only_liveness_and_startup_hold_and_watchers_hear_of_it() {
+    let setup = Setup::new().await;
+    let mut watcher = setup.watch("orders").await;
+    assert_eq!(watcher.next().await, Said::Status("SERVING"));
+    let wanted = NewMaintenance::of_the_service(End::Open, "new disks");
+    let begun = setup.checker.begin_maintenance(wanted).unwrap();
+    assert_eq!(watcher.next().await, Said::Status("NOT_SERVING"));
+    assert_eq!(setup.checks(SERVICES).await, [NOT_SERVING, NOT_SERVING, SERVING, SERVING, NOT_SERVING]);
+    setup.checker.end_maintenance(&begun[0].id, "").unwrap();
+    assert_eq!(watcher.next().await, Said::Status("SERVING"));
+    assert_eq!(setup.checks(SERVICES).await, [SERVING; 5]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn before_the_start_is_complete_only_liveness_serves() {
     let (checker, _engine) = Checker::new(Settings { clock: TokioClock::start(), ..Settings::new("orders") });
     let said = ["", "readiness", "liveness", "startup"].map(|service| ServingStatus::of(&checker, service));
@@ -301,19 +319,19 @@ async fn results_that_nobody_renews_are_told_to_watchers_too() {
 #[tokio::test(start_paused = true)]
 async fn at_the_shutdown_watchers_are_told_before_their_streams_end() {
     let mut setup = Setup::new().await;
-    let mut watchers = [setup.watch("").await, setup.watch("orders").await, setup.watch("liveness").await];
-    for watcher in &mut watchers {
+    let [mut all, mut group] = [setup.watch("").await, setup.watch("orders").await];
+    let [mut live, mut start] = [setup.watch("liveness").await, setup.watch("startup").await];
+    for watcher in [&mut all, &mut group, &mut live, &mut start] {
         assert_eq!(watcher.next().await, Said::Status("SERVING"));
     }
     // There is nothing to drain or to close: all phases pass at once.
     let sequence = tokio::spawn(setup.sequence.take().unwrap().run());
     let began = tokio::time::Instant::now();
     setup.shutdown.trigger(Cause::requested("test"));
-    let [all, group, live] = &mut watchers;
     assert_eq!(all.next().await, Said::Status("NOT_SERVING"));
     assert_eq!(group.next().await, Said::Status("NOT_SERVING"));
     assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
-    for watcher in [all, group, live] {
+    for watcher in [&mut all, &mut group, &mut live, &mut start] {
         assert_eq!(watcher.next().await, Said::End("UNAVAILABLE"));
         assert_eq!(watcher.next().await, Said::End("without trailers"));
     }
@@ -322,6 +340,17 @@ async fn at_the_shutdown_watchers_are_told_before_their_streams_end() {
     let mut late = setup.watch("").await;
     assert_eq!(late.next().await, Said::Status("NOT_SERVING"));
     assert_eq!(late.next().await, Said::End("UNAVAILABLE"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watcher_that_reads_only_when_all_is_over_is_told_too() {
+    let mut setup = Setup::new().await;
+    let mut watcher = setup.watch("").await;
+    assert_eq!(watcher.next().await, Said::Status("SERVING"));
+    setup.shutdown.trigger(Cause::requested("test"));
+    setup.sequence.take().unwrap().run().await;
+    assert_eq!(watcher.next().await, Said::Status("NOT_SERVING"));
+    assert_eq!(watcher.next().await, Said::End("UNAVAILABLE"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -357,16 +386,18 @@ async fn hidden_names_are_not_listed_and_still_answered_to_who_knows_them() {
 #[tokio::test(start_paused = true)]
 async fn watchers_beyond_the_limit_are_refused_until_a_place_is_free() {
     let setup = Setup::new().await;
-    let mut watchers = [setup.watch("").await, setup.watch("").await, setup.watch("nobody").await];
+    let mut watchers = Vec::new();
+    for service in ["", "", "", "orders", "nobody"] {
+        watchers.push(setup.watch(service).await);
+    }
     assert_eq!(setup.watch("").await.failure(), "8 too many watch already");
     for watcher in &mut watchers {
         watcher.next().await;
     }
-    let [first, ..] = watchers;
-    drop(first);
-    assert_eq!(setup.watch("").await.next().await, Said::Status("SERVING"));
-    let books = setup.doors.watches();
-    assert_eq!(books.counts(), (2, 1));
+    watchers.pop();
+    let mut watcher = setup.watch("").await;
+    assert_eq!(watcher.next().await, Said::Status("SERVING"));
+    assert_eq!(setup.doors.watches().counts(), (MAX_WATCHES, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -382,6 +413,9 @@ async fn the_statuses_are_looked_at_only_while_somebody_watches() {
         setup.pass_time().await;
         assert!(!setup.doors.watches().is_followed());
     }
+    // What was told last is not what the next one is told.
+    setup.say(fail()).await;
+    assert_eq!(setup.watch("").await.next().await, Said::Status("NOT_SERVING"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -106,14 +106,15 @@ impl Follower {
         let mut published = self.watches.checker.subscribe();
         let mut phases = self.watches.shutdown.subscribe();
         while self.is_needed() {
+            // First, for what has changed since the watcher looked for itself.
+            self.watches.look();
+            tokio::time::sleep(PAUSE).await;
             tokio::select! {
                 // Neither ends before its sender, which the books hold.
                 _ = published.changed() => {}
                 _ = phases.changed() => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
-            self.watches.look();
-            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -160,8 +161,8 @@ impl Watches {
     }
 }
 
-/// One Watch call. What it says next is decided when the other end can take it, so that a slow reader hears the latest
-/// status only, and nothing waits in memory for it.
+/// One Watch call. What it says next is decided when the message before has left, so that a slow reader hears the latest
+/// status only, and one message at most waits for it in memory.
 pub(super) struct Watching {
     service: String,
     told: Option<ServingStatus>,

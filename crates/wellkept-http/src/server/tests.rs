@@ -188,13 +188,17 @@ impl http_body::Body for Frames {
 
 /// A server whose `/` answers with frames sent by the test.
 fn serve_frames() -> (Arc<ServerHandle>, mpsc::Sender<&'static str>) {
+    serve_frames_with(ServerOptions::default())
+}
+
+fn serve_frames_with(options: ServerOptions) -> (Arc<ServerHandle>, mpsc::Sender<&'static str>) {
     let (sender, receiver) = mpsc::channel(4);
     let receiver = Arc::new(std::sync::Mutex::new(Some(receiver)));
     let stream = move || async move {
         let receiver = receiver.lock().expect("nobody panics here").take().expect("asked once");
         Body::new(Frames(receiver))
     };
-    (serve(Router::new().route("/", get(stream)), ServerOptions::default(), &Tracker::default()), sender)
+    (serve(Router::new().route("/", get(stream)), options, &Tracker::default()), sender)
 }
 
 #[tokio::test]

@@ -19,9 +19,13 @@ async fn connect(address: SocketAddr) -> (Sender, JoinHandle<hyper::Result<()>>)
 }
 
 async fn connect_with_small_windows(address: SocketAddr) -> Sender {
+    connect_with_windows(address, 64 * 1024).await
+}
+
+async fn connect_with_windows(address: SocketAddr, size: u32) -> Sender {
     let socket = within(TcpStream::connect(address)).await.expect("it listens");
     let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
-    builder.initial_stream_window_size(64 * 1024).initial_connection_window_size(64 * 1024);
+    builder.initial_stream_window_size(size).initial_connection_window_size(64 * 1024);
     let (sender, connection) = within(builder.handshake(TokioIo::new(socket))).await.expect("it speaks HTTP/2");
     tokio::spawn(connection);
     sender
@@ -94,6 +98,32 @@ async fn a_client_that_never_opens_its_window_is_closed() {
     eventually(|| setup.handle.stats().timeouts.write_total == 1).await;
     assert!(within(response.into_body().collect()).await.is_err());
     eventually(|| setup.handle.stats().in_flight == 0 && setup.tracker.in_flight_requests() == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_not_even_the_first_byte_is_closed() {
+    let setup = Setup::new(ServerOptions { write_timeout: SHORT, ..ServerOptions::default() });
+    let mut sender = connect_with_windows(setup.handle.local_address(), 0).await;
+    let response = send(&mut sender, "/").await.unwrap();
+    eventually(|| setup.handle.stats().timeouts.write_total == 1).await;
+    assert!(within(response.into_body().collect()).await.is_err());
+    eventually(|| setup.handle.stats().in_flight == 0 && setup.tracker.in_flight_requests() == 0).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_has_nothing_to_send_for_a_while_is_no_slow_client() {
+    let options = ServerOptions { write_timeout: SHORT, ..ServerOptions::default() };
+    let (handle, frames) = serve_frames_with(options);
+    let (mut sender, _connection) = connect(handle.local_address()).await;
+    frames.send("first").await.unwrap();
+    let mut body = send(&mut sender, "/").await.unwrap().into_body();
+    assert_eq!(within(body.frame()).await.unwrap().unwrap().into_data().unwrap(), "first");
+    // Far longer than the limit and the sweeper's slack.
+    let began = std::time::Instant::now();
+    eventually(|| began.elapsed() > 10 * SHORT).await;
+    frames.send("last").await.unwrap();
+    assert_eq!(within(body.frame()).await.unwrap().unwrap().into_data().unwrap(), "last");
+    assert_eq!(handle.stats().timeouts.write_total, 0);
 }
 
 #[tokio::test]
