@@ -321,10 +321,15 @@ pub(crate) fn door_options() -> ServerOptions {
 }
 
 /// The limits of the gRPC door. Its Watch calls last, and are none to cut: they are fewer than the connections, so that
-/// one is always left for a probe.
+/// one is always left for a probe. Any other call is short, or its client does not take a few bytes.
 #[cfg(feature = "grpc")]
 pub(crate) fn grpc_options() -> ServerOptions {
-    ServerOptions { max_connections: 2 * Doors::MAX_WATCHES, evict_busy_after: None, ..door_options() }
+    ServerOptions {
+        max_connections: 2 * Doors::MAX_WATCHES,
+        evict_busy_after: None,
+        write_timeout: Duration::from_secs(2),
+        ..door_options()
+    }
 }
 
 /// Why a service could not be served.
@@ -366,5 +371,41 @@ impl ServeError {
             Self::OpenAdmin { .. } => 78,
             Self::Signals(_) | Self::Thread(_) => 70,
         }
+    }
+}
+
+#[cfg(all(test, feature = "grpc"))]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+
+    use wellkept_shutdown::Cause;
+    use wellkept_testkit::{free_address, until_some};
+
+    use super::*;
+
+    fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
+        let mut socket = TcpStream::connect(address)?;
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_grpc_door_of_a_service_opens_and_closes_with_it() {
+        let (application, grpc) = (free_address(), free_address());
+        let service = Service::new("orders", "1.4.2").grpc(grpc);
+        let shutdown = service.shutdown().clone();
+        let served = tokio::spawn(service.serve(Router::new(), application));
+        // It speaks HTTP/2 only, and says so.
+        let refusal = until_some(Duration::from_secs(20), "the door to open", || ask(grpc, "/").ok());
+        assert!(refusal.starts_with("HTTP/1.1 505 "), "{refusal}");
+        let metrics = ask(application, "/metrics").unwrap();
+        assert!(metrics.contains("wellkept_server_connections_limit{door=\"grpc\"} 2000.0"), "{metrics}");
+        assert!(metrics.contains("wellkept_grpc_watches_limit 1000.0"), "{metrics}");
+        shutdown.trigger(Cause::requested("test"));
+        assert_eq!(served.await.unwrap().unwrap().exit_code(), 0);
+        ask(grpc, "/").unwrap_err();
     }
 }

@@ -7,6 +7,7 @@ mod commands;
 mod configuration;
 mod ending;
 mod faults;
+mod grpc;
 mod haproxy;
 mod openapi;
 mod served;
