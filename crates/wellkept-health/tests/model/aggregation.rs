@@ -1,0 +1,197 @@
+//! What components add up to, for each group and for the service, against the design's table read aloud.
+
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use wellkept_health::{Criticality, Group, Scope, Status, Verdict};
+
+use crate::bench::{self, Running, set};
+
+const MINUTE: u64 = 60;
+
+/// A component as a case draws it.
+#[derive(Debug, Clone)]
+struct Drawn {
+    criticality: Criticality,
+    shared: bool,
+    scope: Scope,
+    groups: Option<Vec<Group>>,
+    /// What its one run finds; `None` when it has not come to anything yet.
+    found: Option<Verdict>,
+    state: State,
+}
+
+/// How the component stands when the totals are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Registered at the beginning.
+    Early,
+    /// Registered when those had their results.
+    Late,
+    /// Its result has grown too old.
+    Old,
+    /// An operator left it out.
+    Disabled,
+}
+
+fn nightly() -> Group {
+    Group::Named("nightly".into())
+}
+
+fn drawn() -> impl Strategy<Value = Drawn> {
+    let criticality = select(vec![Criticality::Required, Criticality::Optional]);
+    let found = prop_oneof![
+        1 => Just(None),
+        9 => select(vec![Verdict::Pass, Verdict::Pass, Verdict::Warn, Verdict::Fail]).prop_map(Some),
+    ];
+    let state =
+        prop_oneof![6 => Just(State::Early), 2 => Just(State::Late), 1 => Just(State::Old), 1 => Just(State::Disabled)];
+    let scope = select(vec![Scope::Remote, Scope::Machine, Scope::Process]);
+    let groups = subsequence(vec![Group::Live, Group::Ready, Group::Startup, nightly()], 0..=4);
+    let groups = prop_oneof![1 => Just(None), 2 => groups.prop_map(Some)];
+    (criticality, any::<bool>(), scope, groups, found, state).prop_map(
+        |(criticality, shared, scope, groups, found, state)| {
+            // Liveness refuses what looks at another machine.
+            let groups = groups.map(|groups| {
+                let allowed = |group: &Group| scope != Scope::Remote || *group != Group::Live;
+                groups.into_iter().filter(allowed).collect()
+            });
+            Drawn { criticality, shared, scope, groups, found, state }
+        },
+    )
+}
+
+impl Drawn {
+    fn is_in(&self, group: &Group) -> bool {
+        match &self.groups {
+            Some(groups) => groups.contains(group),
+            None => self.scope == Scope::Remote && *group == Group::Ready,
+        }
+    }
+
+    /// Whether no probe sees it but the one of the start, after which it counts no more and never grows old.
+    fn is_for_start_only(&self) -> bool {
+        self.groups.as_deref() == Some(&[Group::Startup])
+    }
+
+    /// The component's own status.
+    fn status(&self, start: Start) -> Status {
+        let kept = start.complete && self.is_for_start_only();
+        match (self.state, self.found) {
+            (State::Disabled, _) | (_, None) => Status::Unknown,
+            (State::Old, _) if !kept => Status::Unknown,
+            (_, Some(Verdict::Pass)) => Status::Healthy,
+            (_, Some(Verdict::Warn)) => Status::Degraded,
+            (_, Some(Verdict::Fail)) => Status::Unhealthy,
+        }
+    }
+
+    /// What it counts as, by the rows of the table; `None` when it is left out.
+    fn counts_as(&self, in_group: bool, start: Start) -> Option<Status> {
+        let pending = start.before_late && self.state == State::Late && self.found.is_none();
+        if pending || self.state == State::Disabled || (start.complete && self.is_for_start_only()) {
+            return None;
+        }
+        // All replicas share it: no group may lose all of them at once for its sake. The service is told the truth.
+        let required = self.criticality == Criticality::Required && !(self.shared && in_group);
+        Some(match (required, self.status(start)) {
+            (true, Status::Unhealthy) => Status::Unhealthy,
+            (true, Status::Unknown) => Status::Unknown,
+            (_, Status::Healthy) => Status::Healthy,
+            _ => Status::Degraded,
+        })
+    }
+}
+
+/// Whether the start was complete when the late components came, and whether it is in the end.
+#[derive(Debug, Clone, Copy, Default)]
+struct Start {
+    before_late: bool,
+    complete: bool,
+}
+
+impl Start {
+    fn of(components: &[Drawn]) -> Self {
+        let early = components.iter().filter(|one| one.state != State::Late);
+        let before_late = Self::completes(early.cloned());
+        // What an operator leaves out holds it no more.
+        let enabled = components.iter().filter(|one| one.state != State::Disabled);
+        Self { before_late, complete: before_late || Self::completes(enabled.cloned()) }
+    }
+
+    /// All have a result, and the group of the startup probe is ready. Nothing is old or disabled by then.
+    fn completes(components: impl Iterator<Item = Drawn>) -> bool {
+        let components: Vec<_> = components.map(|one| Drawn { state: State::Early, ..one }).collect();
+        let startup = model(&components, Some(&Group::Startup), Self::default());
+        components.iter().all(|one| one.found.is_some()) && startup.is_ready()
+    }
+}
+
+/// The worst of what counts.
+fn model(components: &[Drawn], group: Option<&Group>, start: Start) -> Status {
+    let order = [Status::Healthy, Status::Degraded, Status::Unknown, Status::Unhealthy];
+    let seen = components.iter().filter(|one| group.is_none_or(|group| one.is_in(group)));
+    let counted: Vec<_> = seen.filter_map(|one| one.counts_as(group.is_some(), start)).collect();
+    order.into_iter().rev().find(|status| counted.contains(status)).unwrap_or(Status::Healthy)
+}
+
+/// Registers a component under its number, and has it come to its result.
+async fn register(running: &Running, number: usize, drawn: &Drawn) {
+    let (component, finding) = set(&number.to_string());
+    let max_age = if drawn.state == State::Old { MINUTE } else { 2 * MINUTE };
+    let component = component
+        .criticality(drawn.criticality)
+        .shared(drawn.shared)
+        .scope(drawn.scope)
+        .max_age(Duration::from_secs(max_age));
+    let component = match &drawn.groups {
+        Some(groups) => component.groups(groups.clone()),
+        None => component,
+    };
+    running.checker.register(component).expect("what is drawn is allowed");
+    if let Some(found) = drawn.found {
+        running.find(&finding, found).await;
+    }
+}
+
+#[test]
+fn totals_agree_with_the_table() {
+    bench::check(&vec(drawn(), 0..8), async |components| {
+        let running = Running::start();
+        // The early ones are registered as one, lest the first of them completes the start.
+        let hold = running.checker.hold_startup();
+        let numbered = || components.iter().enumerate();
+        for (number, drawn) in numbered().filter(|(_, one)| one.state != State::Late) {
+            register(&running, number, drawn).await;
+        }
+        drop(hold);
+        running.settle().await;
+        let start = Start::of(&components);
+        prop_assert_eq!(running.checker.is_started(), start.before_late);
+        for (number, drawn) in numbered().filter(|(_, one)| one.state == State::Late) {
+            register(&running, number, drawn).await;
+        }
+        for (number, _) in numbered().filter(|(_, one)| one.state == State::Disabled) {
+            running.checker.disable(&number.to_string()).unwrap();
+        }
+        running.settle().await;
+        prop_assert_eq!(running.checker.is_started(), start.complete);
+        running.clock.pass(MINUTE);
+
+        let snapshot = running.checker.snapshot();
+        for (number, drawn) in numbered() {
+            let component = snapshot.component(&number.to_string()).unwrap();
+            prop_assert_eq!(snapshot.standing(component).status, drawn.status(start), "component {}", number);
+        }
+        for group in [Group::Live, Group::Ready, Group::Startup, nightly()] {
+            prop_assert_eq!(snapshot.status(&group), model(&components, Some(&group), start), "{}", group);
+        }
+        let overall = model(&components, None, start);
+        prop_assert_eq!(snapshot.overall(), overall, "overall");
+        prop_assert_eq!(running.checker.status(), overall, "the quick reading");
+        prop_assert_eq!(running.checker.readiness().status, model(&components, Some(&Group::Ready), start));
+        Ok(())
+    });
+}
