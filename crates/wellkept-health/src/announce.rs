@@ -1,4 +1,4 @@
-//! One event for each change of status: a line in the log, a count, a record in the history.
+//! One event for each change of status: a line in the log, a count, the exporters, a record in the history.
 
 use std::sync::atomic::Ordering;
 
@@ -11,6 +11,7 @@ impl Checker {
     pub(crate) fn announce(&self, announcement: Announcement) {
         self.shared.counters.changes.fetch_add(1, Ordering::Relaxed);
         log(&announcement);
+        self.shared.exports.tell(&announcement.change);
         self.remember(Record::Change(announcement.change));
     }
 

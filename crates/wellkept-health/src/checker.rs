@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use crate::clock::{Clock, SystemClock};
 use crate::component::{Component, Group, RegisterError};
 use crate::engine::Engine;
+use crate::exporter::Exports;
 use crate::heartbeat::Heartbeats;
 use crate::liveness::Liveness;
 use crate::maintenance::Keeper;
@@ -92,6 +93,7 @@ pub(crate) struct Shared {
     pub(crate) holds: AtomicUsize,
     pub(crate) draining: Arc<AtomicBool>,
     pub(crate) heartbeats: Heartbeats,
+    pub(crate) exports: Exports,
     pub(crate) born: Moment,
     pub(crate) liveness: Liveness,
     pub(crate) history: ArcSwap<Option<History>>,
@@ -150,6 +152,7 @@ impl Checker {
             born: Moment::now(&*settings.clock),
             liveness: Liveness::new(Arc::clone(&settings.clock), heartbeats.clone()),
             heartbeats,
+            exports: Exports::default(),
             history: ArcSwap::from_pointee(None),
             keeper: ArcSwapOption::empty(),
             counters: Counters::default(),

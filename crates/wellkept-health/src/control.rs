@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::checker::Checker;
 use crate::component::{Component, Group, RegisterError};
 use crate::hysteresis::Window;
-use crate::snapshot::{ComponentHealth, Snapshot};
+use crate::snapshot::{Activity, ComponentHealth, Snapshot};
 use crate::status::Criticality;
 use crate::table::{Answered, Ask, EngineState};
 
@@ -180,6 +180,7 @@ impl Checker {
         if let Some(announcement) = announcement {
             self.announce(announcement);
         }
+        self.shared.heartbeats.set_activity(name, Activity::Disabled);
         self.shared.wake.notify_one();
         Ok(switched)
     }
@@ -187,6 +188,7 @@ impl Checker {
     /// Takes a component in again. Its check runs at once, and it counts from that result on, which decides at once.
     pub fn enable(&self, name: &str) -> Result<Switched, ControlError> {
         let switched = self.table().enable(name)?;
+        self.shared.heartbeats.set_activity(name, Activity::Enabled);
         self.shared.wake.notify_one();
         Ok(switched)
     }

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::component::{Component, Group, RegisterError};
 use crate::hysteresis::Thresholds;
 use crate::outcome::{Outcome, Reason};
+use crate::snapshot::Activity;
 use crate::table::milliseconds;
 
 impl Checker {
@@ -37,6 +38,7 @@ impl Checker {
             last: AtomicU64::new(reading(&*clock)),
             clock,
             lost: AtomicBool::new(false),
+            left_out: AtomicBool::new(false),
             told: AtomicBool::new(false),
         });
         {
@@ -163,6 +165,8 @@ pub(crate) struct Pulse {
     last: AtomicU64,
     /// The last handle was dropped.
     lost: AtomicBool,
+    /// An operator left its component out.
+    left_out: AtomicBool,
     /// It was said to be late.
     told: AtomicBool,
 }
@@ -175,6 +179,9 @@ impl Pulse {
 
     /// For how long it has been late, if it is.
     pub(crate) fn late(&self) -> Option<Duration> {
+        if self.left_out.load(Ordering::Acquire) {
+            return None;
+        }
         if self.lost.load(Ordering::Acquire) {
             return Some(self.age());
         }
@@ -242,6 +249,13 @@ impl Heartbeats {
                 }
                 Some(_) | None => {}
             }
+        }
+    }
+
+    /// A loop whose component is disabled is not late until it is enabled again.
+    pub(crate) fn set_activity(&self, name: &str, activity: Activity) {
+        if let Some(pulse) = self.pulses.load().iter().find(|pulse| &*pulse.name == name) {
+            pulse.left_out.store(activity == Activity::Disabled, Ordering::Release);
         }
     }
 

@@ -14,6 +14,7 @@ mod control;
 mod default;
 mod dependencies;
 mod engine;
+mod exporter;
 mod heartbeat;
 mod history;
 mod hysteresis;
@@ -39,6 +40,7 @@ pub use control::{Change, Checked, CheckedAll, ControlError, Origin, Switched, T
 pub use default::{AlreadyInstalled, default_checker, install_default};
 pub use dependencies::circle;
 pub use engine::Engine;
+pub use exporter::{ExportError, ExportSettings, ExportStats, Exporter, ExporterError};
 pub use heartbeat::{Heartbeat, HeartbeatStats};
 pub use history::{HistoryError, HistoryStore, Record, RunResult, StatusChange};
 pub use hysteresis::{Thresholds, Window};

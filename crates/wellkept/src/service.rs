@@ -9,8 +9,8 @@ use axum::Router;
 use http::request::Parts;
 use tokio::runtime::Handle;
 use wellkept_health::{
-    AlreadyInstalled, AnyCheck, Checker, Component, Engine, Heartbeat, History, IntoOutcome, LivenessWatch,
-    RegisterError, StartupHold, WatchOptions,
+    AlreadyInstalled, AnyCheck, Checker, Component, Engine, ExportError, ExportSettings, Exporter, Heartbeat, History,
+    IntoOutcome, LivenessWatch, RegisterError, StartupHold, WatchOptions,
 };
 use wellkept_http::{Access, BindError, Doors, Names, Server, ServerOptions};
 use wellkept_shutdown::{EntranceKind, Phase, Report, Resource, Sequence, Shutdown, Tracker, signals, watchdog};
@@ -129,6 +129,12 @@ impl Service {
     /// Watches a loop of the application's own: it must beat at least every `limit`, or the liveness probe fails.
     pub fn heartbeat(&self, name: &str, limit: Duration) -> Result<Heartbeat, RegisterError> {
         self.checker.heartbeat(name, limit)
+    }
+
+    /// Hands status changes and snapshots to an exporter, on a thread of its own. What waits for it is handed over in
+    /// the shutdown's flush.
+    pub fn export(&self, name: &str, exporter: impl Exporter, settings: ExportSettings) -> Result<(), ExportError> {
+        self.checker.export(name, exporter, settings)
     }
 
     /// Has a resource closed when the last request is done.
@@ -270,7 +276,7 @@ pub(crate) fn tell_end(report: &Report) {
     tracing::info!(target: "wellkept", status, cause = %report.cause, seconds, cut, errors, exit_code, "ended");
 }
 
-/// Has readiness fail from the first phase on, and the history written in the flush.
+/// Has readiness fail from the first phase on, and the history and the exporters' changes handed over in the flush.
 pub(crate) fn follow(shutdown: &Shutdown, checker: &Checker) {
     let draining = checker.clone();
     shutdown.on_phase(move |_| draining.begin_draining());
@@ -278,7 +284,13 @@ pub(crate) fn follow(shutdown: &Shutdown, checker: &Checker) {
     if shutdown.is_shutting_down() {
         checker.begin_draining();
     }
-    let (checker, patience) = (checker.clone(), shutdown.settings().flush);
+    let patience = shutdown.settings().flush;
+    let exporting = checker.clone();
+    shutdown.on_flush_blocking("exports", move || {
+        let all = exporting.flush_exports(patience);
+        if all { Ok(()) } else { Err("changes are left that an exporter has not taken") }
+    });
+    let checker = checker.clone();
     shutdown.on_flush_blocking("history", move || match checker.history() {
         Some(history) if !history.flush(patience) => Err("records are left that the store has not taken"),
         _ => Ok(()),

@@ -125,6 +125,19 @@ async fn a_new_configuration_leaves_the_loops_where_they_are() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_loop_that_an_operator_left_out_fails_nothing() {
+    let checker = checker().await;
+    let _heartbeat = checker.heartbeat("order-loop", SECOND).unwrap();
+    sleep(10 * SECOND).await;
+    assert!(!checker.is_alive());
+    checker.disable("order-loop").unwrap();
+    sleep(SECOND).await;
+    assert!(checker.is_alive());
+    checker.enable("order-loop").unwrap();
+    assert!(!checker.is_alive());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_limit_that_nobody_can_keep_is_refused() {
     let checker = checker().await;
     for limit in [Duration::ZERO, Duration::from_millis(9), 25 * 3600 * SECOND] {

@@ -6,7 +6,9 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
-use wellkept_health::{Checker, ComponentHealth, Lifecycle, RunTotals, Snapshot, Status, Verdict};
+use wellkept_health::{
+    Checker, ComponentHealth, ExportStats, HeartbeatStats, Lifecycle, RunTotals, Snapshot, Status, Verdict,
+};
 
 use super::Families;
 
@@ -33,7 +35,15 @@ impl Collector for ComponentCollector {
         let mut families = Families(encoder);
         let snapshot = self.0.snapshot();
         components(&mut families, &snapshot)?;
-        runs(&mut families, &snapshot)
+        runs(&mut families, &snapshot)?;
+        match &*self.0.heartbeats() {
+            [] => {}
+            some => heartbeats(&mut families, some)?,
+        }
+        match &*self.0.exports() {
+            [] => Ok(()),
+            some => exports(&mut families, some),
+        }
     }
 }
 
@@ -55,7 +65,9 @@ impl ServiceCollector {
         let lag = checker.liveness().lag().as_secs_f64();
         families.gauge("wellkept_runtime_lag_seconds", "How late the runtime's latest answer came.", lag)?;
         let stalls = checker.liveness().stalls_total();
-        families.counter("wellkept_runtime_stalls", "How often the runtime was found stalled.", count(stalls))
+        families.counter("wellkept_runtime_stalls", "How often the runtime was found stalled.", count(stalls))?;
+        let late = checker.liveness().late_total();
+        families.counter("wellkept_heartbeats_late", "How often a loop was found late.", count(late))
     }
 
     fn engine(&self, families: &mut Families<'_>) -> fmt::Result {
@@ -122,6 +134,31 @@ fn runs(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {
         family.encode_family(&labels)?.encode_histogram(one.totals.seconds, one.totals.count(), &buckets, exemplars)?;
     }
     Ok(())
+}
+
+fn heartbeats(families: &mut Families<'_>, heartbeats: &[HeartbeatStats]) -> fmt::Result {
+    let ages = heartbeats.iter().map(|one| {
+        let labels: Labels<'_, 1> = [("component", &one.name)];
+        (labels, one.age.as_secs_f64())
+    });
+    families.gauges("wellkept_heartbeat_age_seconds", "How long ago a loop's latest sign of life was.", ages)
+}
+
+fn exports(families: &mut Families<'_>, exports: &[ExportStats]) -> fmt::Result {
+    let calls = exports.iter().flat_map(|one| {
+        [("taken", one.taken_total), ("failed", one.failed_total), ("dropped", one.dropped_total)].map(
+            |(fate, calls)| {
+                let labels: Labels<'_, 2> = [("exporter", &one.name), ("fate", fate)];
+                (labels, count(calls))
+            },
+        )
+    });
+    families.counters("wellkept_exports", "What was handed to an exporter, by what became of it.", calls)?;
+    let queued = exports.iter().map(|one| {
+        let labels: Labels<'_, 1> = [("exporter", &one.name)];
+        (labels, count(one.queued))
+    });
+    families.gauges("wellkept_exports_queued", "Changes that wait for an exporter.", queued)
 }
 
 fn name(component: &ComponentHealth) -> Labels<'_, 1> {

@@ -10,7 +10,10 @@ use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use prometheus_client::registry::Registry;
 use tower::ServiceExt;
-use wellkept_health::{AnyCheck, Checker, Component, Group, Outcome, Reason, Scope, Settings, TokioClock, Verdict};
+use wellkept_health::{
+    AnyCheck, Checker, Component, ExportSettings, Exporter, ExporterError, Group, Outcome, Reason, Scope, Settings,
+    StatusChange, TokioClock, Verdict,
+};
 use wellkept_shutdown::Shutdown;
 
 use super::{Doors, Names};
@@ -205,6 +208,35 @@ async fn liveness_fails_by_a_component_of_this_process_only() {
     assert_eq!(code, 503);
     assert!(live.starts_with(r#"{"alive":false,"last_heartbeat":"#), "{live}");
     assert_eq!(get(public, OPEN, "/readyz").await.0, 200);
+}
+
+struct Nowhere;
+
+impl Exporter for Nowhere {
+    fn change(&mut self, _: &StatusChange) -> Result<(), ExporterError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn loops_and_exporters_are_metrics_and_a_late_loop_is_said_to_be_late() {
+    let checker = checker().await;
+    checker.export("nowhere", Nowhere, ExportSettings::default()).unwrap();
+    let _heartbeat = checker.heartbeat("order-loop", Duration::from_secs(5)).unwrap();
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let admin = || doors(&checker, Access::loopback_only(), Names::Shown).admin();
+    let (_, metrics) = get(admin(), LOOPBACK, "/metrics").await;
+    for line in [
+        r#"wellkept_heartbeat_age_seconds{component="order-loop"} 7.0"#,
+        "wellkept_heartbeats_late_total 0",
+        r#"wellkept_exports_total{exporter="nowhere",fate="dropped"} 0"#,
+        r#"wellkept_exports_queued{exporter="nowhere"} "#,
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+    let (status, live) = get(admin(), LOOPBACK, "/health/live").await;
+    assert_eq!(status, 503);
+    assert!(live.ends_with(r#""reason":"late"}"#), "{live}");
 }
 
 #[tokio::test(start_paused = true)]
