@@ -19,7 +19,7 @@ use crate::history::Record;
 use crate::maintenance::Maintenance;
 use crate::run::{Finished, Started};
 use crate::schedule::Timetable;
-use crate::snapshot::ComponentHealth;
+use crate::snapshot::{ComponentHealth, Moment};
 use crate::status::Status;
 use crate::table::{Announcement, Answer, Id, Plan, service_change};
 
@@ -333,6 +333,9 @@ impl Engine {
             self.checker.announce(announcement);
         }
         self.checker.save_maintenances();
+        if let Some(history) = self.checker.shared.history.load().as_ref() {
+            history.look(&self.checker.shared.snapshot.load(), Moment::now(self.checker.clock()));
+        }
     }
 
     /// After the machine slept all results are old at once, and nobody should wait an interval for new ones.

@@ -1,7 +1,10 @@
 //! What is remembered: status changes and results, behind a trait that a store implements.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -9,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::outcome::Verdict;
 use crate::status::Status;
+use crate::trend::{Bucket, Part, Tier};
 
 /// One thing worth remembering.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +73,57 @@ pub trait HistoryStore: Send + 'static {
 
     /// The latest results of one component, newest first, at most `limit`.
     fn results(&mut self, component: &str, limit: usize) -> Result<Vec<RunResult>, HistoryError>;
+
+    /// Joins minutes that are over with what the tiers hold, by [`Bucket::join`], and puts those that are not over
+    /// aside, each in place of its component's latest: all of it or nothing. What is aside when a process is killed
+    /// is joined when the store is opened again. A store without tiers does nothing.
+    fn keep_time(&mut self, _over: &[Part], _open: &[Part]) -> Result<(), HistoryError> {
+        Ok(())
+    }
+
+    /// One component's buckets of a tier whose slots lie in the range, oldest first. What is aside is not among them.
+    /// Reads no more than the range has slots, whatever the store's age.
+    fn buckets(
+        &mut self,
+        _component: &str,
+        _tier: Tier,
+        _slots: RangeInclusive<i64>,
+    ) -> Result<Vec<(i64, Bucket)>, HistoryError> {
+        Ok(Vec::new())
+    }
+
+    /// How many slots of a tier are kept.
+    fn slots(&self, _tier: Tier) -> i64 {
+        0
+    }
+
+    /// Drops what is older than it may be, and the components that are no longer to be remembered, some at a time.
+    /// Returns whether there is more to drop.
+    fn forget(&mut self, _sweep: &Sweep) -> Result<Swept, HistoryError> {
+        Ok(Swept::Whole)
+    }
+}
+
+/// What a store is to keep; all else is to be dropped.
+#[derive(Debug, Clone, Default)]
+pub struct Sweep {
+    /// The components that are there.
+    pub live: HashSet<Arc<str>>,
+    /// How many components are remembered at most, those that are gone included. The longest gone goes first.
+    pub most: u64,
+    /// Now.
+    pub now: Timestamp,
+    /// What is older than this is dropped.
+    pub keep: Duration,
+}
+
+/// How far a store came with a [`Sweep`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swept {
+    /// Nothing is left to drop.
+    Whole,
+    /// There is more: it is to be called again in a moment.
+    InPart,
 }
 
 /// Why a store could not do as asked.

@@ -20,6 +20,7 @@ mod history;
 mod hysteresis;
 mod liveness;
 mod maintenance;
+mod memory;
 mod origin;
 mod outcome;
 mod part;
@@ -29,6 +30,7 @@ mod schedule;
 mod snapshot;
 mod status;
 mod table;
+pub mod trend;
 pub mod wire;
 
 pub use check::{AnyCheck, Check, Context, Scope};
@@ -42,17 +44,18 @@ pub use dependencies::circle;
 pub use engine::Engine;
 pub use exporter::{ExportError, ExportSettings, ExportStats, Exporter, ExporterError};
 pub use heartbeat::{Heartbeat, HeartbeatStats};
-pub use history::{HistoryError, HistoryStore, Record, RunResult, StatusChange};
+pub use history::{HistoryError, HistoryStore, Record, RunResult, StatusChange, Sweep, Swept};
 pub use hysteresis::{Thresholds, Window};
 pub use liveness::{Life, Liveness, LivenessWatch, OnStall, STALLED_EXIT_CODE, WatchOptions};
 pub use maintenance::{
     End, Kept, Maintenance, MaintenanceError, MaintenanceOrigin, MaintenanceStore, MaintenanceWindow, MonthDay,
     NewMaintenance, Recurrence, Target,
 };
+pub use memory::Memory;
 pub use origin::{Hop, Identity, InvalidOrigins, Origins, StatusPath};
 pub use outcome::{IntoOutcome, Outcome, Reason, Verdict};
 pub use part::{Part, Parts};
-pub use recorder::{History, HistoryStats, Memory};
+pub use recorder::{History, HistoryStats};
 pub use run::{Finished, run_once};
 pub use schedule::Schedule;
 pub use snapshot::{Activity, ComponentHealth, Moment, RunTotals, Served, Snapshot, Standing};

@@ -25,6 +25,7 @@ pub struct Outcome {
     metadata: Map<String, Value>,
     parts: Option<Arc<Parts>>,
     origins: Option<Arc<Origins>>,
+    remaining: Option<(&'static str, f64)>,
 }
 
 impl Outcome {
@@ -45,6 +46,7 @@ impl Outcome {
             metadata: Map::new(),
             parts: None,
             origins: None,
+            remaining: None,
         }
     }
 
@@ -97,6 +99,20 @@ impl Outcome {
         self
     }
 
+    /// As [`Outcome::with`], for what is left of something that runs out at zero, such as `free_bytes`. The history
+    /// keeps it, and the component's trend says when it will be used up. One reading of a run can be such a one; the
+    /// last counts. What ends at a date of its own needs no projection: give that as `not_after`, in RFC 3339.
+    #[must_use]
+    pub fn with_remaining(mut self, key: &'static str, left: u64) -> Self {
+        self.remaining = Some((key, left as f64));
+        self.with(key, left)
+    }
+
+    /// What is left of something that runs out at zero: the reading's name and value.
+    pub fn remaining(&self) -> Option<(&'static str, f64)> {
+        self.remaining
+    }
+
     /// Pass, warn or fail.
     pub fn verdict(&self) -> Verdict {
         self.verdict
@@ -134,8 +150,8 @@ impl Outcome {
 
     /// A pass that took too long: a warning with the same readings. That it is slow comes from nobody else.
     pub(crate) fn turned_slow(self) -> Self {
-        let warning = Self::warn(Reason::Slow, "slower than it should be");
-        Self { metadata: self.metadata, detail: self.detail, parts: self.parts, ..warning }
+        let Self { detail, metadata, remaining, parts, .. } = self;
+        Self { detail, metadata, remaining, parts, ..Self::warn(Reason::Slow, "slower than it should be") }
     }
 
     /// Replaces metadata past [`Outcome::MAX_METADATA`], so that a check can't grow the snapshot.

@@ -1,16 +1,20 @@
 //! The way of records to their store: a bounded queue, a thread of its own, a backlog while the store fails.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
 
 use crate::check::{AnyCheck, Scope};
 use crate::component::Component;
-use crate::history::{HistoryError, HistoryStore, Record, RunResult, StatusChange};
+use crate::history::{HistoryError, HistoryStore, Record, RunResult, StatusChange, Sweep, Swept};
 use crate::outcome::{Outcome, Reason};
+use crate::snapshot::{Moment, Snapshot};
+use crate::trend::{Ledger, Part, Past, Retention, Span, Tier, Trend};
 
 /// Records and questions that may wait for the thread.
 const QUEUE: usize = 4096;
@@ -22,6 +26,14 @@ const BATCH: usize = 512;
 const GATHER: Duration = Duration::from_millis(200);
 /// How long a failing store is left alone.
 const RETRY: Duration = Duration::from_secs(5);
+/// How often the minute that is not over is put aside: a process that is killed loses no more than that.
+const CHECKPOINT: Duration = Duration::from_secs(5);
+/// How often the store is swept, besides whenever a component is new.
+const SWEEP: Duration = Duration::from_secs(3600);
+/// Minutes that are over and wait for a store that fails; the oldest are given up, and counted.
+const WAITING: usize = 50_000;
+/// Changes shown with a trend.
+const CHANGES: usize = 10;
 
 /// The handle on what is remembered. Cheap to clone. Recording never blocks: a full queue drops and counts.
 #[derive(Clone)]
@@ -36,28 +48,47 @@ struct State {
     dropped: AtomicU64,
     backlog: AtomicU64,
     failure: Mutex<Option<String>>,
+    /// Kept by whoever looks and records, so that a slow store loses no time; the thread takes what is finished.
+    ledger: Mutex<Ledger>,
+    retention: Retention,
+}
+
+impl State {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        // Sums that a panic left are whole numbers all the same.
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 enum Message {
     Record(Record),
     Changes { component: Option<String>, limit: usize, reply: SyncSender<Vec<StatusChange>> },
     Results { component: String, limit: usize, reply: SyncSender<Vec<RunResult>> },
+    Past { component: String, at: Timestamp, reply: SyncSender<Past> },
     Flush { reply: SyncSender<()> },
 }
 
 impl History {
-    /// Starts the thread that writes to `store`. It ends when the last clone of the handle is dropped.
+    /// Starts the thread that writes to `store`, with the default [`Retention`]. It ends when the last clone of the
+    /// handle is dropped.
     pub fn start(store: impl HistoryStore) -> std::io::Result<Self> {
+        Self::start_with(store, Retention::default())
+    }
+
+    /// As [`History::start`], with a retention.
+    pub fn start_with(store: impl HistoryStore, retention: Retention) -> std::io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE);
-        let state = Arc::new(State::default());
-        let writer =
-            Writer { store: Box::new(store), pending: VecDeque::new(), retry_at: None, state: Arc::clone(&state) };
+        let state = Arc::new(State { retention, ..State::default() });
+        let writer = Writer::new(Box::new(store), Arc::clone(&state));
         std::thread::Builder::new().name("wk-history".to_owned()).spawn(move || writer.run(&messages))?;
         Ok(Self { queue, state })
     }
 
     /// Remembers one record. Never blocks.
     pub fn record(&self, record: Record) {
+        if let Record::Result(result) = &record {
+            self.state.ledger().count(result);
+        }
         if self.queue.try_send(Message::Record(record)).is_err() {
             self.state.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -74,6 +105,26 @@ impl History {
     pub fn results(&self, component: &str, limit: usize, wait: Duration) -> Option<Vec<RunResult>> {
         let component = component.to_owned();
         self.ask(wait, |reply| Message::Results { component, limit, reply })
+    }
+
+    /// Accounts for the time since the look before: every component of the snapshot was in the status that it is
+    /// served in. To be called about once a second; what lies between two calls more than five seconds apart is a gap.
+    pub(crate) fn look(&self, snapshot: &Snapshot, now: Moment) {
+        self.state.ledger().look(now, snapshot.components().map(|component| component.seen(now.boot)));
+    }
+
+    /// What one component's past adds up to, up to the latest look. Blocks as [`History::changes`] does, then adds
+    /// up for about a millisecond. It reads about a thousand rows, after a day as after a year. Of a component that
+    /// nobody knows it is empty.
+    pub fn trend(&self, component: &str, wait: Duration) -> Option<Trend> {
+        let at = self.state.ledger().until().unwrap_or_else(Timestamp::now);
+        let past = self.ask(wait, |reply| Message::Past { component: component.to_owned(), at, reply })?;
+        Some(past.sum_up(component, at))
+    }
+
+    /// How long history is kept, and in how many bytes.
+    pub fn retention(&self) -> Retention {
+        self.state.retention
     }
 
     /// Waits until all that was recorded before is written, at most `wait`. Says whether it is.
@@ -147,16 +198,35 @@ pub struct HistoryStats {
 struct Writer {
     store: Box<dyn HistoryStore>,
     pending: VecDeque<Record>,
+    /// Minutes that are over and not yet written.
+    minutes: VecDeque<Part>,
     retry_at: Option<Instant>,
+    checkpoint_at: Instant,
+    sweep_at: Instant,
     state: Arc<State>,
 }
 
 impl Writer {
+    fn new(store: Box<dyn HistoryStore>, state: Arc<State>) -> Self {
+        let checkpoint_at = Instant::now() + CHECKPOINT;
+        // Once the first look has told who is there.
+        let sweep_at = checkpoint_at;
+        Self {
+            store,
+            pending: VecDeque::new(),
+            minutes: VecDeque::new(),
+            retry_at: None,
+            checkpoint_at,
+            sweep_at,
+            state,
+        }
+    }
+
     fn run(mut self, messages: &Receiver<Message>) {
         let mut write_at: Option<Instant> = None;
         loop {
-            let wait = write_at.map_or(RETRY, |at| at.saturating_duration_since(Instant::now()));
-            match messages.recv_timeout(wait) {
+            let wake_at = write_at.map_or(self.checkpoint_at, |at| at.min(self.checkpoint_at));
+            match messages.recv_timeout(wake_at.saturating_duration_since(Instant::now())) {
                 Ok(Message::Record(record)) => {
                     self.keep(record);
                     write_at.get_or_insert_with(|| Instant::now() + GATHER);
@@ -165,6 +235,7 @@ impl Writer {
                     if matches!(question, Message::Flush { .. }) {
                         // The last chance, whatever failed a moment ago.
                         self.retry_at = None;
+                        self.checkpoint();
                     }
                     self.write();
                     self.answer(question);
@@ -172,7 +243,9 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     self.retry_at = None;
+                    self.state.ledger().finish_all();
                     self.write();
+                    self.checkpoint();
                     return;
                 }
             }
@@ -180,6 +253,66 @@ impl Writer {
                 self.write();
                 write_at = (!self.pending.is_empty()).then(|| Instant::now() + RETRY);
             }
+            if self.checkpoint_at <= Instant::now() {
+                self.checkpoint();
+                self.sweep();
+            }
+        }
+    }
+
+    /// Writes the minutes that are over, and puts aside those that are not.
+    fn checkpoint(&mut self) {
+        self.checkpoint_at = Instant::now() + CHECKPOINT;
+        let open = self.state.ledger().open();
+        self.write_minutes(&open);
+    }
+
+    fn write_minutes(&mut self, open: &[Part]) {
+        {
+            let mut ledger = self.state.ledger();
+            self.minutes.extend(ledger.take_finished());
+            self.state.dropped.fetch_add(ledger.take_given_up(), Ordering::Relaxed);
+        }
+        let surplus = self.minutes.len().saturating_sub(WAITING);
+        self.minutes.drain(..surplus);
+        self.state.dropped.fetch_add(surplus as u64, Ordering::Relaxed);
+        let nothing_to_do = self.minutes.is_empty() && open.is_empty();
+        if nothing_to_do || self.retry_at.is_some_and(|at| at > Instant::now()) {
+            return;
+        }
+        match self.store.keep_time(self.minutes.make_contiguous(), open) {
+            Ok(()) => {
+                self.minutes.clear();
+                // What still waits is tried next, and may be what the store has no room for.
+                if self.pending.is_empty() {
+                    self.recovered();
+                }
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn sweep(&mut self) {
+        let (live, until) = {
+            let mut ledger = self.state.ledger();
+            if ledger.take_newcomers() > 0 {
+                self.sweep_at = Instant::now();
+            }
+            if self.retry_at.is_some() || self.sweep_at > Instant::now() {
+                return;
+            }
+            (ledger.names(), ledger.until())
+        };
+        let retention = self.state.retention;
+        // Without a look nobody knows who is there.
+        let Some(now) = until else { return };
+        let most = retention.footprint(live.len()).components;
+        let sweep = Sweep { live: live.into_iter().collect(), most, now, keep: retention.keep };
+        self.sweep_at = Instant::now() + SWEEP;
+        match self.store.forget(&sweep) {
+            Ok(Swept::Whole) => {}
+            Ok(Swept::InPart) => self.sweep_at = Instant::now(),
+            Err(error) => self.failed(&error),
         }
     }
 
@@ -247,6 +380,10 @@ impl Writer {
                 let stored = self.usable().and_then(|store| store.results(&component, limit).ok());
                 drop(reply.send(stored.unwrap_or_else(|| self.pending_results(&component, limit))));
             }
+            Message::Past { component, at, reply } => {
+                self.write_minutes(&[]);
+                drop(reply.send(self.past(&component, at)));
+            }
             Message::Flush { reply } => drop(reply.send(())),
         }
     }
@@ -254,6 +391,25 @@ impl Writer {
     /// The store, unless it fails just now: then what waits for it says more.
     fn usable(&mut self) -> Option<&mut dyn HistoryStore> {
         self.retry_at.is_none().then_some(&mut *self.store)
+    }
+
+    /// What the store and the books hold of one component.
+    fn past(&mut self, component: &str, at: Timestamp) -> Past {
+        let mut past = Past { kept: Tier::ALL.map(|tier| self.store.slots(tier)), ..Past::default() };
+        let changes = self.usable().and_then(|store| store.changes(Some(component), CHANGES).ok());
+        past.changes = changes.unwrap_or_else(|| self.pending_changes(Some(component), CHANGES));
+        for (tier, slots) in Tier::ALL.into_iter().zip(&mut past.tiers) {
+            let last = tier.slot(at);
+            let reach = Span::ALL.into_iter().filter(|span| span.tier(&past.kept) == tier).map(|span| span.slots(tier));
+            let Some(reach) = reach.max() else { continue };
+            let read = self.usable().and_then(|store| store.buckets(component, tier, last - reach..=last).ok());
+            slots.extend(read.unwrap_or_default());
+        }
+        past.open = self.minutes.iter().filter(|part| &*part.component == component).cloned().collect();
+        let ledger = self.state.ledger();
+        past.open.extend(ledger.open_of(component));
+        past.reading = ledger.reading(component);
+        past
     }
 
     fn pending_changes(&self, component: Option<&str>, limit: usize) -> Vec<StatusChange> {
@@ -271,62 +427,4 @@ impl Writer {
         });
         results.take(limit).cloned().collect()
     }
-}
-
-/// The latest records in memory, for those who want no file: 1,000 changes, and 60 results of each component.
-#[derive(Debug, Default)]
-pub struct Memory {
-    changes: VecDeque<StatusChange>,
-    results: HashMap<Arc<str>, VecDeque<RunResult>>,
-}
-
-impl Memory {
-    const CHANGES: usize = 1000;
-    const RESULTS: usize = 60;
-    const COMPONENTS: usize = 20_000;
-
-    fn keep(&mut self, record: &Record) {
-        match record {
-            Record::Change(change) => push_bounded(&mut self.changes, change.clone(), Self::CHANGES),
-            Record::Result(result) => {
-                if self.results.len() < Self::COMPONENTS || self.results.contains_key(&result.component) {
-                    let results = self.results.entry(Arc::clone(&result.component)).or_default();
-                    push_bounded(results, result.clone(), Self::RESULTS);
-                }
-            }
-        }
-    }
-
-    fn changes(&self, component: Option<&str>, limit: usize) -> Vec<StatusChange> {
-        let wanted = |change: &&StatusChange| component.is_none() || change.component.as_deref() == component;
-        self.changes.iter().rev().filter(wanted).take(limit).cloned().collect()
-    }
-
-    fn results(&self, component: &str, limit: usize) -> Vec<RunResult> {
-        self.results.get(component).into_iter().flatten().rev().take(limit).cloned().collect()
-    }
-}
-
-impl HistoryStore for Memory {
-    fn append(&mut self, records: &[Record]) -> Result<(), HistoryError> {
-        for record in records {
-            self.keep(record);
-        }
-        Ok(())
-    }
-
-    fn changes(&mut self, component: Option<&str>, limit: usize) -> Result<Vec<StatusChange>, HistoryError> {
-        Ok(Memory::changes(self, component, limit))
-    }
-
-    fn results(&mut self, component: &str, limit: usize) -> Result<Vec<RunResult>, HistoryError> {
-        Ok(Memory::results(self, component, limit))
-    }
-}
-
-fn push_bounded<T>(list: &mut VecDeque<T>, item: T, limit: usize) {
-    if list.len() >= limit {
-        list.pop_front();
-    }
-    list.push_back(item);
 }

@@ -16,6 +16,7 @@ use crate::outcome::{Reason, Verdict};
 use crate::part::Parts;
 use crate::snapshot::totals::{Total, Totals};
 use crate::status::{Criticality, Status};
+use crate::trend::Seen;
 
 mod chunk;
 mod groups;
@@ -209,6 +210,8 @@ pub struct ComponentHealth {
     pub metadata: Arc<Map<String, Value>>,
     /// What it consists of, as the latest run was told; `None` when it was told nothing.
     pub parts: Option<Arc<Parts>>,
+    /// What is left of something that runs out at zero: the reading's name and value.
+    pub remaining: Option<(&'static str, f64)>,
     /// How long the latest run took.
     pub response_time: Option<Duration>,
     /// When the latest run ended.
@@ -320,6 +323,16 @@ impl ComponentHealth {
             Some(_) if self.stale_at().is_some_and(|stale_at| now >= stale_at) => Known::Stale,
             Some(served) => Known::Served(served),
         }
+    }
+
+    /// What the history sees of it at one instant.
+    pub(crate) fn seen(&self, now: Duration) -> Seen<'_> {
+        Seen { name: &self.name, status: self.status(now), since: self.since.boot, remaining: self.remaining }
+    }
+
+    /// When what it watches ends by itself, such as a certificate: its reading `not_after`, in RFC 3339.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        self.metadata.get("not_after")?.as_str()?.parse().ok()
     }
 
     /// What it adds to a group's total, or to that of the service as a whole, and until when.

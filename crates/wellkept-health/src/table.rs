@@ -321,6 +321,7 @@ impl Entry {
             detail: Arc::default(),
             metadata: Arc::clone(&NO_READINGS),
             parts: None,
+            remaining: None,
             response_time: None,
             checked: None,
             since: Moment::now(clock),
@@ -394,6 +395,7 @@ impl Entry {
         health.raw_reason = outcome.reason().cloned();
         health.detail = shared_text(outcome.detail());
         health.metadata = readings(outcome.metadata());
+        health.remaining = outcome.remaining();
         health.response_time = Some(elapsed);
         health.checked = Some(now);
         health.consecutive = self.hysteresis.consecutive(verdict);
