@@ -315,6 +315,9 @@ impl Engine {
         self.announce_by_time();
         // A maintenance of the whole service begins and ends without a change of any component.
         self.unpublished |= self.service.is_some_and(|status| status != self.checker.snapshot().overall());
+        if let Some(history) = self.checker.shared.history.load().as_ref() {
+            history.look(&self.checker.shared.snapshot.load(), Moment::now(self.checker.clock()));
+        }
     }
 
     /// Somebody changed what there is to run, or what is in maintenance.
@@ -333,9 +336,6 @@ impl Engine {
             self.checker.announce(announcement);
         }
         self.checker.save_maintenances();
-        if let Some(history) = self.checker.shared.history.load().as_ref() {
-            history.look(&self.checker.shared.snapshot.load(), Moment::now(self.checker.clock()));
-        }
     }
 
     /// After the machine slept all results are old at once, and nobody should wait an interval for new ones.

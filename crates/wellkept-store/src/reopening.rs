@@ -1,9 +1,13 @@
 //! A store whose file may not be there yet, or not be writable yet.
 
+use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use wellkept_health::{HistoryError, HistoryStore, Maintenance, MaintenanceStore, Record, RunResult, StatusChange};
+use wellkept_health::trend::{Bucket, Part, Tier};
+use wellkept_health::{
+    HistoryError, HistoryStore, Maintenance, MaintenanceStore, Record, RunResult, StatusChange, Sweep, Swept,
+};
 
 use crate::SqliteStore;
 
@@ -61,6 +65,27 @@ impl HistoryStore for ReopeningStore {
 
     fn results(&mut self, component: &str, limit: usize) -> Result<Vec<RunResult>, HistoryError> {
         self.store()?.results(component, limit)
+    }
+
+    fn keep_time(&mut self, over: &[Part], open: &[Part]) -> Result<(), HistoryError> {
+        self.store()?.keep_time(over, open)
+    }
+
+    fn buckets(
+        &mut self,
+        component: &str,
+        tier: Tier,
+        slots: RangeInclusive<i64>,
+    ) -> Result<Vec<(i64, Bucket)>, HistoryError> {
+        self.store()?.buckets(component, tier, slots)
+    }
+
+    fn slots(&self, tier: Tier) -> i64 {
+        tier.slots()
+    }
+
+    fn forget(&mut self, sweep: &Sweep) -> Result<Swept, HistoryError> {
+        self.store()?.forget(sweep)
     }
 }
 

@@ -2,9 +2,11 @@
 
 mod maintenances;
 mod schema;
+mod tiers;
 
 use std::collections::HashMap;
 use std::fs::{DirBuilder, OpenOptions};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +14,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
-use wellkept_health::{HistoryError, HistoryStore, Record, RunResult, Status, StatusChange, Verdict};
+use wellkept_health::trend::{Bucket, Part, Retention, Tier};
+use wellkept_health::{HistoryError, HistoryStore, Record, RunResult, Status, StatusChange, Sweep, Swept, Verdict};
 
 use crate::error::StoreError;
 
@@ -24,15 +27,15 @@ const PRUNE_BATCH: u64 = 500;
 /// How much is kept. Beyond it the oldest goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Results of each component; 10,000 by default.
+    /// Results of each component; [`Retention::RESULTS`] by default.
     pub results: u64,
-    /// Status changes of each component, and as many of the service; 10,000 by default.
+    /// Status changes of each component, and as many of the service; [`Retention::CHANGES`] by default.
     pub changes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { results: 10_000, changes: 10_000 }
+        Self { results: Retention::RESULTS, changes: Retention::CHANGES }
     }
 }
 
@@ -98,7 +101,9 @@ impl SqliteStore {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = connect(path, flags)?;
         schema::prepare(&mut connection, path)?;
-        Ok(Self { connection, path: path.to_owned(), limits, kept: Kept::default() })
+        let mut store = Self { connection, path: path.to_owned(), limits, kept: Kept::default() };
+        store.close_minutes().map_err(|error| StoreError::sqlite(path, error))?;
+        Ok(store)
     }
 
     /// Opens an existing store for reading, also while another process writes.
@@ -119,11 +124,7 @@ impl SqliteStore {
 
     /// Keeps all of the records or none of them, and removes what the limits no longer allow.
     fn write(&mut self, records: &[Record]) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let data_version = transaction.query_row("PRAGMA data_version", [], |row| row.get(0))?;
-        if self.kept.data_version != data_version {
-            self.kept = Kept { data_version, ..Kept::default() };
-        }
+        let transaction = self.kept.begin(&mut self.connection)?;
         for record in records {
             match record {
                 Record::Result(result) => self.kept.add_result(&transaction, result)?,
@@ -185,15 +186,17 @@ impl SqliteStore {
     fn error(&self, error: rusqlite::Error) -> HistoryError {
         StoreError::sqlite(&self.path, error).into()
     }
+
+    /// The error of a transaction that was rolled back: what was counted in it did not come to be.
+    fn rolled_back(&mut self, error: rusqlite::Error) -> HistoryError {
+        self.kept = Kept::default();
+        self.error(error)
+    }
 }
 
 impl HistoryStore for SqliteStore {
     fn append(&mut self, records: &[Record]) -> Result<(), HistoryError> {
-        self.write(records).map_err(|error| {
-            // What was counted did not come to be.
-            self.kept = Kept::default();
-            self.error(error)
-        })
+        self.write(records).map_err(|error| self.rolled_back(error))
     }
 
     fn changes(&mut self, component: Option<&str>, limit: usize) -> Result<Vec<StatusChange>, HistoryError> {
@@ -203,9 +206,40 @@ impl HistoryStore for SqliteStore {
     fn results(&mut self, component: &str, limit: usize) -> Result<Vec<RunResult>, HistoryError> {
         self.read_results(component, row_limit(limit)).map_err(|error| self.error(error))
     }
+
+    fn keep_time(&mut self, over: &[Part], open: &[Part]) -> Result<(), HistoryError> {
+        self.write_time(over, open).map_err(|error| self.rolled_back(error))
+    }
+
+    fn buckets(
+        &mut self,
+        component: &str,
+        tier: Tier,
+        slots: RangeInclusive<i64>,
+    ) -> Result<Vec<(i64, Bucket)>, HistoryError> {
+        self.read_buckets(component, tier, slots).map_err(|error| self.error(error))
+    }
+
+    fn slots(&self, tier: Tier) -> i64 {
+        tier.slots()
+    }
+
+    fn forget(&mut self, sweep: &Sweep) -> Result<Swept, HistoryError> {
+        self.drop_old(sweep).map_err(|error| self.rolled_back(error))
+    }
 }
 
 impl Kept {
+    /// Begins to write. What another process has written since is not known here.
+    fn begin<'c>(&mut self, connection: &'c mut Connection) -> rusqlite::Result<Transaction<'c>> {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let data_version = transaction.query_row("PRAGMA data_version", [], |row| row.get(0))?;
+        if self.data_version != data_version {
+            *self = Self { data_version, ..Self::default() };
+        }
+        Ok(transaction)
+    }
+
     fn add_result(&mut self, transaction: &Transaction<'_>, result: &RunResult) -> rusqlite::Result<()> {
         let component = self.component(transaction, &result.component)?;
         // SQLite keeps no NaN.

@@ -51,6 +51,29 @@ const MIGRATIONS: &[&str] = &[
         origin TEXT NOT NULL
     ) STRICT;
 ",
+    "
+    -- The latest minute that is kept of it, counted from 1970: who is gone longest is forgotten first.
+    ALTER TABLE components ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
+    UPDATE components SET seen =
+        coalesce((SELECT max(at) FROM results WHERE results.component = components.id), 0) / 60000000;
+    -- A ring for each tier and component, written in place. The place comes before the component: what is written
+    -- together, a slot of all components, stands together. No foreign key: nothing could find the rows by it but a
+    -- scan; who removes a component removes them place by place.
+    CREATE TABLE buckets (
+        tier INTEGER NOT NULL,
+        place INTEGER NOT NULL,
+        component INTEGER NOT NULL,
+        slot INTEGER NOT NULL,
+        bucket BLOB NOT NULL,
+        PRIMARY KEY (tier, place, component)
+    ) STRICT, WITHOUT ROWID;
+    -- Of each component the minute that is not over, in no tier yet.
+    CREATE TABLE open_minutes (
+        component INTEGER PRIMARY KEY REFERENCES components (id),
+        minute INTEGER NOT NULL,
+        bucket BLOB NOT NULL
+    ) STRICT;
+",
 ];
 
 /// The newest version that is understood.
