@@ -36,7 +36,8 @@ impl Options {
 /// How much room a file system has.
 ///
 /// Degraded also when it is mounted read-only, which the kernel does by itself after an error. The metadata holds
-/// `total_bytes`, `free_bytes`, `free_ratio`, `disk_usage`, and `inodes` where there is a fixed number of them.
+/// `total_bytes`, `free_bytes`, `free_ratio`, `disk_usage`, and `inodes` where there is a fixed number of them. When
+/// `free_bytes` will be used up is in the component's trend.
 #[derive(Debug, Clone)]
 pub struct Disk {
     options: Options,
@@ -97,7 +98,7 @@ impl Disk {
         };
         let outcome = outcome
             .with("total_bytes", disk.total)
-            .with("free_bytes", disk.available)
+            .with_remaining("free_bytes", disk.available)
             .with("free_ratio", rounded(free))
             .with("disk_usage", rounded(disk.usage()));
         match files {
@@ -209,6 +210,7 @@ mod tests {
         for reading in ["total_bytes", "free_bytes", "free_ratio", "disk_usage"] {
             assert!(outcome.metadata()[reading].is_number(), "{outcome:?}");
         }
+        assert_eq!(outcome.remaining().map(|(reading, _)| reading), Some("free_bytes"));
         let gone = Disk::new(Options::new(folder.path().join("gone"))).unwrap().run();
         assert_eq!((reason(&gone), gone.message()), ("error", "file system can't be read"));
         assert!(gone.detail().contains("gone"), "{gone:?}");
