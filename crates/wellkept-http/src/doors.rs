@@ -59,6 +59,7 @@ mod period;
 mod probes;
 mod reload;
 pub(crate) mod routes;
+mod trends;
 
 pub use reload::Reloaded;
 
@@ -233,7 +234,7 @@ impl Doors {
     }
 
     fn details() -> Routes {
-        details::routes()
+        details::routes().merge(trends::routes())
     }
 
     fn guarded(&self, routes: Routes) -> Routes {

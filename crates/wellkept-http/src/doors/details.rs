@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use wellkept_health::wire::{self, Subject};
-use wellkept_health::{RunResult, StatusChange};
+use wellkept_health::{History, RunResult, StatusChange};
 use wellkept_shutdown::{Progress, Stats};
 
 use super::routes::{Operation, Routes};
@@ -17,9 +17,9 @@ use super::{Doors, NoBody, json};
 use crate::error::ApiError;
 
 /// How long a question to the history may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Most changes, and most results, in one answer.
-const MOST: usize = 1000;
+pub(super) const MOST: usize = 1000;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
@@ -57,7 +57,7 @@ pub(super) struct Wanted {
     limit: usize,
 }
 
-fn a_page() -> usize {
+pub(super) fn a_page() -> usize {
     50
 }
 
@@ -66,6 +66,22 @@ fn a_page() -> usize {
 pub(super) struct Past {
     changes: Vec<StatusChange>,
     results: Vec<RunResult>,
+}
+
+impl Past {
+    /// Blocks, for a bounded time; `None` when there is no answer by then.
+    pub(super) fn read(history: &History, component: Option<&str>, limit: usize) -> Option<Self> {
+        let changes = history.changes(component, limit, PATIENCE)?;
+        let results = match component {
+            Some(name) => history.results(name, limit, PATIENCE)?,
+            None => Vec::new(),
+        };
+        Some(Self { changes, results })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.results.is_empty()
+    }
 }
 
 /// `GET /api/v1/history?component=NAME&limit=50`: status changes, newest first; with a component its results too.
@@ -80,14 +96,7 @@ pub(super) async fn history(
         return Ok(json(StatusCode::OK, &Past { changes: Vec::new(), results: Vec::new() }));
     };
     // The question waits on a thread that is made for waiting, and for a bounded time.
-    let read = tokio::task::spawn_blocking(move || {
-        let changes = history.changes(component.as_deref(), limit, PATIENCE)?;
-        let results = match component {
-            Some(name) => history.results(&name, limit, PATIENCE)?,
-            None => Vec::new(),
-        };
-        Some(Past { changes, results })
-    });
+    let read = tokio::task::spawn_blocking(move || Past::read(&history, component.as_deref(), limit));
     let past = read.await.map_err(|_| ApiError::Internal)?.ok_or(ApiError::Busy)?;
     Ok(json(StatusCode::OK, &past))
 }

@@ -24,6 +24,7 @@ mod formats;
 mod health_json;
 mod kubernetes;
 mod openapi;
+mod trends;
 mod upstream;
 
 const LOOPBACK: &str = "127.0.0.1:8080";

@@ -1,0 +1,81 @@
+//! What operators read of one component's past: its trend, and its latest changes and results.
+
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
+use http::StatusCode;
+use serde::Deserialize;
+use wellkept_health::trend::Trend;
+use wellkept_health::{ComponentHealth, History};
+
+use super::details::{MOST, PATIENCE, Past, a_page};
+use super::routes::{Operation, Routes};
+use super::{Doors, NoBody, json};
+use crate::error::ApiError;
+
+pub(super) fn routes() -> Routes {
+    let trend = "A component's availability, response times, directions and forecast, over the last hour to 30 days.";
+    Routes::new()
+        .route(of_component("/api/v1/components/{name}/trend", trend).json::<Trend>(&[200]), component_trend)
+        .route(
+            of_component("/api/v1/components/{name}/history", "A component's changes and results, newest first.")
+                .query::<usize>("limit", "Most changes, and most results. Default 50, at most 1000.")
+                .json::<Past>(&[200])
+                .error(ApiError::BadQuery),
+            component_history,
+        )
+}
+
+fn of_component(path: &'static str, summary: &'static str) -> Operation {
+    let operation = Operation::get(path, summary).segment::<String>("name", "The component's name.");
+    operation.error(ApiError::NotFound).error(ApiError::Busy)
+}
+
+/// `GET /api/v1/components/NAME/trend`. 404 for a component that is neither there nor remembered.
+async fn component_trend(
+    State(doors): State<Doors>,
+    _: NoBody,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let (name, history) = past_of(&doors, name)?;
+    let ends_at = doors.inner.checker.snapshot().component(&name).and_then(ComponentHealth::ends_at);
+    // The question waits on a thread that is made for waiting, and for a bounded time.
+    let read = tokio::task::spawn_blocking(move || history.trend(&name, PATIENCE));
+    let mut trend = read.await.map_err(|_| ApiError::Internal)?.ok_or(ApiError::Busy)?;
+    trend.ends_at = ends_at;
+    if trend.is_empty() && ends_at.is_none() {
+        return Err(ApiError::NotFound);
+    }
+    Ok(json(StatusCode::OK, &trend))
+}
+
+/// What to read.
+#[derive(Debug, Deserialize)]
+struct Wanted {
+    #[serde(default = "a_page")]
+    limit: usize,
+}
+
+/// `GET /api/v1/components/NAME/history?limit=50`. 404 likewise.
+async fn component_history(
+    State(doors): State<Doors>,
+    _: NoBody,
+    name: Result<Path<String>, PathRejection>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(Wanted { limit }) = wanted.map_err(|_| ApiError::BadQuery)?;
+    let (name, history) = past_of(&doors, name)?;
+    let is_there = doors.inner.checker.snapshot().component(&name).is_some();
+    let read = tokio::task::spawn_blocking(move || Past::read(&history, Some(&name), limit.min(MOST)));
+    let past = read.await.map_err(|_| ApiError::Internal)?.ok_or(ApiError::Busy)?;
+    if past.is_empty() && !is_there {
+        return Err(ApiError::NotFound);
+    }
+    Ok(json(StatusCode::OK, &past))
+}
+
+fn past_of(doors: &Doors, name: Result<Path<String>, PathRejection>) -> Result<(String, History), ApiError> {
+    // A name that is no text is nobody's.
+    let Path(name) = name.map_err(|_| ApiError::NotFound)?;
+    Ok((name, doors.inner.checker.history().ok_or(ApiError::NotFound)?))
+}
