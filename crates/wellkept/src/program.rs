@@ -4,6 +4,7 @@
 
 mod checks;
 mod configuration;
+mod history;
 mod listeners;
 mod machine;
 mod once;

@@ -16,9 +16,11 @@ pub(crate) fn run(options: &ConfigCheck) -> Result<Exit, Failure> {
             let warnings: Vec<_> = warnings.iter().map(|warning| format!("{file}: warning: {warning}")).collect();
             let checks = configuration.checks.len();
             if options.json {
-                print_json(
-                    &json!({ "file": file, "valid": true, "checks": checks, "errors": [], "warnings": warnings }),
-                );
+                let bytes = configuration.history.footprint(configuration.components()).bytes;
+                print_json(&json!({
+                    "file": file, "valid": true, "checks": checks, "history_bytes": bytes, "errors": [],
+                    "warnings": warnings,
+                }));
             } else {
                 let plural = if checks == 1 { "" } else { "s" };
                 let valid = format!("{file}: valid, {checks} check{plural}");

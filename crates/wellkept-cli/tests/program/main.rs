@@ -14,3 +14,4 @@ mod served;
 mod serving;
 mod start;
 mod store;
+mod trends;

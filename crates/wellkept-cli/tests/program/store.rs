@@ -61,6 +61,9 @@ fn a_folder_that_cannot_be_written_degrades_the_history_and_nothing_else() {
     let changes = served.get("/api/v1/history").json();
     assert!(changes["changes"].as_array().unwrap().iter().any(|change| change["component"] == "scratch"));
     assert_eq!(served.get("/health").status, 200);
+    until(PATIENCE, "a trend of what is kept in memory", || {
+        served.get("/api/v1/components/scratch/trend").json()["windows"]["24h"]["availability"] == 1.0
+    });
 }
 
 /// A file system of its own that is full at once, in a mount namespace of its own.
@@ -83,6 +86,9 @@ fn a_full_disk_degrades_the_history_and_nothing_else() {
     });
     assert_eq!(http::get(address, "/health").status, 200);
     assert_eq!(http::get(address, "/readyz").status, 200);
+    until(PATIENCE, "a trend of what is kept in memory", || {
+        http::get(address, "/api/v1/components/scratch/trend").json()["windows"]["24h"]["availability"] == 1.0
+    });
     let output = program.output();
     assert_eq!(output.matches("history can't be written").count(), 1, "one loud line, not one a record: {output}");
 }

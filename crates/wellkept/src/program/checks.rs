@@ -65,7 +65,7 @@ fn read_window(section: &mut Section<'_>) -> Option<Window> {
 /// What the program calls its own components.
 pub(super) const EVENT_LOOP: &str = "event-loop";
 pub(super) const HISTORY: &str = "history";
-const RESERVED: [&str; 2] = [EVENT_LOOP, HISTORY];
+pub(super) const RESERVED: [&str; 2] = [EVENT_LOOP, HISTORY];
 
 /// The keys of an item besides its kind.
 const ITEM_KEYS: [&str; 16] = [

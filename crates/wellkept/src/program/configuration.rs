@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use wellkept_config::{Diagnostics, Document, FromNode, LocateError, Located, Locations, Section, one_of};
+use wellkept_health::trend::Retention;
 use wellkept_shutdown::Settings as ShutdownSettings;
 use wellkept_telemetry::logging::{Format, Level};
 
-use super::checks::{self, CheckDefinition, Timing};
+use super::checks::{self, CheckDefinition, RESERVED, Timing};
+use super::history;
 use super::listeners::Listeners;
 use super::machine;
 use super::store::StoreLocation;
@@ -24,6 +26,8 @@ pub struct Configuration {
     pub listeners: Listeners,
     /// Where history is kept.
     pub store: StoreLocation,
+    /// How long history is kept in a file, and in how many bytes. In memory it is the last day, whatever this says.
+    pub history: Retention,
     /// The log's format and level.
     pub logging: Logging,
     /// The checks.
@@ -80,6 +84,7 @@ impl Configuration {
             version: String::new(),
             listeners: Listeners::default(),
             store: StoreLocation::usual(),
+            history: Retention::default(),
             logging: Logging::default(),
             checks: machine::checks(),
             shutdown: ShutdownSettings::default(),
@@ -97,6 +102,11 @@ impl Configuration {
             self.listen = Some(address);
         }
         self
+    }
+
+    /// How many components there are with those of the program's own.
+    pub fn components(&self) -> usize {
+        self.checks.len() + RESERVED.len()
     }
 
     /// What is allowed and seldom meant, in words.
@@ -119,9 +129,13 @@ impl Configuration {
             let (service, version) = identity.unwrap_or_default();
             let listeners = Listeners::read(root);
             let store = root.section("store", StoreLocation::read);
+            let history = root.section("history", |section| Some(history::read(section)));
             let logging = root.section("logging", |section| Some(Logging::read(section)));
             let defaults = root.section("defaults", |section| Some(Timing::read_defaults(section))).unwrap_or_default();
             let checks = checks::read(root, &defaults);
+            if let (Some((retention, at)), Some(checks)) = (history, &checks) {
+                history::refuse(root, retention, at, checks.len() + RESERVED.len());
+            }
             let shutdown = root.section("shutdown", |section| Some(read_shutdown(section)));
             if root.has("alerts") {
                 let at = root.position_of("alerts");
@@ -134,6 +148,7 @@ impl Configuration {
                 version: version.unwrap_or_default(),
                 listeners,
                 store: store.unwrap_or_else(StoreLocation::usual),
+                history: history.map(|(retention, _)| retention).unwrap_or_default(),
                 logging: logging.unwrap_or_default(),
                 checks: checks?,
                 shutdown: shutdown.unwrap_or_default(),

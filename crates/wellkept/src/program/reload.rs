@@ -266,6 +266,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
         ("grpc.listen", old.listeners.grpc != new.listeners.grpc),
         ("haproxy", old.listeners.haproxy != new.listeners.haproxy),
         ("store.url", old.store != new.store),
+        ("history", old.history != new.history),
         ("logging.format", old.logging.format != new.logging.format),
         ("shutdown", old.shutdown != new.shutdown),
     ]

@@ -16,6 +16,7 @@ use wellkept_telemetry::logging::{Logging, LoggingStats};
 
 use super::checks::{EVENT_LOOP, HISTORY};
 use super::configuration::{Configuration, LoadError};
+use super::history;
 use super::listeners::Listeners;
 use super::machine::SLOW_LOOP;
 use super::reload::{ReloadStats, Reloader, reload_on, reload_once};
@@ -60,7 +61,7 @@ pub async fn serve(
         tracing::warn!(target: "wellkept::config", "{warning}");
     }
 
-    let history = start_history(&configuration.store)?;
+    let history = start_history(&configuration)?;
     checker.set_history(history.clone());
     let own = own_components(&checker, &history);
 
@@ -97,9 +98,13 @@ pub async fn serve(
     Ok(report)
 }
 
-fn start_history(location: &StoreLocation) -> Result<History, StartError> {
-    let history = match location {
-        StoreLocation::Sqlite(path) => History::start(ReopeningStore::new(path.clone())),
+fn start_history(configuration: &Configuration) -> Result<History, StartError> {
+    let retention = configuration.history;
+    let history = match &configuration.store {
+        StoreLocation::Sqlite(path) => {
+            history::say(retention, configuration.components());
+            History::start_with(ReopeningStore::new(path.clone()), retention)
+        }
         StoreLocation::Memory => History::start(wellkept_health::Memory::default()),
     };
     history.map_err(StartError::Thread)
