@@ -14,7 +14,8 @@ use crate::component::Component;
 use crate::history::{HistoryError, HistoryStore, Record, RunResult, StatusChange, Sweep, Swept};
 use crate::outcome::{Outcome, Reason};
 use crate::snapshot::{Moment, Snapshot};
-use crate::trend::{Ledger, Part, Past, Retention, Span, Tier, Trend};
+use crate::status::Status;
+use crate::trend::{Ledger, Part, Past, Retention, Seen, Span, Tier, Trend};
 
 /// Records and questions that may wait for the thread.
 const QUEUE: usize = 4096;
@@ -108,9 +109,14 @@ impl History {
     }
 
     /// Accounts for the time since the look before: every component of the snapshot was in the status that it is
-    /// served in. To be called about once a second; what lies between two calls more than five seconds apart is a gap.
+    /// served in, or in maintenance while the whole service is. To be called about once a second; what lies between two calls more than five seconds apart is a gap.
     pub(crate) fn look(&self, snapshot: &Snapshot, now: Moment) {
-        self.state.ledger().look(now, snapshot.components().map(|component| component.seen(now.boot)));
+        let all_in_maintenance = snapshot.maintenance().is_some();
+        let seen = snapshot.components().map(|component| {
+            let seen = component.seen(now.boot);
+            if all_in_maintenance { Seen { status: Status::Maintenance, ..seen } } else { seen }
+        });
+        self.state.ledger().look(now, seen);
     }
 
     /// What one component's past adds up to, up to the latest look. Blocks as [`History::changes`] does, then adds
