@@ -81,7 +81,7 @@ enum RunState {
 }
 
 enum Event {
-    Finished { id: Id, generation: u32, finished: Finished, straggles: bool, scope: Scope },
+    Finished { id: Id, generation: u32, finished: Box<Finished>, straggles: bool, scope: Scope },
     Ended { id: Id },
 }
 
@@ -255,6 +255,7 @@ impl Engine {
             let straggles = run.straggles();
             // The engine that would read this may be gone: then nobody waits for the result.
             let scope = component.scope;
+            let finished = Box::new(finished);
             let event = Event::Finished { id, generation, finished, straggles, scope };
             if events.send(event).await.is_ok() && straggles {
                 run.end().await;
@@ -269,7 +270,7 @@ impl Engine {
                 *self.running(scope) -= 1;
                 self.stragglers += usize::from(straggles);
                 self.set_state(id, if straggles { RunState::Straggling } else { RunState::Idle });
-                self.apply(id, generation, finished);
+                self.apply(id, generation, *finished);
                 self.run_again(id);
             }
             Event::Ended { id } => {

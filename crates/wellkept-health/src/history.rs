@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::outcome::Verdict;
 use crate::status::Status;
-use crate::trend::{Bucket, Part, Tier};
+use crate::trend::{Bucket, MinutePart, Tier};
 
 /// One thing worth remembering.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,7 +77,7 @@ pub trait HistoryStore: Send + 'static {
     /// Joins minutes that are over with what the tiers hold, by [`Bucket::join`], and puts those that are not over
     /// aside, each in place of its component's latest: all of it or nothing. What is aside when a process is killed
     /// is joined when the store is opened again. A store without tiers does nothing.
-    fn keep_time(&mut self, _over: &[Part], _open: &[Part]) -> Result<(), HistoryError> {
+    fn keep_time(&mut self, _over: &[MinutePart], _open: &[MinutePart]) -> Result<(), HistoryError> {
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::history::{HistoryError, HistoryStore, Record, RunResult, StatusChange, Sweep, Swept};
-use crate::trend::{Bucket, Part, Tier};
+use crate::trend::{Bucket, MinutePart, Tier};
 
 /// History in memory, for those who want no file: the latest 1,000 changes; of each component the latest 60 results,
 /// the last hour by ten minutes and the last day by hours. At most 20,000 components, about 8 KiB each.
@@ -56,7 +56,7 @@ impl Memory {
 }
 
 impl Kept {
-    fn join(&mut self, tier: Tier, part: &Part) {
+    fn join(&mut self, tier: Tier, part: &MinutePart) {
         let (slot, length) = (tier.slot_of_minute(part.minute), Memory::length(tier));
         let Some(ring) = self.tiers.get_mut(tier as usize).filter(|_| length > 0) else { return };
         let place = ring.partition_point(|(kept, _)| *kept < slot);
@@ -92,7 +92,7 @@ impl HistoryStore for Memory {
         Ok(kept.into_iter().flat_map(|kept| kept.results.iter().rev()).take(limit).cloned().collect())
     }
 
-    fn keep_time(&mut self, over: &[Part], _open: &[Part]) -> Result<(), HistoryError> {
+    fn keep_time(&mut self, over: &[MinutePart], _open: &[MinutePart]) -> Result<(), HistoryError> {
         for part in over {
             if let Some(kept) = self.of(&part.component) {
                 for tier in Tier::ALL {

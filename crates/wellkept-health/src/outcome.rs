@@ -150,8 +150,8 @@ impl Outcome {
 
     /// A pass that took too long: a warning with the same readings. That it is slow comes from nobody else.
     pub(crate) fn turned_slow(self) -> Self {
-        let Self { detail, metadata, remaining, parts, .. } = self;
-        Self { detail, metadata, remaining, parts, ..Self::warn(Reason::Slow, "slower than it should be") }
+        let Self { detail, metadata, parts, remaining, .. } = self;
+        Self { detail, metadata, parts, remaining, ..Self::warn(Reason::Slow, "slower than it should be") }
     }
 
     /// Replaces metadata past [`Outcome::MAX_METADATA`], so that a check can't grow the snapshot.

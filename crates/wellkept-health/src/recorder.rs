@@ -15,7 +15,7 @@ use crate::history::{HistoryError, HistoryStore, Record, RunResult, StatusChange
 use crate::outcome::{Outcome, Reason};
 use crate::snapshot::{Moment, Snapshot};
 use crate::status::Status;
-use crate::trend::{Ledger, Part, Past, Retention, Seen, Span, Tier, Trend};
+use crate::trend::{Ledger, MinutePart, Past, Retention, Seen, Span, Tier, Trend};
 
 /// Records and questions that may wait for the thread.
 const QUEUE: usize = 4096;
@@ -205,7 +205,7 @@ struct Writer {
     store: Box<dyn HistoryStore>,
     pending: VecDeque<Record>,
     /// Minutes that are over and not yet written.
-    minutes: VecDeque<Part>,
+    minutes: VecDeque<MinutePart>,
     retry_at: Option<Instant>,
     checkpoint_at: Instant,
     sweep_at: Instant,
@@ -273,7 +273,7 @@ impl Writer {
         self.write_minutes(&open);
     }
 
-    fn write_minutes(&mut self, open: &[Part]) {
+    fn write_minutes(&mut self, open: &[MinutePart]) {
         {
             let mut ledger = self.state.ledger();
             self.minutes.extend(ledger.take_finished());

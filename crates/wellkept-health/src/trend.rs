@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub use bucket::{Bucket, Part};
+pub use bucket::{Bucket, MinutePart};
 pub use budget::{Footprint, Retention};
 pub use direction::{Course, Direction};
 pub use forecast::{Forecast, Outlook};
@@ -84,7 +84,7 @@ pub(crate) struct Past {
     /// How many slots of each tier the store keeps.
     pub(crate) kept: [i64; Tier::ALL.len()],
     /// What is in no tier yet, oldest first.
-    pub(crate) open: Vec<Part>,
+    pub(crate) open: Vec<MinutePart>,
     pub(crate) changes: Vec<StatusChange>,
     pub(crate) reading: Option<&'static str>,
 }

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use wellkept_health::trend::{Bucket, Part, Tier};
+use wellkept_health::trend::{Bucket, MinutePart, Tier};
 use wellkept_health::{
     HistoryError, HistoryStore, Maintenance, MaintenanceStore, Record, RunResult, StatusChange, Sweep, Swept,
 };
@@ -67,7 +67,7 @@ impl HistoryStore for ReopeningStore {
         self.store()?.results(component, limit)
     }
 
-    fn keep_time(&mut self, over: &[Part], open: &[Part]) -> Result<(), HistoryError> {
+    fn keep_time(&mut self, over: &[MinutePart], open: &[MinutePart]) -> Result<(), HistoryError> {
         self.store()?.keep_time(over, open)
     }
 

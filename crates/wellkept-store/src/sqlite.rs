@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
-use wellkept_health::trend::{Bucket, Part, Retention, Tier};
+use wellkept_health::trend::{Bucket, MinutePart, Retention, Tier};
 use wellkept_health::{HistoryError, HistoryStore, Record, RunResult, Status, StatusChange, Sweep, Swept, Verdict};
 
 use crate::error::StoreError;
@@ -207,7 +207,7 @@ impl HistoryStore for SqliteStore {
         self.read_results(component, row_limit(limit)).map_err(|error| self.error(error))
     }
 
-    fn keep_time(&mut self, over: &[Part], open: &[Part]) -> Result<(), HistoryError> {
+    fn keep_time(&mut self, over: &[MinutePart], open: &[MinutePart]) -> Result<(), HistoryError> {
         self.write_time(over, open).map_err(|error| self.rolled_back(error))
     }
 

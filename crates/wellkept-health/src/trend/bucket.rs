@@ -23,7 +23,7 @@ pub struct Bucket {
 
 /// A part of a minute of one component, to be joined with what is kept of it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Part {
+pub struct MinutePart {
     /// The component's name.
     pub component: Arc<str>,
     /// The slot of [`Tier::Minute`].

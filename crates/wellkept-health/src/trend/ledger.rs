@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::bucket::{Bucket, Part};
+use super::bucket::{Bucket, MinutePart};
 use super::tier::Tier;
 use crate::history::RunResult;
 use crate::snapshot::Moment;
@@ -31,7 +31,7 @@ pub(crate) struct Ledger {
     latest: Option<Moment>,
     /// All time before it is accounted for, in milliseconds since 1970.
     until: i64,
-    finished: VecDeque<Part>,
+    finished: VecDeque<MinutePart>,
     given_up: u64,
     newcomers: u64,
     /// The number of the latest look, to find who was not seen in it.
@@ -147,17 +147,17 @@ impl Ledger {
     }
 
     /// Takes the finished minutes, oldest first.
-    pub(crate) fn take_finished(&mut self) -> VecDeque<Part> {
+    pub(crate) fn take_finished(&mut self) -> VecDeque<MinutePart> {
         std::mem::take(&mut self.finished)
     }
 
     /// The minutes that are not over yet.
-    pub(crate) fn open(&self) -> Vec<Part> {
+    pub(crate) fn open(&self) -> Vec<MinutePart> {
         self.series.iter().filter_map(|(name, series)| series.part(name)).collect()
     }
 
     /// One component's minute that is not over yet.
-    pub(crate) fn open_of(&self, component: &str) -> Option<Part> {
+    pub(crate) fn open_of(&self, component: &str) -> Option<MinutePart> {
         self.series.get_key_value(component).and_then(|(name, series)| series.part(name))
     }
 
@@ -220,7 +220,7 @@ impl Series {
     }
 
     /// Spends a stretch of time in a status, finishing each minute that ends in it.
-    fn spend(&mut self, status: Status, stretch: Stretch, name: &Arc<str>, finished: &mut VecDeque<Part>) {
+    fn spend(&mut self, status: Status, stretch: Stretch, name: &Arc<str>, finished: &mut VecDeque<MinutePart>) {
         let mut from = stretch.from;
         while from < stretch.to {
             let minute = from.div_euclid(Tier::Minute.millis());
@@ -235,14 +235,14 @@ impl Series {
         }
     }
 
-    fn finish(&mut self, name: &Arc<str>) -> Option<Part> {
+    fn finish(&mut self, name: &Arc<str>) -> Option<MinutePart> {
         let part = self.part(name);
         self.bucket = Bucket::default();
         part
     }
 
-    fn part(&self, name: &Arc<str>) -> Option<Part> {
-        let part = || Part { component: Arc::clone(name), minute: self.minute, bucket: self.bucket.clone() };
+    fn part(&self, name: &Arc<str>) -> Option<MinutePart> {
+        let part = || MinutePart { component: Arc::clone(name), minute: self.minute, bucket: self.bucket.clone() };
         (!self.bucket.is_empty()).then(part)
     }
 }

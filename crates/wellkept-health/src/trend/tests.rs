@@ -64,7 +64,7 @@ fn what_is_in_no_tier_yet_counts_in_every_window() {
     let now = at("2026-01-15T10:30:30Z");
     let mut past = past(Tier::Hour, []);
     let bucket = bucket(&[(Status::Healthy, 30_000)]);
-    past.open.push(Part { component: "db".into(), minute: Tier::Minute.slot(now), bucket });
+    past.open.push(MinutePart { component: "db".into(), minute: Tier::Minute.slot(now), bucket });
     let windows = past.sum_up("db", now).windows;
     for window in [windows.hour, windows.day, windows.week, windows.month] {
         assert!((window.seconds.healthy - 30.0).abs() < 1e-9);

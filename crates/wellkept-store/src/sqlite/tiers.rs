@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
-use wellkept_health::trend::{Bucket, Part, Tier};
+use wellkept_health::trend::{Bucket, MinutePart, Tier};
 use wellkept_health::{Sweep, Swept};
 
 use super::{Kept, SqliteStore, unreadable};
@@ -16,7 +16,7 @@ const FORGOTTEN_AT_ONCE: usize = 32;
 
 impl SqliteStore {
     /// Joins the minutes that are over with the tiers, and puts the others aside.
-    pub(super) fn write_time(&mut self, over: &[Part], open: &[Part]) -> rusqlite::Result<()> {
+    pub(super) fn write_time(&mut self, over: &[MinutePart], open: &[MinutePart]) -> rusqlite::Result<()> {
         let transaction = self.kept.begin(&mut self.connection)?;
         for part in over {
             let component = self.kept.component(&transaction, &part.component)?;

@@ -51,7 +51,7 @@ impl Machine {
     }
 
     /// All minutes so far, the open one included.
-    fn minutes(&mut self) -> Vec<Part> {
+    fn minutes(&mut self) -> Vec<MinutePart> {
         self.ledger.finish_all();
         self.ledger.take_finished().into()
     }
@@ -75,7 +75,7 @@ fn time_is_counted_by_the_served_status_and_split_where_it_changed() {
     machine.look();
     machine.run(29);
     let minutes = machine.minutes();
-    let times = |part: &Part| [Status::Healthy, Status::Unhealthy].map(|status| part.bucket.time(status));
+    let times = |part: &MinutePart| [Status::Healthy, Status::Unhealthy].map(|status| part.bucket.time(status));
     assert_eq!(minutes.iter().map(|part| part.minute - START / 60_000).collect::<Vec<_>>(), [0, 1]);
     assert_eq!(minutes.iter().map(times).collect::<Vec<_>>(), [[60_000, 0], [30_400, 29_600]]);
 }

@@ -16,12 +16,12 @@ use crate::sqlite::schema;
 const START: i64 = 1_767_225_600 / 60;
 const DAY: i64 = 24 * 60;
 
-fn part(component: &str, minute: i64) -> Part {
+fn part(component: &str, minute: i64) -> MinutePart {
     let mut bucket = Bucket::default();
     bucket.add_time(Status::Healthy, 59_000);
     bucket.add_time(Status::Unhealthy, 1_000);
     (0..6).for_each(|run| bucket.add_run(Verdict::Pass, 1.0 + 0.1 * f64::from(run)));
-    Part { component: component.into(), minute, bucket }
+    MinutePart { component: component.into(), minute, bucket }
 }
 
 fn open() -> (TempDir, SqliteStore) {
@@ -214,7 +214,7 @@ fn a_file_of_the_first_schema_remembers_its_components_and_takes_tiers() {
 }
 
 /// The largest bucket that a tier can hold: every number long, every bin in use.
-fn largest(component: &str, minute: i64) -> Part {
+fn largest(component: &str, minute: i64) -> MinutePart {
     let mut bucket = Bucket::default();
     for status in Status::ALL {
         bucket.add_time(status, 12_000);
@@ -224,7 +224,7 @@ fn largest(component: &str, minute: i64) -> Part {
     }
     bucket.add_run(Verdict::Fail, 0.0);
     bucket.set_remaining(1e15 / 3.0);
-    Part { component: component.into(), minute, bucket }
+    MinutePart { component: component.into(), minute, bucket }
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn history_stays_within_the_bytes_that_were_stated_before() {
     }
     let template = largest("", START);
     let per_name = |minute| {
-        let of = |name: &&str| Part { component: (*name).into(), minute, ..template.clone() };
+        let of = |name: &&str| MinutePart { component: (*name).into(), minute, ..template.clone() };
         names.iter().map(of).collect::<Vec<_>>()
     };
     // Each ring once: the last hours by minutes, the last days by ten minutes, the rest by hours.
