@@ -43,6 +43,41 @@ pub(crate) fn run(effort: Effort) {
     let mut times: Vec<f64> = (0..effort.rounds * 10).map(|_| microseconds(|| whole(&snapshot))).collect();
     println!("| {CHECKS} checks: reading every component's standing | {:.0} µs | | | < 1 ms |", median(&mut times));
     runtime.shutdown_background();
+    adding_up(effort);
+}
+
+/// What it takes to publish when nothing that was kept can be used, and when one component had a result.
+fn adding_up(effort: Effort) {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime can be made");
+    let (checker, engine) = Checker::new(Settings::new("orders"));
+    for number in 0..CHECKS {
+        checker.register(component(number).interval(INTERVAL * 360)).expect("the name is new");
+    }
+    runtime.spawn(engine.run(std::future::pending()));
+    std::thread::sleep(Duration::from_secs(2));
+    let anew = published(&checker, effort, |round| {
+        checker.unregister(&format!("check-{round}"));
+    });
+    println!("| {CHECKS} checks: all added up and published anew | {anew:.0} µs | | | < 1 ms |");
+    let one = published(&checker, effort, |round| {
+        let name = format!("check-{}", CHECKS - 1 - round);
+        runtime.block_on(checker.check_component(&name)).expect("it is registered and runs");
+    });
+    println!("| {CHECKS} checks: published after one result | {one:.0} µs | | | |");
+    runtime.shutdown_background();
+}
+
+/// The median time of one publication, in microseconds.
+fn published(checker: &Checker, effort: Effort, cause: impl Fn(usize)) -> f64 {
+    let times = (0..effort.rounds * 10).map(|round| {
+        let before = checker.stats();
+        cause(round);
+        std::thread::sleep(Duration::from_millis(20));
+        let after = checker.stats();
+        let count = after.published_total.saturating_sub(before.published_total).max(1) as f64;
+        after.publishing_total.saturating_sub(before.publishing_total).as_secs_f64() * 1e6 / count
+    });
+    median(&mut times.collect::<Vec<_>>())
 }
 
 fn component(number: usize) -> Component {

@@ -305,6 +305,7 @@ impl Checker {
             runs_total: read(&counters.runs),
             missed_total: read(&counters.missed),
             published_total: read(&counters.published),
+            publishing_total: Duration::from_nanos(read(&counters.publishing_nanos)),
             changes_total: read(&counters.changes),
             lag: Duration::from_micros(read(&counters.lag_micros)),
         }
@@ -354,6 +355,8 @@ pub struct CheckerStats {
     pub missed_total: u64,
     /// Snapshots published.
     pub published_total: u64,
+    /// Time that it took to make and publish them.
+    pub publishing_total: Duration,
     /// Changes of status, of components and of the service.
     pub changes_total: u64,
     /// How much later than due the latest run started.
@@ -368,6 +371,7 @@ pub(crate) struct Counters {
     pub(crate) runs: AtomicU64,
     pub(crate) missed: AtomicU64,
     pub(crate) published: AtomicU64,
+    pub(crate) publishing_nanos: AtomicU64,
     pub(crate) changes: AtomicU64,
     pub(crate) lag_micros: AtomicU64,
 }

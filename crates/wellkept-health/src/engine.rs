@@ -350,6 +350,7 @@ impl Engine {
     }
 
     fn publish(&mut self) {
+        let began = std::time::Instant::now();
         self.unpublished = false;
         let shared = Arc::clone(&self.checker.shared);
         let clock = &shared.settings.clock;
@@ -378,6 +379,8 @@ impl Engine {
             self.service = Some(status);
             self.checker.announce(Announcement { change, detail: shown });
         }
+        let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        shared.counters.publishing_nanos.fetch_add(took, Ordering::Relaxed);
         shared.counters.published.fetch_add(1, Ordering::Relaxed);
         shared.published.send_modify(|number| *number += 1);
         self.publish_after = Instant::now() + PUBLISH_EVERY;

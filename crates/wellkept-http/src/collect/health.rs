@@ -79,6 +79,8 @@ impl ServiceCollector {
         let lag = stats.lag.as_secs_f64();
         families.gauge("wellkept_checks_lag_seconds", "How late the latest run started.", lag)?;
         families.counter("wellkept_snapshots_published", "Snapshots published.", count(stats.published_total))?;
+        let publishing = stats.publishing_total.as_secs_f64();
+        families.counter("wellkept_snapshots_publishing_seconds", "Time that it took to publish them.", publishing)?;
         let Some(history) = self.0.history() else { return Ok(()) };
         let history = history.stats();
         families.counter(
