@@ -335,12 +335,16 @@ impl ComponentHealth {
         self.metadata.get("not_after")?.as_str()?.parse().ok()
     }
 
-    /// What it adds to a group's total, or to that of the service as a whole, and until when.
-    fn counts(&self, group: Option<&Group>, now: Duration) -> Total {
-        let status = self.weigh(self.status(now), group).unwrap_or(Total::NOTHING.status);
+    /// Its status, and until when it stays that by the passing of time alone.
+    fn lasting_status(&self, now: Duration) -> Total {
         let stale_at = self.stale_at().filter(|stale_at| *stale_at > now);
         let changes = stale_at.into_iter().chain(next_boundary(&self.maintenance, now));
-        Total { status, valid_until: changes.min().unwrap_or(Duration::MAX) }
+        Total { status: self.status(now), valid_until: changes.min().unwrap_or(Duration::MAX) }
+    }
+
+    /// What its status adds to a group's total, or to that of the service as a whole.
+    fn counts(&self, lasting: Total, group: Option<&Group>) -> Total {
+        Total { status: self.weigh(lasting.status, group).unwrap_or(Total::NOTHING.status), ..lasting }
     }
 
     /// What it counts for a group, or for the service as a whole, which is told the truth also about what is shared.

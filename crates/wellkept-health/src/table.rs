@@ -15,7 +15,7 @@ use crate::history::{RunResult, StatusChange};
 use crate::hysteresis::Hysteresis;
 use crate::maintenance::{Book, Maintenance, Spans, active};
 use crate::origin::Origins;
-use crate::outcome::Reason;
+use crate::outcome::{Outcome, Reason};
 use crate::run::Finished;
 use crate::snapshot::{Activity, ComponentHealth, IN_MAINTENANCE, Moment, RunTotals, Served, Snapshot, Standing};
 use crate::status::Status;
@@ -81,8 +81,8 @@ struct Entry {
     stood: Option<Status>,
     /// What it was in at its latest announcement, for the end of it.
     maintenance: Option<Arc<Maintenance>>,
-    /// Why the latest pass, warning and failure were such, for whichever of them is served.
-    causes: [Cause; 3],
+    /// Why the latest pass, warning and failure were such, for whichever of them is served. Most have nothing to say.
+    causes: [Option<Box<Cause>>; 3],
 }
 
 /// Why a run ended as it did, for everyone.
@@ -91,6 +91,18 @@ struct Cause {
     reason: Option<Reason>,
     message: Arc<str>,
     origins: Option<Arc<Origins>>,
+}
+
+impl Cause {
+    fn of(outcome: &Outcome) -> Option<Self> {
+        let cause = Self {
+            reason: outcome.reason().cloned(),
+            message: shared_text(outcome.message()),
+            origins: outcome.origins().cloned(),
+        };
+        let says_something = cause.reason.is_some() || !cause.message.is_empty() || cause.origins.is_some();
+        says_something.then_some(cause)
+    }
 }
 
 /// What changed by a result or by time, to be told once.
@@ -401,13 +413,9 @@ impl Entry {
         health.consecutive = self.hysteresis.consecutive(verdict);
         health.totals.add(verdict, elapsed);
         health.parts = outcome.parts().cloned();
-        self.causes[verdict as usize] = Cause {
-            reason: outcome.reason().cloned(),
-            message: shared_text(outcome.message()),
-            origins: outcome.origins().cloned(),
-        };
+        self.causes[verdict as usize] = Cause::of(&outcome).map(Box::new);
         // While the latest run disagrees, what is served keeps its own reason.
-        let Cause { reason, message, origins } = self.causes[served as usize].clone();
+        let Cause { reason, message, origins } = self.causes[served as usize].as_deref().cloned().unwrap_or_default();
         health.served = Some(Served { status: served.into(), reason, message, origins });
         let result = RunResult {
             component: Arc::clone(&health.name),

@@ -35,49 +35,52 @@ impl Chunk {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.components.len()
-    }
-
     /// Whether what it adds up to still holds.
     pub(crate) fn is_valid(&self, now: Duration) -> bool {
         now < self.totals.valid_until()
     }
 }
 
-/// All components by chunks, each of them full but the last one. Cheap to clone.
+/// All components by chunks. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Chunks {
-    chunks: Arc<[Arc<Chunk>]>,
+    all: Arc<[Arc<Chunk>]>,
+    len: usize,
     index: Arc<Index>,
 }
 
-/// Where each name is, made by the first who asks and kept for as long as no component comes or goes.
-pub(crate) type Index = OnceLock<HashMap<Arc<str>, usize>>;
+/// Where each name is, as chunk and place in it; made by the first who asks and kept for as long as no component comes
+/// or goes.
+pub(crate) type Index = OnceLock<HashMap<Arc<str>, (usize, usize)>>;
 
 impl Chunks {
-    /// `index` is of the same components, or empty.
-    pub(crate) fn new(chunks: impl Iterator<Item = Arc<Chunk>>, index: Arc<Index>) -> Self {
-        Self { chunks: chunks.collect(), index }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
+    /// `len` is how many components there are, and `index` is of the same ones, or empty.
+    pub(crate) fn new(all: Arc<[Arc<Chunk>]>, len: usize, index: Arc<Index>) -> Self {
+        Self { all, len, index }
     }
 
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &ComponentHealth> {
-        (0..self.len()).map(|position| self.at(position).expect("each chunk but the last one is full"))
+        Components { components: self.all.iter().flat_map(|chunk| &chunk.components), left: self.len }.map(|one| &**one)
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&ComponentHealth> {
-        let names = || self.iter().enumerate().map(|(position, one)| (Arc::clone(&one.name), position)).collect();
-        self.index.get_or_init(names).get(name).and_then(|position| self.at(*position))
+        let (chunk, place) = *self.index.get_or_init(|| self.make_index()).get(name)?;
+        self.all.get(chunk)?.components.get(place).map(|one| &**one)
+    }
+
+    fn make_index(&self) -> HashMap<Arc<str>, (usize, usize)> {
+        let mut index = HashMap::with_capacity(self.len);
+        for (number, chunk) in self.all.iter().enumerate() {
+            let names = chunk.components.iter().map(|one| Arc::clone(&one.name));
+            index.extend(names.enumerate().map(|(place, name)| (name, (number, place))));
+        }
+        index
     }
 
     /// The totals as they were when each chunk was made.
     pub(crate) fn totals(&self) -> Totals {
         let mut totals = Totals::nothing();
-        for chunk in &*self.chunks {
+        for chunk in &*self.all {
             totals.add(&chunk.totals);
         }
         totals
@@ -85,7 +88,7 @@ impl Chunks {
 
     /// The total of a group, or of all, now; only where it is not kept or no longer holds are components looked at.
     pub(crate) fn total(&self, group: Option<&Group>, now: Duration) -> Total {
-        let totals = self.chunks.iter().map(|chunk| match chunk.totals.kept(group) {
+        let totals = self.all.iter().map(|chunk| match chunk.totals.kept(group) {
             Some(kept) if now < kept.valid_until => kept,
             _ => Total::of(chunk.components.iter().map(|one| &**one), group, now),
         });
@@ -94,15 +97,32 @@ impl Chunks {
 
     /// When the oldest result that counts was taken.
     pub(crate) fn oldest(&self) -> Option<Timestamp> {
-        self.chunks.iter().filter_map(|chunk| chunk.oldest).min()
+        self.all.iter().filter_map(|chunk| chunk.oldest).min()
     }
 
     /// Whether every component that counts has had a result.
     pub(crate) fn all_sampled(&self) -> bool {
-        self.chunks.iter().all(|chunk| chunk.sampled)
-    }
-
-    fn at(&self, position: usize) -> Option<&ComponentHealth> {
-        self.chunks.get(position / CHUNK)?.components.get(position % CHUNK).map(|one| &**one)
+        self.all.iter().all(|chunk| chunk.sampled)
     }
 }
+
+/// All components of all chunks, whose number is known.
+struct Components<I> {
+    components: I,
+    left: usize,
+}
+
+impl<I: Iterator> Iterator for Components<I> {
+    type Item = I::Item;
+
+    fn next(&mut self) -> Option<I::Item> {
+        self.left = self.left.saturating_sub(1);
+        self.components.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<I: Iterator> ExactSizeIterator for Components<I> {}

@@ -41,7 +41,7 @@ impl Tally {
     fn add(&mut self, component: &ComponentHealth, group: &Group, now: Duration) {
         self.waits |= component.served.is_none() && component.activity == Activity::Enabled;
         if component.counted {
-            let status = component.counts(Some(group), now).status;
+            let status = component.counts(component.lasting_status(now), Some(group)).status;
             self.counted = Some(self.counted.map_or(status, |counted| counted.worse(status)));
         }
     }

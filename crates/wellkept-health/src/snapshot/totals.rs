@@ -27,7 +27,7 @@ impl Total {
         now: Duration,
     ) -> Self {
         let seen = components.filter(|one| one.counted && group.is_none_or(|group| one.groups.contains(group)));
-        seen.fold(Self::NOTHING, |total, one| total.and(one.counts(group, now)))
+        seen.fold(Self::NOTHING, |total, one| total.and(one.counts(one.lasting_status(now), group)))
     }
 
     /// What two sets of components add up to together.
@@ -54,9 +54,10 @@ impl Totals {
     pub(crate) fn of<'c>(components: impl Iterator<Item = &'c ComponentHealth>, now: Duration) -> Self {
         let mut totals = Self::nothing();
         for component in components.filter(|one| one.counted) {
-            totals.overall = totals.overall.and(component.counts(None, now));
+            let status = component.lasting_status(now);
+            totals.overall = totals.overall.and(component.counts(status, None));
             for group in &*component.groups {
-                totals.add_to(group, component.counts(Some(group), now));
+                totals.add_to(group, component.counts(status, Some(group)));
             }
         }
         totals

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::{Id, Table};
 use crate::run::Finished;
+use crate::snapshot::CHUNK;
 use crate::{
     AnyCheck, Clock, Component, ComponentHealth, Criticality, Group, Outcome, Reason, Scope, Snapshot, Status,
     Thresholds,
@@ -128,6 +129,23 @@ fn holds(snapshot: &Snapshot, expected: &[String]) {
     assert_eq!(snapshot.all_sampled(), counted().all(|one| one.served.is_some()));
 }
 
+#[test]
+fn many_removals_leave_no_crowd_of_chunks_that_are_nearly_empty() {
+    let standing = Arc::new(StandingClock::default());
+    let clock: Arc<dyn Clock> = Arc::<StandingClock>::clone(&standing);
+    let mut table = Table::new(1000, Duration::from_secs(1));
+    for number in 0..200 {
+        table.insert(component(number, &[], false, false, 5), &*clock).unwrap();
+    }
+    let stays = |number: &u8| number.is_multiple_of(CHUNK.try_into().unwrap());
+    for number in (0..200).filter(|number| !stays(number)) {
+        assert!(table.remove(&format!("c{number}")));
+    }
+    let names: Vec<_> = (0..200).filter(stays).map(|number| format!("c{number}")).collect();
+    assert!(table.entries.chunks() < names.len(), "{} chunks for {} components", table.entries.chunks(), names.len());
+    holds(&table.snapshot(&clock), &names);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 
@@ -171,7 +189,10 @@ proptest! {
                 }
                 Step::Replace { keep } => {
                     there.retain(|(name, _, _)| name.len() + usize::from(keep) % 3 != 3);
-                    let kept = there.iter().map(|(_, component, _)| component.clone()).collect();
+                    // In whatever order they are given, they stay in that of their registration.
+                    let mut kept: Vec<_> = there.iter().map(|(_, component, _)| component.clone()).collect();
+                    let by = usize::from(keep) % kept.len().max(1);
+                    kept.rotate_left(by);
                     let replaced = table.replace(kept, &*clock).unwrap();
                     prop_assert_eq!(replaced.kept, there.len());
                 }
