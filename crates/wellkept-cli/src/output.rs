@@ -1,9 +1,11 @@
 //! What is printed: data to standard output, messages to standard error, colours only on a terminal.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 
 use wellkept::Status;
+use wellkept::health::wire;
 
 /// Prints to standard output. A reader that has gone, as `head` does, is no failure.
 pub(crate) fn print(text: &str) {
@@ -90,6 +92,16 @@ impl<T: AsRef<str>> From<T> for Cell {
     fn from(text: T) -> Self {
         Self { text: escaped(text.as_ref()), status: None }
     }
+}
+
+/// What a component consists of, on all levels: each with its name, moved in by its level.
+pub(crate) fn indented(parts: &BTreeMap<String, wire::Part>, level: usize) -> Vec<(String, &wire::Part)> {
+    let mut rows = Vec::new();
+    for (name, part) in parts {
+        rows.push((format!("{:1$}{name}", "", 2 * level), part));
+        rows.extend(indented(&part.components, level + 1));
+    }
+    rows
 }
 
 /// The text with its control characters escaped: what a server or a file says must not write to the terminal.

@@ -1,5 +1,6 @@
 //! `wellkept check`: run the checks once, or ask a running server; the exit code says what came of it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
@@ -13,7 +14,7 @@ use wellkept::program::{Verdicts, run_all};
 use crate::arguments::Check;
 use crate::ask::{AskError, Server};
 use crate::exit::{Exit, Failure};
-use crate::output::{Cell, Colours, Table, escaped, print, print_json};
+use crate::output::{Cell, Colours, Table, escaped, indented, print, print_json};
 
 pub(crate) fn run(options: &Check) -> Result<Exit, Failure> {
     let findings = match &options.server {
@@ -63,6 +64,8 @@ struct Finding {
     milliseconds: Option<f64>,
     required: Option<bool>,
     metadata: Map<String, Value>,
+    /// What it consists of when it is another service.
+    components: BTreeMap<String, wire::Part>,
 }
 
 impl Finding {
@@ -77,6 +80,7 @@ impl Finding {
             milliseconds: details.and_then(|details| details.response_time_ms),
             required: details.map(|details| details.required),
             metadata: details.map(|details| details.metadata.clone()).unwrap_or_default(),
+            components: details.map(|details| details.components.clone()).unwrap_or_default(),
         }
     }
 }
@@ -152,6 +156,7 @@ impl Findings {
             milliseconds: Some(finished.elapsed.as_secs_f64() * 1000.0),
             required: Some(component.weight() == Criticality::Required),
             metadata: finished.outcome.metadata().clone(),
+            components: finished.outcome.parts().map(|parts| wire::Part::all(parts.list())).unwrap_or_default(),
         });
         let status = verdicts.status();
         Self { status, good: status.is_ready(), checks: checks.collect() }
@@ -182,6 +187,15 @@ impl Findings {
                 Cell::from(check.reason.as_deref().unwrap_or_default()),
                 Cell::from(found.collect::<Vec<_>>().join(": ")),
             ]);
+            for (name, part) in indented(&check.components, 1) {
+                table.row([
+                    Cell::from(name),
+                    Cell::status(part.status),
+                    Cell::from(part.response_time_ms.map(|time| format!("{time:.1} ms")).unwrap_or_default()),
+                    Cell::from(part.reason.as_deref().unwrap_or_default()),
+                    Cell::from(&part.message),
+                ]);
+            }
         }
         let mut text = if self.checks.is_empty() { String::new() } else { table.render(colours) + "\n" };
         // Writing to a String can't fail.
@@ -191,11 +205,14 @@ impl Findings {
 
     fn json(&self) -> Value {
         let checks = self.checks.iter().map(|check| {
-            let value = json!({
+            let mut value = json!({
                 "status": check.status, "reason": check.reason, "message": check.message, "detail": check.detail,
                 "response_time_ms": check.milliseconds.map(|time| (time * 1000.0).round() / 1000.0),
                 "required": check.required, "metadata": check.metadata,
             });
+            if !check.components.is_empty() {
+                value["components"] = json!(check.components);
+            }
             (check.name.clone(), value)
         });
         json!({ "status": self.status, "ready": self.good, "components": checks.collect::<Map<_, _>>() })

@@ -11,7 +11,7 @@ use wellkept::store::SqliteStore;
 use crate::arguments::Status;
 use crate::ask::Server;
 use crate::exit::{Exit, Failure};
-use crate::output::{Cell, Colours, Table, error, escaped, print, print_json};
+use crate::output::{Cell, Colours, Table, error, escaped, indented, print, print_json};
 
 pub(crate) fn run(options: &Status) -> Result<Exit, Failure> {
     let configuration = match (&options.server, &options.file.config) {
@@ -88,6 +88,16 @@ fn render(detailed: &wire::Detailed, changes: &[StatusChange]) -> String {
             Cell::from(component.reason.as_deref().unwrap_or_default()),
             Cell::from(found.collect::<Vec<_>>().join(": ")),
         ]);
+        for (name, part) in indented(&component.components, 1) {
+            table.row([
+                Cell::from(name),
+                Cell::status(part.status),
+                Cell::from(""),
+                Cell::from(part.response_time_ms.map(|time| format!("{time:.1}ms")).unwrap_or_default()),
+                Cell::from(part.reason.as_deref().unwrap_or_default()),
+                Cell::from(&part.message),
+            ]);
+        }
     }
     text.push_str(&table.render(Colours::of_stdout()));
     // Writing to a String can't fail.

@@ -15,3 +15,4 @@ mod serving;
 mod start;
 mod store;
 mod trends;
+mod upstreams;

@@ -42,6 +42,15 @@ impl Served {
         Self::again(folder)
     }
 
+    /// Serves this text where it says that it listens.
+    pub(crate) fn listening_as_configured(configuration: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        std::fs::write(folder.path().join("wellkept.yaml"), configuration).unwrap();
+        let program = Program::spawn(wellkept(folder.path()).arg("serve"));
+        let http = listening(&program, "probes and metrics");
+        Self { program, http, folder }
+    }
+
     /// Serves what the folder holds.
     pub(crate) fn again(folder: TempDir) -> Self {
         let program = Program::spawn(wellkept(folder.path()).args(["serve", "--listen", "127.0.0.1:0"]));

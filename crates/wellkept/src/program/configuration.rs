@@ -22,6 +22,9 @@ pub struct Configuration {
     pub service: String,
     /// The service's version, shown to everyone. Default: empty.
     pub version: String,
+    /// What tells the service from others that look at it and that it looks at; replicas that are one service to the
+    /// others share it. Default: a random one in each process.
+    pub id: Option<String>,
     /// Where the doors are.
     pub listeners: Listeners,
     /// Where history is kept.
@@ -82,6 +85,7 @@ impl Configuration {
         Self {
             service: machine::host_name(),
             version: String::new(),
+            id: None,
             listeners: Listeners::default(),
             store: StoreLocation::usual(),
             history: Retention::default(),
@@ -123,10 +127,11 @@ impl Configuration {
             let identity = root.section("service", |service| {
                 let name = service.optional::<String>("name");
                 let version = service.optional::<String>("version");
+                let id = service.optional::<String>("id");
                 service.complete();
-                Some((name, version))
+                Some((name, version, id))
             });
-            let (service, version) = identity.unwrap_or_default();
+            let (service, version, id) = identity.unwrap_or_default();
             let listeners = Listeners::read(root);
             let store = root.section("store", StoreLocation::read);
             let history = root.section("history", |section| Some(history::read(section)));
@@ -146,6 +151,7 @@ impl Configuration {
             Some(Self {
                 service: service.unwrap_or_else(machine::host_name),
                 version: version.unwrap_or_default(),
+                id,
                 listeners,
                 store: store.unwrap_or_else(StoreLocation::usual),
                 history: history.map(|(retention, _)| retention).unwrap_or_default(),

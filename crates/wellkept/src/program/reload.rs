@@ -259,6 +259,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
     let admin = |configuration: &Configuration| configuration.listeners.admin.as_ref().map(|admin| admin.listen);
     [
         ("service.name", old.service != new.service),
+        ("service.id", old.id != new.id),
         ("service.version", old.version != new.version),
         ("http.listen", old.listeners.http != new.listeners.http),
         ("http.show_names", old.listeners.names != new.listeners.names),

@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use wellkept_health::{Checker, Component, History, RegisterError, Settings, Thresholds, WatchOptions};
+use wellkept_health::{Checker, Component, History, Identity, RegisterError, Settings, Thresholds, WatchOptions};
 use wellkept_http::{Agent, BindError, Doors, Figure, FigureKind, FigureValues, Figures, Server, ServerOptions};
 use wellkept_shutdown::{EntranceKind, Phase, Report, Shutdown, Tracker, signals, watchdog};
 use wellkept_store::ReopeningStore;
@@ -52,6 +52,10 @@ pub async fn serve(
     logging: Option<Logging>,
 ) -> Result<Report, StartError> {
     let settings = Settings { version: configuration.version.clone(), ..Settings::new(&configuration.service) };
+    let settings = match &configuration.id {
+        Some(id) => Settings { identity: Identity::named(id), ..settings },
+        None => settings,
+    };
     let (checker, engine) = Checker::new(settings);
     let (shutdown, sequence) = Shutdown::new(configuration.shutdown);
     follow(&shutdown, &checker);

@@ -92,6 +92,8 @@ fn microprofile_is_read_with_its_list_of_checks() {
 fn terminus_is_read_with_what_it_says_of_each_part() {
     let error = r#"{"status":"error","info":{"dog":{"status":"up"}},"error":{"db":{"status":"down","message":"connect ECONNREFUSED"}},"details":{"dog":{"status":"up"},"db":{"status":"down","message":"connect ECONNREFUSED"}}}"#;
     insta::assert_snapshot!(json(503, error), @r#"terminus: upstream "it says that it is unhealthy" <db unhealthy "connect ECONNREFUSED", dog healthy>"#);
+    let causes = r#"{"status":"error","error":[{"message":"db gone"}],"details":[{"message":"db gone"}]}"#;
+    assert_eq!(json(503, causes), "terminus: upstream \"it says that it is unhealthy\" <>");
     insta::assert_snapshot!(json(200, r#"{"status":"ok","info":{},"error":{},"details":{}}"#), @r#"terminus: pass "" <>"#);
     insta::assert_snapshot!(json(503, r#"{"status":"shutting_down","info":{},"error":{},"details":{}}"#), @r#"terminus: not_ready "it says that it is on its way out" <>"#);
 }
