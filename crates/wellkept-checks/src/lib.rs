@@ -9,6 +9,7 @@
 //! | [`memory`] | how much memory is used, or of the container's limit | |
 //! | `postgres` | a PostgreSQL server, with a query | `postgres` |
 //! | `redis` | a Redis or Valkey server, with `PING` and `INFO` | `redis` |
+//! | [`system`] | what is used of processors, memory and disk, on one component | |
 //! | [`tcp`] | whether an address accepts connections | |
 //! | `upstream` | another service, by its health endpoint, with what it consists of | `http` |
 //!
@@ -88,6 +89,7 @@ kinds! {
     memory,
     postgres if "postgres",
     redis if "redis",
+    system,
     tcp,
     upstream if "http",
 }

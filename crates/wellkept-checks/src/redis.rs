@@ -48,9 +48,9 @@ impl Options {
 
 /// A Redis or Valkey server, asked with `PING` and `INFO`.
 ///
-/// The metadata holds what `INFO` tells: `server_version`, `role`, `connected_clients`, `used_memory_bytes`, with a
-/// `maxmemory` also `maxmemory_bytes` and `memory_usage`, and once there were reads, `hit_rate` since the server's
-/// start. A user who may not run `INFO` gets a verdict from `PING` alone.
+/// The metadata holds what `INFO` tells: `server_version`, `role`, `connected_clients`, `used_memory_bytes`,
+/// `memory_usage` (of `maxmemory`, or of the machine's memory where there is no such limit), with that limit also
+/// `maxmemory_bytes`, and once there were reads, `hit_rate` since the server's start. A user who may not run `INFO` gets a verdict from `PING` alone.
 pub struct Redis {
     target: Target,
     encrypted: bool,

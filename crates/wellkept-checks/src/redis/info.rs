@@ -11,6 +11,7 @@ pub(super) struct Info {
     last_save_failed: bool,
     used_memory: Option<u64>,
     maxmemory: Option<u64>,
+    machines_memory: Option<u64>,
     evicts: bool,
     clients: Option<u64>,
     hits: Option<u64>,
@@ -33,6 +34,7 @@ impl Info {
                 "rdb_last_bgsave_status" | "aof_last_write_status" => info.last_save_failed |= value == "err",
                 "used_memory" => info.used_memory = number(),
                 "maxmemory" => info.maxmemory = number().filter(|limit| *limit > 0),
+                "total_system_memory" => info.machines_memory = number().filter(|memory| *memory > 0),
                 "maxmemory_policy" => info.evicts = value != "noeviction",
                 "connected_clients" => info.clients = number(),
                 "keyspace_hits" => info.hits = number(),
@@ -50,7 +52,7 @@ impl Info {
         if self.primary_link_is_up == Some(false) {
             return Outcome::warn(Reason::NotReady, "replica has lost its primary");
         }
-        if !self.evicts && self.memory_usage().is_some_and(|usage| usage >= 1.0) {
+        if !self.evicts && self.of_limit().is_some_and(|usage| usage >= 1.0) {
             return Outcome::warn(Reason::Exhausted, "writes are refused as the memory is full");
         }
         if self.last_save_failed {
@@ -80,8 +82,13 @@ impl Info {
         outcome
     }
 
-    /// May be above 1: what is in buffers to clients counts as used and is not held against the limit at once.
+    /// Of the limit, or of the machine's memory where there is no limit.
     fn memory_usage(&self) -> Option<f64> {
+        self.of_limit().or_else(|| Some(self.used_memory? as f64 / self.machines_memory? as f64))
+    }
+
+    /// May be above 1: what is in buffers to clients counts as used and is not held against the limit at once.
+    fn of_limit(&self) -> Option<f64> {
         Some(self.used_memory? as f64 / self.maxmemory? as f64)
     }
 
@@ -115,6 +122,14 @@ mod tests {
         let info = Info::parse("used_memory:450\r\nmaxmemory:0\r\nkeyspace_hits:0\r\nkeyspace_misses:0\r\n");
         let outcome = info.describe(info.judge());
         assert_eq!(outcome.metadata().len(), 1, "{:?}", outcome.metadata());
+    }
+
+    #[test]
+    fn without_a_limit_the_machines_memory_is_what_can_be_used_and_full_is_no_reason_to_warn() {
+        let info = Info::parse("used_memory:450\r\nmaxmemory:0\r\ntotal_system_memory:450\r\n");
+        let outcome = info.describe(info.judge());
+        assert_eq!(outcome.metadata()["memory_usage"], 1.0);
+        assert_eq!(outcome.verdict(), Verdict::Pass);
     }
 
     /// One line replaced, one claim.

@@ -47,6 +47,15 @@ async fn a_server_that_answers_passes_with_its_readings() {
 }
 
 #[tokio::test]
+async fn a_server_without_a_limit_tells_its_share_of_the_machines_memory() {
+    let server = Server::start();
+    let outcome = run(&check(server.url())).await;
+    let usage = outcome.metadata()["memory_usage"].as_f64().unwrap();
+    assert!((0.0..0.1).contains(&usage), "{outcome:?}");
+    assert!(!outcome.metadata().contains_key("maxmemory_bytes"), "{outcome:?}");
+}
+
+#[tokio::test]
 async fn fifty_runs_take_one_connection_and_one_ping_each() {
     let server = with_password();
     let check = check(server.url());

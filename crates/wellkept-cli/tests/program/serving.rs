@@ -20,13 +20,16 @@ fn without_a_configuration_it_watches_its_own_machine() {
     until(PATIENCE, "the start to be complete", || served.get("/health/startup").status == 200);
     let detailed = served.detailed();
     let names: Vec<_> = detailed["components"].as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(names, ["cpu", "disk", "event-loop", "history", "memory"]);
+    assert_eq!(names, ["cpu", "disk", "event-loop", "history", "memory", "system"]);
     for name in ["cpu", "disk", "memory"] {
         let component = &detailed["components"][name];
         assert!(component["response_time_ms"].is_f64(), "{component}");
     }
-    let usage = detailed["components"]["memory"]["metadata"]["memory_usage"].as_f64().unwrap();
-    assert!(usage > 0.0 && usage <= 1.0, "memory_usage is {usage}");
+    let system = served.until_status("system", "healthy");
+    for figure in ["cpu_usage", "memory_usage", "disk_usage"] {
+        let usage = system["metadata"][figure].as_f64().unwrap_or(-1.0);
+        assert!((0.0..=1.0).contains(&usage), "{figure}: {system}");
+    }
     assert_eq!(served.get("/").status, 200);
 }
 

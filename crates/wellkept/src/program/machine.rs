@@ -6,7 +6,7 @@ use wellkept_config::Document;
 
 use super::checks::{self, CheckDefinition, Timing};
 
-/// Disk, memory and CPU of this machine, or of the container that the program runs in.
+/// Disk, memory and CPU of this machine, or of the container that the program runs in; and their figures together.
 const CHECKS: &str = "\
 checks:
   - name: disk
@@ -15,6 +15,9 @@ checks:
     memory: {}
   - name: cpu
     cpu: {}
+    required: false
+  - name: system
+    system: {}
     required: false
 ";
 
@@ -35,6 +38,6 @@ mod tests {
     #[test]
     fn the_built_in_checks_can_be_read() {
         let names: Vec<_> = super::checks().iter().map(|check| check.component.name().to_owned()).collect();
-        assert_eq!(names, ["disk", "memory", "cpu"]);
+        assert_eq!(names, ["disk", "memory", "cpu", "system"]);
     }
 }
