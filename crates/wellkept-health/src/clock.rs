@@ -47,6 +47,27 @@ fn read(clock: ClockId) -> Duration {
 }
 
 /// A clock that follows tokio's time, so that `tokio::time::pause` and `advance` drive ages too.
+///
+/// A test that pauses tokio's time has schedules, timeouts and ages pass as fast as it can sleep:
+///
+/// ```
+/// use std::time::Duration;
+/// use wellkept_health::{AnyCheck, Checker, Component, Settings, Status, TokioClock};
+///
+/// // In a test: `#[tokio::test(start_paused = true)]`.
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// let (checker, engine) = Checker::new(Settings { clock: TokioClock::start(), ..Settings::new("tested") });
+/// checker.register(Component::new("queue", AnyCheck::from_fn(async || ())))?;
+/// let engine = tokio::spawn(engine.run(std::future::pending()));
+///
+/// tokio::time::sleep(Duration::from_secs(3600)).await;
+/// assert_eq!(checker.status(), Status::Healthy);
+///
+/// engine.abort();
+/// tokio::time::sleep(Duration::from_secs(60)).await;
+/// assert_eq!(checker.status(), Status::Unknown);
+/// # Ok::<(), wellkept_health::RegisterError>(()) }).unwrap();
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct TokioClock {
     origin: Instant,
