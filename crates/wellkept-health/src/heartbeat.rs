@@ -216,13 +216,14 @@ impl Heartbeats {
         Self { pulses: Arc::default(), draining, late: Arc::default(), ids: Arc::default() }
     }
 
-    /// The loop that has been late for longest, and for how long.
-    pub(crate) fn worst(&self) -> Option<(Arc<Pulse>, Duration)> {
+    /// The loop that has been late for longest, and for how long; not one that is left out for a while.
+    pub(crate) fn worst(&self, is_left_out: impl Fn(&str) -> bool) -> Option<(Arc<Pulse>, Duration)> {
         if self.draining.load(Ordering::Acquire) {
             return None;
         }
         let pulses = self.pulses.load();
         let late = pulses.iter().filter_map(|pulse| Some((pulse, pulse.late()?)));
+        let late = late.filter(|(pulse, _)| !is_left_out(&pulse.name));
         late.max_by_key(|(_, overdue)| *overdue).map(|(pulse, overdue)| (Arc::clone(pulse), overdue))
     }
 

@@ -30,13 +30,16 @@ impl Checker {
             Lifecycle::Draining => return Life::Alive,
             Lifecycle::Starting | Lifecycle::Running => {}
         }
-        match liveness.heartbeats.worst() {
+        let snapshot = self.snapshot();
+        let in_maintenance =
+            |name: &str| snapshot.component(name).is_some_and(|one| snapshot.maintenance_of(one).is_some());
+        match liveness.heartbeats.worst(in_maintenance) {
             Some((_, overdue)) if is_runtimes_fault(overdue, owed) => return Life::Stalled { owed },
             Some((pulse, overdue)) => return Life::Late { heartbeat: Arc::clone(&pulse.name), overdue },
             None => {}
         }
         // Nothing is known before the first results, and a process that starts is not a dead one.
-        if self.is_started() && !self.snapshot().status(&Group::Live).is_ready() {
+        if self.is_started() && !snapshot.status(&Group::Live).is_ready() {
             return Life::Failing;
         }
         Life::Alive

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use wellkept_testkit::until;
 
 use super::*;
-use crate::{Life, Settings, Status, TokioClock, WatchOptions};
+use crate::{End, Life, NewMaintenance, Settings, Status, TokioClock, WatchOptions};
 
 const SECOND: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -134,6 +134,13 @@ async fn a_loop_that_an_operator_left_out_fails_nothing() {
     sleep(SECOND).await;
     assert!(checker.is_alive());
     checker.enable("order-loop").unwrap();
+    assert!(!checker.is_alive());
+
+    let repair = NewMaintenance::of_components(["order-loop"], End::After(60 * SECOND), "repair");
+    checker.begin_maintenance(repair).unwrap();
+    sleep(SECOND).await;
+    assert!(checker.is_alive());
+    sleep(60 * SECOND).await;
     assert!(!checker.is_alive());
 }
 

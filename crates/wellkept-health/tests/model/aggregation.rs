@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
-use wellkept_health::{Criticality, Group, Scope, Status, Verdict};
+use wellkept_health::{Criticality, End, Group, NewMaintenance, Scope, Status, Verdict};
 
 use crate::bench::{self, Running, set};
 
@@ -34,6 +34,8 @@ enum State {
     Old,
     /// An operator left it out.
     Disabled,
+    /// It is in maintenance.
+    Maintained,
 }
 
 fn nightly() -> Group {
@@ -46,8 +48,13 @@ fn drawn() -> impl Strategy<Value = Drawn> {
         1 => Just(None),
         9 => select(vec![Verdict::Pass, Verdict::Pass, Verdict::Warn, Verdict::Fail]).prop_map(Some),
     ];
-    let state =
-        prop_oneof![6 => Just(State::Early), 2 => Just(State::Late), 1 => Just(State::Old), 1 => Just(State::Disabled)];
+    let state = prop_oneof![
+        6 => Just(State::Early),
+        2 => Just(State::Late),
+        1 => Just(State::Old),
+        1 => Just(State::Disabled),
+        1 => Just(State::Maintained),
+    ];
     let scope = select(vec![Scope::Remote, Scope::Machine, Scope::Process]);
     let groups = subsequence(vec![Group::Live, Group::Ready, Group::Startup, nightly()], 0..=4);
     let groups = prop_oneof![1 => Just(None), 2 => groups.prop_map(Some)];
@@ -80,6 +87,7 @@ impl Drawn {
     fn status(&self, start: Start) -> Status {
         let kept = start.complete && self.is_for_start_only();
         match (self.state, self.found) {
+            (State::Maintained, _) => Status::Maintenance,
             (State::Disabled, _) | (_, None) => Status::Unknown,
             (State::Old, _) if !kept => Status::Unknown,
             (_, Some(Verdict::Pass)) => Status::Healthy,
@@ -91,7 +99,8 @@ impl Drawn {
     /// What it counts as, by the rows of the table; `None` when it is left out.
     fn counts_as(&self, in_group: bool, start: Start) -> Option<Status> {
         let pending = start.before_late && self.state == State::Late && self.found.is_none();
-        if pending || self.state == State::Disabled || (start.complete && self.is_for_start_only()) {
+        let left_out = matches!(self.state, State::Disabled | State::Maintained);
+        if pending || left_out || (start.complete && self.is_for_start_only()) {
             return None;
         }
         // All replicas share it: no group may lose all of them at once for its sake. The service is told the truth.
@@ -115,15 +124,20 @@ struct Start {
 impl Start {
     fn of(components: &[Drawn]) -> Self {
         let early = components.iter().filter(|one| one.state != State::Late);
-        let before_late = Self::completes(early.cloned());
-        // What an operator leaves out holds it no more.
+        // Nothing is left out by then.
+        let before_late = Self::completes(early.map(|one| Drawn { state: State::Early, ..one.clone() }));
+        // What is disabled holds it no more, and what is in maintenance does so without a result only.
         let enabled = components.iter().filter(|one| one.state != State::Disabled);
-        Self { before_late, complete: before_late || Self::completes(enabled.cloned()) }
+        let fresh = enabled.map(|one| match one.state {
+            State::Old => Drawn { state: State::Early, ..one.clone() },
+            _ => one.clone(),
+        });
+        Self { before_late, complete: before_late || Self::completes(fresh) }
     }
 
-    /// All have a result, and the group of the startup probe is ready. Nothing is old or disabled by then.
+    /// All have a result, and the group of the startup probe is ready.
     fn completes(components: impl Iterator<Item = Drawn>) -> bool {
-        let components: Vec<_> = components.map(|one| Drawn { state: State::Early, ..one }).collect();
+        let components: Vec<_> = components.collect();
         let startup = model(&components, Some(&Group::Startup), Self::default());
         components.iter().all(|one| one.found.is_some()) && startup.is_ready()
     }
@@ -158,7 +172,7 @@ async fn register(running: &Running, number: usize, drawn: &Drawn) {
 
 #[test]
 fn totals_agree_with_the_table() {
-    bench::check(&vec(drawn(), 0..8), async |components| {
+    bench::check(&(vec(drawn(), 0..8), prop::bool::weighted(0.1)), async |(components, in_maintenance)| {
         let running = Running::start();
         // The early ones are registered as one, lest the first of them completes the start.
         let hold = running.checker.hold_startup();
@@ -176,6 +190,13 @@ fn totals_agree_with_the_table() {
         for (number, _) in numbered().filter(|(_, one)| one.state == State::Disabled) {
             running.checker.disable(&number.to_string()).unwrap();
         }
+        let begin = |maintenance| running.checker.begin_maintenance(maintenance).expect("it makes sense");
+        for (number, _) in numbered().filter(|(_, one)| one.state == State::Maintained) {
+            begin(NewMaintenance::of_components([number.to_string()], End::Open, "repair"));
+        }
+        if in_maintenance {
+            begin(NewMaintenance::of_the_service(End::Open, "repair"));
+        }
         running.settle().await;
         prop_assert_eq!(running.checker.is_started(), start.complete);
         running.clock.pass(MINUTE);
@@ -185,13 +206,18 @@ fn totals_agree_with_the_table() {
             let component = snapshot.component(&number.to_string()).unwrap();
             prop_assert_eq!(snapshot.standing(component).status, drawn.status(start), "component {}", number);
         }
+        // Maintenance of the whole service overrides all but what the process itself is asked.
+        let expected = |group: Option<&Group>| match group {
+            Some(Group::Live | Group::Startup) => model(&components, group, start),
+            _ if in_maintenance => Status::Maintenance,
+            _ => model(&components, group, start),
+        };
         for group in [Group::Live, Group::Ready, Group::Startup, nightly()] {
-            prop_assert_eq!(snapshot.status(&group), model(&components, Some(&group), start), "{}", group);
+            prop_assert_eq!(snapshot.status(&group), expected(Some(&group)), "{}", group);
         }
-        let overall = model(&components, None, start);
-        prop_assert_eq!(snapshot.overall(), overall, "overall");
-        prop_assert_eq!(running.checker.status(), overall, "the quick reading");
-        prop_assert_eq!(running.checker.readiness().status, model(&components, Some(&Group::Ready), start));
+        prop_assert_eq!(snapshot.overall(), expected(None), "overall");
+        prop_assert_eq!(running.checker.status(), expected(None), "the quick reading");
+        prop_assert_eq!(running.checker.readiness().status, expected(Some(&Group::Ready)));
         Ok(())
     });
 }
