@@ -265,7 +265,7 @@ fn line(checker: &Checker, options: AgentOptions) -> Cow<'static, str> {
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpStream;
-    use wellkept_health::{AnyCheck, Component, Outcome, Reason, Settings, Verdict};
+    use wellkept_health::{AnyCheck, Component, End, NewMaintenance, Outcome, Reason, Settings, Verdict};
 
     use super::*;
 
@@ -306,6 +306,12 @@ mod tests {
         ] {
             let (checker, handle) = agent(verdict).await;
             assert_eq!(ask(&handle).await, wanted);
+            let wanted = NewMaintenance::of_the_service(End::Open, "new disks");
+            let begun = checker.begin_maintenance(wanted).unwrap();
+            let mut published = checker.subscribe();
+            published.wait_for(|_| checker.readiness().status == Status::Maintenance).await.unwrap();
+            assert_eq!(ask(&handle).await, "maint\n");
+            checker.end_maintenance(&begun[0].id, "").unwrap();
             checker.begin_draining();
             assert_eq!(ask(&handle).await, "drain\n");
         }

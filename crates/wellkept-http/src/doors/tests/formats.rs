@@ -1,5 +1,7 @@
 //! Claims about the formats that are answered on request.
 
+use wellkept_health::{End, NewMaintenance};
+
 use super::*;
 
 /// The public's answer.
@@ -109,6 +111,27 @@ async fn each_status_is_told_as_the_table_says() {
         let (answered, line) = public(&checker, "/health/ready?format=nagios").await;
         assert_eq!(answered, probe);
         assert!(line.starts_with(&format!("WELLKEPT {plugin} - ")), "{line}");
+    }
+    let resting = service_that(Some(Verdict::Pass)).await;
+    resting.begin_maintenance(NewMaintenance::of_the_service(End::Open, "new disks")).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await; // pace: on paused time
+    for (path, code, says) in [
+        ("/readyz", 503, "not ready"),
+        ("/livez", 200, "ok"),
+        ("/health", 503, r#"{"status":"maintenance""#),
+        ("/health.json", 200, r#"{"status":"warn""#),
+        ("/health/ready?format=health+json", 503, r#"{"status":"fail""#),
+        ("/ready?format=nagios", 503, "WELLKEPT WARNING - 1 of 1 healthy"),
+        ("/ready?format=spring", 503, r#"{"status":"OUT_OF_SERVICE""#),
+        ("/ready?format=terminus", 503, r#"{"status":"error""#),
+        ("/ready?format=aspnet-plain", 503, "Unhealthy"),
+        ("/ready?format=plain", 503, "maintenance"),
+        ("/readyz?verbose", 503, "[+]startup ok\n[+]shutdown ok\n[-]service failed: maintenance\n[+]db ok\n"),
+        ("/readyz?exclude=db", 503, "not ready"),
+    ] {
+        let (answered, body) = public(&resting, path).await;
+        assert!(answered == code && body.starts_with(says), "{path}: {answered} {body}");
+        assert!(!body.contains("disks"), "the reason is for operators: {body}");
     }
     let draining = service_that(Some(Verdict::Pass)).await;
     draining.begin_draining();

@@ -1,5 +1,7 @@
 //! Claims about Kubernetes' own spellings.
 
+use wellkept_health::{End, NewMaintenance};
+
 use super::*;
 
 async fn public(checker: &Checker, names: Names, path: &str) -> (u16, String) {
@@ -112,4 +114,17 @@ async fn nothing_of_a_backend_is_told_to_the_public_in_any_format() {
             assert!(!body.contains(private), "{path} shows {private}: {body}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_in_maintenance_is_left_out_and_shown() {
+    let checker = failing().await;
+    let wanted = NewMaintenance::of_components(["a db", "loop"], End::Open, "new disks");
+    checker.begin_maintenance(wanted).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await; // pace: on paused time
+    let (code, lines) = public(&checker, Names::Shown, "/readyz?verbose").await;
+    assert_eq!(code, 200);
+    assert!(lines.contains("[+]a db left out: maintenance\n"), "{lines}");
+    assert_eq!(public(&checker, Names::Shown, "/readyz/a%20db").await.0, 503, "no traffic is to come to it");
+    assert_eq!(public(&checker, Names::Shown, "/livez/loop").await.0, 200, "it is no reason for a restart");
 }
