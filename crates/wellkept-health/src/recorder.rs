@@ -1,6 +1,6 @@
 //! The way of records to their store: a bounded queue, a thread of its own, a backlog while the store fails.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -15,7 +15,7 @@ use crate::history::{HistoryError, HistoryStore, Record, RunResult, StatusChange
 use crate::outcome::{Outcome, Reason};
 use crate::snapshot::{Moment, Snapshot};
 use crate::status::Status;
-use crate::trend::{Ledger, MinutePart, Past, Retention, Seen, Span, Tier, Trend};
+use crate::trend::{Brief, Ledger, MinutePart, Past, Retention, Seen, Span, Tier, Trend};
 
 /// Records and questions that may wait for the thread.
 const QUEUE: usize = 4096;
@@ -33,6 +33,9 @@ const CHECKPOINT: Duration = Duration::from_secs(5);
 const SWEEP: Duration = Duration::from_secs(3600);
 /// Minutes that are over and wait for a store that fails; the oldest are given up, and counted.
 const WAITING: usize = 50_000;
+/// How often the components are summed up in brief, and for how long the thread does so between two checkpoints.
+const SUM_UP: Duration = Duration::from_secs(60);
+const SUMMING: Duration = Duration::from_millis(50);
 /// Changes shown with a trend.
 const CHANGES: usize = 10;
 
@@ -128,6 +131,12 @@ impl History {
         Some(past.sum_up(component, at))
     }
 
+    /// What each component's past adds up to in brief, as of a minute ago, with a thousand components five. Waits for
+    /// nobody; a component that was not summed up yet is not among them.
+    pub fn briefs(&self) -> BTreeMap<Arc<str>, Brief> {
+        self.state.ledger().briefs().map(|(name, brief)| (Arc::clone(name), brief)).collect()
+    }
+
     /// How long history is kept, and in how many bytes.
     pub fn retention(&self) -> Retention {
         self.state.retention
@@ -209,6 +218,9 @@ struct Writer {
     retry_at: Option<Instant>,
     checkpoint_at: Instant,
     sweep_at: Instant,
+    /// Who is to be summed up in brief, and when all are again.
+    to_sum_up: Vec<Arc<str>>,
+    sum_up_at: Instant,
     state: Arc<State>,
 }
 
@@ -224,6 +236,8 @@ impl Writer {
             retry_at: None,
             checkpoint_at,
             sweep_at,
+            to_sum_up: Vec::new(),
+            sum_up_at: checkpoint_at,
             state,
         }
     }
@@ -262,7 +276,24 @@ impl Writer {
             if self.checkpoint_at <= Instant::now() {
                 self.checkpoint();
                 self.sweep();
+                self.sum_up();
             }
+        }
+    }
+
+    /// Sums up as many components as there is time for, each in its turn.
+    fn sum_up(&mut self) {
+        let began = Instant::now();
+        if self.to_sum_up.is_empty() && self.sum_up_at <= began {
+            self.sum_up_at = began + SUM_UP;
+            self.to_sum_up = self.state.ledger().names();
+        }
+        let Some(at) = self.state.ledger().until() else { return };
+        while began.elapsed() < SUMMING
+            && let Some(name) = self.to_sum_up.pop()
+        {
+            let brief = self.past(&name, at, &Brief::SPANS).brief(at);
+            self.state.ledger().set_brief(&name, brief);
         }
     }
 
@@ -378,9 +409,7 @@ impl Writer {
         match question {
             Message::Record(record) => self.keep(record),
             Message::Changes { component, limit, reply } => {
-                let component = component.as_deref();
-                let stored = self.usable().and_then(|store| store.changes(component, limit).ok());
-                drop(reply.send(stored.unwrap_or_else(|| self.pending_changes(component, limit))));
+                drop(reply.send(self.changes(component.as_deref(), limit)));
             }
             Message::Results { component, limit, reply } => {
                 let stored = self.usable().and_then(|store| store.results(&component, limit).ok());
@@ -388,7 +417,9 @@ impl Writer {
             }
             Message::Past { component, at, reply } => {
                 self.write_minutes(&[]);
-                drop(reply.send(self.past(&component, at)));
+                let mut past = self.past(&component, at, &Span::ALL);
+                past.changes = self.changes(Some(&component), CHANGES);
+                drop(reply.send(past));
             }
             Message::Flush { reply } => drop(reply.send(())),
         }
@@ -399,14 +430,17 @@ impl Writer {
         self.retry_at.is_none().then_some(&mut *self.store)
     }
 
+    fn changes(&mut self, component: Option<&str>, limit: usize) -> Vec<StatusChange> {
+        let stored = self.usable().and_then(|store| store.changes(component, limit).ok());
+        stored.unwrap_or_else(|| self.pending_changes(component, limit))
+    }
+
     /// What the store and the books hold of one component.
-    fn past(&mut self, component: &str, at: Timestamp) -> Past {
+    fn past(&mut self, component: &str, at: Timestamp, spans: &[Span]) -> Past {
         let mut past = Past { kept: Tier::ALL.map(|tier| self.store.slots(tier)), ..Past::default() };
-        let changes = self.usable().and_then(|store| store.changes(Some(component), CHANGES).ok());
-        past.changes = changes.unwrap_or_else(|| self.pending_changes(Some(component), CHANGES));
         for (tier, slots) in Tier::ALL.into_iter().zip(&mut past.tiers) {
             let last = tier.slot(at);
-            let reach = Span::ALL.into_iter().filter(|span| span.tier(&past.kept) == tier).map(|span| span.slots(tier));
+            let reach = spans.iter().filter(|span| span.tier(&past.kept) == tier).map(|span| span.slots(tier));
             let Some(reach) = reach.max() else { continue };
             let read = self.usable().and_then(|store| store.buckets(component, tier, last - reach..=last).ok());
             slots.extend(read.unwrap_or_default());

@@ -23,7 +23,7 @@ pub use forecast::{Forecast, Outlook};
 pub(crate) use ledger::{Ledger, Seen};
 pub use sketch::Sketch;
 pub use tier::Tier;
-pub use window::{Percentiles, Runs, Seconds, Span, Window};
+pub use window::{Brief, Percentiles, Runs, Seconds, Span, Window};
 
 use crate::history::StatusChange;
 use direction::Point;
@@ -109,6 +109,12 @@ impl Past {
             ends_at: None,
             changes: self.changes,
         }
+    }
+
+    /// Adds up what a list shows.
+    pub(crate) fn brief(&self, at: Timestamp) -> Brief {
+        let [day, month] = Brief::SPANS.map(|span| span.tier(&self.kept));
+        Brief::of(at, (day, &self.slots(day)), (month, &self.slots(month)))
     }
 
     /// A tier's slots with what is in no tier yet.

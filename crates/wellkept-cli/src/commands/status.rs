@@ -1,9 +1,11 @@
 //! `wellkept status`: what a running server knows, and what changed; from its store when it is not running.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use wellkept::health::trend::Brief;
 use wellkept::health::{HistoryStore, StatusChange, wire};
 use wellkept::program::Configuration;
 use wellkept::store::SqliteStore;
@@ -24,12 +26,17 @@ pub(crate) fn run(options: &Status) -> Result<Exit, Failure> {
     let answer = server
         .get_json::<wire::Detailed>("/health/detailed")
         .and_then(|(_, detailed)| Ok((detailed, server.get_json::<Past>(&past(options))?.1)));
+    // An older server has none: then nothing is said of the past.
+    let trends = || server.get_json::<Trends>("/api/v1/trends").map(|(_, trends)| trends).unwrap_or_default();
     match answer {
         Ok((detailed, past)) => {
             if options.json {
-                print_json(&json!({ "server": server.address(), "health": detailed, "changes": past.changes }));
+                print_json(&json!({
+                    "server": server.address(), "health": detailed, "trends": trends().components,
+                    "changes": past.changes,
+                }));
             } else {
-                print(&render(&detailed, &past.changes));
+                print(&render(&detailed, &past.changes, &trends()));
             }
             Ok(if detailed.ready { Exit::Clean } else { Exit::NotHealthy })
         }
@@ -53,6 +60,12 @@ struct Past {
     changes: Vec<StatusChange>,
 }
 
+/// What `/api/v1/trends` answers.
+#[derive(Debug, Default, Deserialize)]
+struct Trends {
+    components: BTreeMap<String, Brief>,
+}
+
 fn past(options: &Status) -> String {
     format!("/api/v1/history?limit={}", options.changes)
 }
@@ -65,7 +78,7 @@ fn stored(configuration: &Configuration, limit: usize) -> Option<Vec<StatusChang
     read.inspect_err(|problem| error(problem)).ok()
 }
 
-fn render(detailed: &wire::Detailed, changes: &[StatusChange]) -> String {
+fn render(detailed: &wire::Detailed, changes: &[StatusChange], trends: &Trends) -> String {
     let mut text = format!(
         "{} {} is {}, {}; up {}\n\n",
         escaped(&detailed.service),
@@ -75,7 +88,7 @@ fn render(detailed: &wire::Detailed, changes: &[StatusChange]) -> String {
         escaped(&detailed.uptime)
     )
     .replace("  ", " ");
-    let mut table = Table::new(&["COMPONENT", "STATUS", "SINCE", "TOOK", "REASON", "WHAT IT FOUND"]);
+    let mut table = Table::new(&["COMPONENT", "STATUS", "SINCE", "UP 24H", "TOOK", "REASON", "WHAT IT FOUND"]);
     for (name, component) in &detailed.components {
         let optional = if component.required { "" } else { " (optional)" };
         let cause = component.caused_by.as_ref().map(|root| format!("because of {root}")).unwrap_or_default();
@@ -84,6 +97,7 @@ fn render(detailed: &wire::Detailed, changes: &[StatusChange]) -> String {
             Cell::from(format!("{name}{optional}")),
             Cell::status(component.status),
             Cell::from(&component.since),
+            Cell::from(up(trends.components.get(name))),
             Cell::from(component.response_time.as_deref().unwrap_or_default()),
             Cell::from(component.reason.as_deref().unwrap_or_default()),
             Cell::from(found.collect::<Vec<_>>().join(": ")),
@@ -103,6 +117,12 @@ fn render(detailed: &wire::Detailed, changes: &[StatusChange]) -> String {
     // Writing to a String can't fail.
     let _ = write!(text, "\nThe latest changes:\n\n{}", changes_table(changes));
     text
+}
+
+/// The share of the last 24 hours in which it was up, of the time known; cut off, so that only always is 100%.
+fn up(brief: Option<&Brief>) -> String {
+    let share = brief.and_then(|brief| brief.availability_24h);
+    share.map(|share| format!("{:.2}%", (share * 1e4).floor() / 1e2)).unwrap_or_default()
 }
 
 fn changes_table(changes: &[StatusChange]) -> String {

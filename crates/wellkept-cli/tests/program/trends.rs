@@ -61,6 +61,23 @@ fn a_killed_process_loses_a_few_seconds_and_the_time_until_the_next_is_a_gap() {
 }
 
 #[test]
+fn the_past_is_told_in_brief_on_the_page_and_by_the_status_command() {
+    let served = Served::with(FILE);
+    let brief = until_some(PATIENCE, "the first sum", || {
+        let trends = served.get("/api/v1/trends").json();
+        trends["components"]["scratch"].is_object().then(|| trends["components"]["scratch"].clone())
+    });
+    assert_eq!((&brief["availability_24h"], &brief["availability_30d"]), (&1.0.into(), &1.0.into()));
+    assert!(brief["p95_ms_24h"].as_f64().unwrap() > 0.0);
+    let page = served.get("/").text();
+    assert!(page.contains("up 100.00% of 24 h, up 100.00% of 30 d, p95 "), "{page}");
+    let output = run(served.folder.path(), &["status", "--server", &format!("http://{}", served.http)]);
+    let shown = text(&output.stdout);
+    assert!(shown.contains("UP 24H"), "{shown}");
+    assert!(shown.lines().any(|line| line.starts_with("scratch") && line.contains("100.00%")), "{shown}");
+}
+
+#[test]
 fn the_start_says_in_how_many_bytes_history_stays() {
     let served = Served::with(FILE);
     let line = served.wait_for(|line| line["most_bytes"].is_u64());

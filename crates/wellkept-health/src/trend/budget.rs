@@ -7,9 +7,9 @@ use super::tier::Tier;
 /// What a bucket takes in a store, its key and the space that the store leaves between rows included; measured on the
 /// largest that there can be.
 const BUCKET: u64 = 320;
-/// What a result takes likewise, and what a status change takes with the longest message.
+/// What a result takes likewise, and what a status change takes with the longest message or detail.
 const RESULT: u64 = 96;
-const CHANGE: u64 = 720;
+const CHANGE: u64 = 960;
 /// What a store takes besides: its journal, its schema, its own pages.
 const STORE: u64 = 8 << 20;
 /// What is too old is swept once an hour, so that a tier may be an hour longer than what is kept.

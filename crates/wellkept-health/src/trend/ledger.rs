@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::bucket::{Bucket, MinutePart};
 use super::tier::Tier;
+use super::window::Brief;
 use crate::history::RunResult;
 use crate::snapshot::Moment;
 use crate::status::Status;
@@ -46,6 +47,7 @@ struct Series {
     bucket: Bucket,
     look: u64,
     reading: Option<&'static str>,
+    brief: Option<Brief>,
 }
 
 /// One component at the moment of a look.
@@ -173,6 +175,18 @@ impl Ledger {
         self.series.get(component).and_then(|series| series.reading)
     }
 
+    /// Notes what a component's past adds up to, in brief.
+    pub(crate) fn set_brief(&mut self, component: &str, brief: Brief) {
+        if let Some(series) = self.series.get_mut(component) {
+            series.brief = Some(brief);
+        }
+    }
+
+    /// What the components' pasts added up to when they were last looked at.
+    pub(crate) fn briefs(&self) -> impl Iterator<Item = (&Arc<str>, Brief)> {
+        self.series.iter().filter_map(|(name, series)| Some((name, series.brief?)))
+    }
+
     /// The names of all components that are there.
     pub(crate) fn names(&self) -> Vec<Arc<str>> {
         self.series.keys().cloned().collect()
@@ -216,7 +230,7 @@ fn series<'s>(
 impl Series {
     fn new(at: i64) -> Self {
         let minute = at.div_euclid(Tier::Minute.millis());
-        Self { status: None, minute, bucket: Bucket::default(), look: 0, reading: None }
+        Self { status: None, minute, bucket: Bucket::default(), look: 0, reading: None, brief: None }
     }
 
     /// Spends a stretch of time in a status, finishing each minute that ends in it.

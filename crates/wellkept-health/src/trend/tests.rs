@@ -134,6 +134,24 @@ fn a_reading_that_shrinks_has_an_end_and_is_read_by_ten_minutes_while_it_is_youn
 }
 
 #[test]
+fn a_brief_says_what_the_windows_say() {
+    let now = at("2026-01-15T10:30:00Z");
+    let last = Tier::Hour.slot(now);
+    let hours = (0..500).map(|back| {
+        let mut bucket = bucket(&[(Status::Healthy, 3_000_000), (Status::Unhealthy, 600_000)]);
+        bucket.add_run(Verdict::Pass, 5.0);
+        (last - back, bucket)
+    });
+    let mut past = past(Tier::Hour, hours);
+    past.kept = [0, 7, 744];
+    let (brief, windows) = (past.brief(now), past.sum_up("db", now).windows);
+    assert_eq!(brief.availability_24h, windows.day.availability);
+    assert_eq!(brief.availability_30d, windows.month.availability);
+    assert_eq!(brief.p95_ms_24h, windows.day.response_time_ms.map(|times| times.p95));
+    assert!(brief.availability_24h.unwrap() < 0.84);
+}
+
+#[test]
 fn the_shape_is_the_one_that_was_promised() {
     let now = at("2026-01-15T10:30:00Z");
     let minutes = [(Tier::Minute.slot(now) - 1, bucket(&[(Status::Healthy, 60_000)]))];

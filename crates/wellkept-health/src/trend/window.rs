@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::bucket::Bucket;
 use super::direction::{Direction, Point};
@@ -129,18 +129,44 @@ pub struct Percentiles {
     pub relative_error: f64,
 }
 
+/// A window's numbers in brief, for lists of components.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Brief {
+    /// [`Window::availability`] over the last 24 hours.
+    pub availability_24h: Option<f64>,
+    /// The same over the last 30 days.
+    pub availability_30d: Option<f64>,
+    /// 95 in a hundred runs of the last 24 hours took no longer, in milliseconds.
+    pub p95_ms_24h: Option<f64>,
+}
+
+impl Brief {
+    pub(crate) const SPANS: [Span; 2] = [Span::Day, Span::Month];
+
+    /// Adds up the slots of the last day and of the last 30.
+    pub(super) fn of(
+        to: Timestamp,
+        (day, by_day): (Tier, &BTreeMap<i64, Bucket>),
+        (month, by_month): (Tier, &BTreeMap<i64, Bucket>),
+    ) -> Self {
+        let day = Sum::over(day, to, &within(Span::Day, day, to, by_day));
+        let month = Sum::over(month, to, &within(Span::Month, month, to, by_month));
+        let p95_ms_24h = day.percentiles().map(|times| times.p95);
+        Self { availability_24h: day.availability(), availability_30d: month.availability(), p95_ms_24h }
+    }
+}
+
+fn within(span: Span, tier: Tier, to: Timestamp, slots: &BTreeMap<i64, Bucket>) -> Vec<(i64, &Bucket)> {
+    let last = tier.slot(to);
+    slots.range(last - span.slots(tier)..=last).map(|(slot, bucket)| (*slot, bucket)).collect()
+}
+
 impl Window {
     /// Adds up the slots of a tier that lie in a window that ends at `to`.
     pub(super) fn of(span: Span, tier: Tier, to: Timestamp, slots: &BTreeMap<i64, Bucket>) -> Self {
-        let last = tier.slot(to);
-        let first = last - span.slots(tier);
-        let from = tier.start(first);
-        let within: Vec<(i64, &Bucket)> = slots.range(first..=last).map(|(slot, bucket)| (*slot, bucket)).collect();
-        let mut sum = Sum::default();
-        for (slot, bucket) in &within {
-            let room = to.as_millisecond().saturating_sub(slot.saturating_mul(tier.millis())).min(tier.millis());
-            sum.add(bucket, u64::try_from(room).unwrap_or(0));
-        }
+        let within = within(span, tier, to, slots);
+        let sum = Sum::over(tier, to, &within);
+        let from = tier.start(tier.slot(to) - span.slots(tier));
         let length = u64::try_from(to.as_millisecond() - from.as_millisecond()).unwrap_or(0);
         Self {
             from,
@@ -164,6 +190,16 @@ struct Sum {
 }
 
 impl Sum {
+    /// No slot counts for longer than it has lasted by `to`.
+    fn over(tier: Tier, to: Timestamp, slots: &[(i64, &Bucket)]) -> Self {
+        let mut sum = Self::default();
+        for (slot, bucket) in slots {
+            let room = to.as_millisecond().saturating_sub(slot.saturating_mul(tier.millis())).min(tier.millis());
+            sum.add(bucket, u64::try_from(room).unwrap_or(0));
+        }
+        sum
+    }
+
     fn add(&mut self, bucket: &Bucket, room: u64) {
         let mut bucket = bucket.clone();
         bucket.limit(room);

@@ -1,5 +1,7 @@
 //! `GET /` of the admin door: a plain status page. No script, nothing from elsewhere; it renews itself.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -7,6 +9,7 @@ use axum::response::Response;
 use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use http::{HeaderValue, StatusCode};
 use maud::{DOCTYPE, Markup, html};
+use wellkept_health::trend::Brief;
 use wellkept_health::{Checker, ComponentHealth, Criticality, Lifecycle, Part, Snapshot, Status, StatusChange, wire};
 
 use super::{Doors, NoBody, answer};
@@ -18,6 +21,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// How many components are shown; a larger service has the JSON.
 const COMPONENTS: usize = 500;
 
+type Briefs = BTreeMap<Arc<str>, Brief>;
+
 const POLICY: &str =
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -28,7 +33,8 @@ pub(super) async fn page(State(doors): State<Doors>, _: NoBody) -> Response {
         history.and_then(|history| history.changes(None, CHANGES, PATIENCE)).unwrap_or_default()
     });
     let changes = read.await.unwrap_or_default();
-    let page = render(&checker, &changes).into_string();
+    let briefs = checker.history().map(|history| history.briefs()).unwrap_or_default();
+    let page = render(&checker, &changes, &briefs).into_string();
     let mut response = answer(StatusCode::OK, "text/html; charset=utf-8", page);
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -39,7 +45,7 @@ pub(super) async fn style(_: NoBody) -> Response {
     answer(StatusCode::OK, "text/css; charset=utf-8", include_str!("page/status.css"))
 }
 
-fn render(checker: &Checker, changes: &[StatusChange]) -> Markup {
+fn render(checker: &Checker, changes: &[StatusChange], briefs: &Briefs) -> Markup {
     let snapshot = checker.snapshot();
     let overall = snapshot.overall();
     html! {
@@ -59,7 +65,7 @@ fn render(checker: &Checker, changes: &[StatusChange]) -> Markup {
                     p.overall { (badge(overall)) " " (sentence(checker, &snapshot)) }
                 }
                 main {
-                    (components(&snapshot))
+                    (components(&snapshot, briefs))
                     (history(changes))
                 }
                 footer {
@@ -88,7 +94,7 @@ fn sentence(checker: &Checker, snapshot: &Snapshot) -> String {
     format!("{} of {total} components healthy; {traffic}", total - not_healthy)
 }
 
-fn components(snapshot: &Snapshot) -> Markup {
+fn components(snapshot: &Snapshot, briefs: &Briefs) -> Markup {
     let mut listed: Vec<_> = snapshot.components().collect();
     listed.sort_by_key(|one| match snapshot.standing(one).status {
         Status::Unhealthy => 0,
@@ -109,7 +115,7 @@ fn components(snapshot: &Snapshot) -> Markup {
                         th scope="col" { "Component" } th scope="col" { "Status" } th scope="col" { "For" }
                         th scope="col" { "Took" } th scope="col" { "What it found" }
                     } }
-                    tbody { @for one in listed.into_iter().take(COMPONENTS) { (row(snapshot, one)) } }
+                    tbody { @for one in listed.into_iter().take(COMPONENTS) { (row(snapshot, one, briefs.get(&one.name))) } }
                 }
             }
             @if hidden > 0 { p { "And " (hidden) " more: see the JSON." } }
@@ -117,7 +123,7 @@ fn components(snapshot: &Snapshot) -> Markup {
     }
 }
 
-fn row(snapshot: &Snapshot, component: &ComponentHealth) -> Markup {
+fn row(snapshot: &Snapshot, component: &ComponentHealth, brief: Option<&Brief>) -> Markup {
     let standing = snapshot.standing(component);
     let reason = standing.reason.as_ref().map(ToString::to_string);
     html! {
@@ -134,6 +140,7 @@ fn row(snapshot: &Snapshot, component: &ComponentHealth) -> Markup {
                 (standing.message)
                 @if let Some(root) = snapshot.root_cause(component) { ", because of " b { (root.name) } }
                 @if !component.detail.is_empty() { " " small { (component.detail) } }
+                @if let Some(brief) = brief { (past(brief)) }
                 (readings(component))
             }
         }
@@ -161,6 +168,20 @@ fn part_rows(parts: &[Part], level: usize) -> Markup {
             (part_rows(part.parts(), level + 1))
         }
     }
+}
+
+/// The last day and the last 30 in a line; what is not known of them is not there.
+fn past(brief: &Brief) -> Markup {
+    let up = |share: Option<f64>, span: &str| share.map(|share| format!("up {} of {span}", percent(share)));
+    let p95 = brief.p95_ms_24h.map(|p95| format!("p95 {}", wire::short_time(Duration::from_secs_f64(p95 / 1000.0))));
+    let known = [up(brief.availability_24h, "24 h"), up(brief.availability_30d, "30 d"), p95];
+    let known: Vec<String> = known.into_iter().flatten().collect();
+    html! { @if !known.is_empty() { " " small.past { (known.join(", ")) } } }
+}
+
+/// A share in percent, cut off after two digits: what was not always up is not called 100 %.
+fn percent(share: f64) -> String {
+    format!("{:.2}%", (share * 1e4).floor() / 1e2)
 }
 
 fn readings(component: &ComponentHealth) -> Markup {

@@ -1,11 +1,15 @@
 //! What operators read of one component's past: its trend, and its latest changes and results.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use http::StatusCode;
-use serde::Deserialize;
-use wellkept_health::trend::Trend;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use wellkept_health::trend::{Brief, Trend};
 use wellkept_health::{ComponentHealth, History};
 
 use super::details::{MOST, PATIENCE, Past, a_page};
@@ -16,6 +20,11 @@ use crate::error::ApiError;
 pub(super) fn routes() -> Routes {
     let trend = "A component's availability, response times, directions and forecast, over the last hour to 30 days.";
     Routes::new()
+        .route(
+            Operation::get("/api/v1/trends", "All components' availability and response times, in brief.")
+                .json::<Trends>(&[200]),
+            trends,
+        )
         .route(of_component("/api/v1/components/{name}/trend", trend).json::<Trend>(&[200]), component_trend)
         .route(
             of_component("/api/v1/components/{name}/history", "A component's changes and results, newest first.")
@@ -29,6 +38,19 @@ pub(super) fn routes() -> Routes {
 fn of_component(path: &'static str, summary: &'static str) -> Operation {
     let operation = Operation::get(path, summary).segment::<String>("name", "The component's name.");
     operation.error(ApiError::NotFound).error(ApiError::Busy)
+}
+
+/// `GET /api/v1/trends`
+#[derive(Debug, Serialize, JsonSchema)]
+struct Trends {
+    #[schemars(with = "BTreeMap<String, Brief>")]
+    components: BTreeMap<Arc<str>, Brief>,
+}
+
+/// `GET /api/v1/trends`: as of a minute ago; a component that was not summed up yet is not there.
+async fn trends(State(doors): State<Doors>, _: NoBody) -> Response {
+    let components = doors.inner.checker.history().map(|history| history.briefs()).unwrap_or_default();
+    json(StatusCode::OK, &Trends { components })
 }
 
 /// `GET /api/v1/components/NAME/trend`. 404 for a component that is neither there nor remembered.

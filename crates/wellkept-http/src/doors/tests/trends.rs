@@ -1,7 +1,7 @@
 //! Claims about what is told of a component's past.
 
 use serde_json::Value;
-use wellkept_health::{History, Memory};
+use wellkept_health::{End, History, Memory, NewMaintenance};
 
 use super::*;
 
@@ -37,6 +37,21 @@ async fn a_trend_tells_time_by_status_runs_and_response_times() {
     assert_eq!(database["windows"]["1h"]["availability"], 1.0);
     assert!(database["windows"]["1h"]["response_time_ms"]["p99"].is_number());
     assert_eq!(database["forecast"], Value::Null);
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_in_maintenance_counts_neither_for_nor_against_also_when_all_of_the_service_is() {
+    let checker = remembering().await;
+    let (_, before) = trend(&checker, "cache").await;
+    let whole = NewMaintenance::of_the_service(End::After(Duration::from_secs(60)), "new disks").by("ann");
+    checker.begin_maintenance(whole).unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await; // pace: on paused time
+    let seconds = |trend: &Value, what: &str| trend["windows"]["1h"]["seconds"][what].as_f64().unwrap();
+    let (_, after) = trend(&checker, "cache").await;
+    assert!((seconds(&after, "maintenance") - 30.0).abs() <= 1.0, "{after}");
+    assert!(seconds(&after, "unhealthy") <= seconds(&before, "unhealthy") + 1.0, "{after}");
+    let (_, database) = trend(&checker, "orders-db").await;
+    assert_eq!(database["windows"]["1h"]["availability"], 1.0);
 }
 
 #[tokio::test(start_paused = true)]
