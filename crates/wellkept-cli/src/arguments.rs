@@ -19,6 +19,7 @@ use crate::exit::Exit;
   wellkept check --server http://127.0.0.1:8080   ask a running one, as Docker's HEALTHCHECK does
   wellkept status                            what a running one knows, and what changed
   wellkept reload                            have a running one read its configuration again
+  wellkept maintenance start --for 30m --reason \"new disks\"   take a running one out
   wellkept config check wellkept.yaml        find every mistake in a file",
     after_help = "Exit codes: 0 clean, 1 not healthy, 64 usage, 69 can't reach or can't listen, 70 a part failed,
 75 forced by the deadline, 78 configuration, 128+n ended by a further signal; check --nagios: 0 to 3."
@@ -38,6 +39,9 @@ pub(crate) enum Command {
     Status(Status),
     /// Have a running server read its configuration again.
     Reload(Reload),
+    /// Take a running service, or some of its components, out on purpose, and in again.
+    #[command(subcommand)]
+    Maintenance(MaintenanceCommand),
     /// Look after configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -89,6 +93,84 @@ pub(crate) struct Check {
   wellkept status --changes 50 --json")]
 pub(crate) struct Status {
     #[command(flatten)]
+    pub(crate) door: Door,
+    /// How many of the latest changes to show.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10)]
+    pub(crate) changes: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MaintenanceCommand {
+    /// Begin a maintenance of the service, or of some components.
+    Start(MaintenanceStart),
+    /// End what was begun before its time.
+    End(MaintenanceEnd),
+    /// Show what is in maintenance, and the next occurrence of each window.
+    List(MaintenanceList),
+}
+
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  wellkept maintenance start --for 30m --reason \"new disks\"               the whole service: readiness answers 503
+  wellkept maintenance start orders-db cache --for 2h --reason \"upgrade\"  two components: left out of what counts
+  wellkept maintenance start --until 14:00 --reason \"move\" --author ann   by the clock, here on this machine
+  wellkept maintenance start --open --reason \"unclear\"                    until `end`, or the longest there may be")]
+#[command(group = clap::ArgGroup::new("end").required(true))]
+pub(crate) struct MaintenanceStart {
+    /// The components. Default: the whole service.
+    #[arg(value_name = "COMPONENT")]
+    pub(crate) components: Vec<String>,
+    /// How long it lasts, for example 30m or 2h, however the clock is set meanwhile.
+    #[arg(long = "for", value_name = "DURATION", group = "end")]
+    pub(crate) lasts: Option<String>,
+    /// When it ends: the next 14:00 here, or a time such as 2026-05-01T14:00:00+02:00.
+    #[arg(long, value_name = "TIME", group = "end")]
+    pub(crate) until: Option<String>,
+    /// No end is known: it ends by `wellkept maintenance end`, or after the longest that one may last.
+    #[arg(long, group = "end")]
+    pub(crate) open: bool,
+    /// Why, in one line. Operators see it, the public does not.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+    /// Who, in one line. Default: `USER`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) author: Option<String>,
+    #[command(flatten)]
+    pub(crate) door: Door,
+}
+
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  wellkept maintenance end             what was begun for the whole service
+  wellkept maintenance end orders-db   what was begun for one component
+  wellkept maintenance end --all       everything that was begun by hand")]
+pub(crate) struct MaintenanceEnd {
+    /// The components. Default: the whole service.
+    #[arg(value_name = "COMPONENT", conflicts_with = "all")]
+    pub(crate) components: Vec<String>,
+    /// The service and all components.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Who, in one line. Default: `USER`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) author: Option<String>,
+    #[command(flatten)]
+    pub(crate) door: Door,
+}
+
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  wellkept maintenance list
+  wellkept maintenance list --server http://127.0.0.1:8081 --json")]
+pub(crate) struct MaintenanceList {
+    #[command(flatten)]
+    pub(crate) door: Door,
+}
+
+/// Where a running server's admin door is, and how its answer is printed.
+#[derive(Debug, Args)]
+pub(crate) struct Door {
+    #[command(flatten)]
     pub(crate) file: File,
     /// Ask the server here. Default: where the configuration says that it listens.
     #[arg(long, value_name = "URL")]
@@ -96,9 +178,6 @@ pub(crate) struct Status {
     /// The file that holds the admin token. Default: the configuration's.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// How many of the latest changes to show.
-    #[arg(long, value_name = "NUMBER", default_value_t = 10)]
-    pub(crate) changes: usize,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -112,16 +191,7 @@ pub(crate) struct Status {
 A file with a mistake in it changes nothing, and is exit code 78.")]
 pub(crate) struct Reload {
     #[command(flatten)]
-    pub(crate) file: File,
-    /// Ask the server here. Default: where the configuration says that it listens.
-    #[arg(long, value_name = "URL")]
-    pub(crate) server: Option<String>,
-    /// The file that holds the admin token. Default: the configuration's.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) token_file: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
+    pub(crate) door: Door,
 }
 
 #[derive(Debug, Subcommand)]

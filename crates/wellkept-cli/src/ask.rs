@@ -4,7 +4,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::Instant;
 use wellkept::checks::fetch::{FetchError, Method, Request, Response};
 use wellkept::config::quoted;
@@ -12,6 +14,7 @@ use wellkept::net::AddressRules;
 use wellkept::program::Configuration;
 
 use crate::exit::{Exit, Failure};
+use crate::output::escaped;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -59,12 +62,16 @@ impl Server {
 
     /// GETs a path.
     pub(crate) fn get(&self, path: &str) -> Result<Response, AskError> {
-        self.send(Method::GET, path, PATIENCE)
+        self.send(Method::GET, path, None, PATIENCE)
     }
 
-    fn send(&self, method: Method, path: &str, patience: Duration) -> Result<Response, AskError> {
+    /// Sends anything, with a body of JSON when there is one.
+    fn send(&self, method: Method, path: &str, body: Option<&Value>, patience: Duration) -> Result<Response, AskError> {
         let url = self.base.join(path).map_err(|error| AskError::Other(error.to_string()))?;
         let mut request = Request::new(method, &url).map_err(|error| AskError::Other(error.to_string()))?;
+        if let Some(body) = body {
+            request = request.with_json(body.to_string());
+        }
         if let Some(token) = &self.token {
             request = request
                 .with_header("authorization", &format!("Bearer {token}"))
@@ -78,6 +85,28 @@ impl Server {
         sent.map_err(AskError::Unreachable)
     }
 
+    /// Has the server act, and reads its answer. The server's own words tell why it does not.
+    pub(crate) fn act<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<T, AskError> {
+        let response = self.send(method, path, body, PATIENCE)?;
+        let refusal = || serde_json::from_slice::<Refused>(&response.body).ok().map(|refused| refused.error);
+        match (response.status.as_u16(), refusal()) {
+            (401 | 403, _) => Err(AskError::Unauthorized),
+            // Not the words of an endpoint that there is.
+            (404, refusal) if refusal.as_ref().is_none_or(|refusal| refusal.code == "http.not_found") => {
+                Err(AskError::NotThere)
+            }
+            (status, Some(refusal)) => Err(AskError::Refused { status, code: refusal.code, message: refusal.message }),
+            (200..300, None) => serde_json::from_slice(&response.body)
+                .map_err(|error| AskError::Other(format!("the answer is not one of wellkept's: {error}"))),
+            (status, None) => Err(AskError::Other(format!("the answer is not one of wellkept's: {status}"))),
+        }
+    }
+
     /// GETs a path that answers in JSON.
     pub(crate) fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<(u16, T), AskError> {
         read(&self.get(path)?)
@@ -85,7 +114,7 @@ impl Server {
 
     /// POSTs nothing to a path that acts and answers in JSON, within this time.
     pub(crate) fn post_json<T: DeserializeOwned>(&self, path: &str, patience: Duration) -> Result<(u16, T), AskError> {
-        read(&self.send(Method::POST, path, patience)?)
+        read(&self.send(Method::POST, path, None, patience)?)
     }
 }
 
@@ -117,7 +146,31 @@ pub(crate) enum AskError {
     Unreachable(FetchError),
     Unauthorized,
     NotThere,
+    Refused { status: u16, code: String, message: String },
     Other(String),
+}
+
+/// An error as the doors write it.
+#[derive(Deserialize)]
+struct Refused {
+    error: Reason,
+}
+
+#[derive(Deserialize)]
+struct Reason {
+    code: String,
+    message: String,
+}
+
+impl AskError {
+    /// What a command that was refused ends with: what is wrong with the wish is the caller's matter.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Refused { status: 400..500, .. } => Exit::Usage,
+            Self::Refused { .. } => Exit::Failed,
+            Self::Unreachable(_) | Self::Unauthorized | Self::NotThere | Self::Other(_) => Exit::Unreachable,
+        }
+    }
 }
 
 impl std::fmt::Display for AskError {
@@ -126,6 +179,7 @@ impl std::fmt::Display for AskError {
             Self::Unreachable(error) => write!(formatter, "{error}"),
             Self::Unauthorized => formatter.write_str("the server wants its admin token: name it with --token-file"),
             Self::NotThere => formatter.write_str("the server shows no details on this address: ask its admin door"),
+            Self::Refused { code, message, .. } => write!(formatter, "{} ({})", escaped(message), escaped(code)),
             Self::Other(problem) => formatter.write_str(problem),
         }
     }

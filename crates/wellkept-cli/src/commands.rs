@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod config_check;
+pub(crate) mod maintenance;
 pub(crate) mod reload;
 pub(crate) mod serve;
 pub(crate) mod status;
@@ -10,9 +11,22 @@ use std::path::Path;
 
 use wellkept::program::Configuration;
 
+use crate::arguments::Door;
+use crate::ask::Server;
 use crate::exit::{Exit, Failure};
 
 /// The configuration that a command works with.
 fn configuration(file: Option<&Path>) -> Result<Configuration, Failure> {
     Configuration::find(file, &|name| std::env::var_os(name)).map_err(|error| Failure::new(Exit::Configuration, error))
+}
+
+/// The server whose admin door is meant, and the configuration that tells of it, when one was needed.
+fn find_server(door: &Door) -> Result<(Server, Option<Configuration>), Failure> {
+    let configuration = match (&door.server, &door.file.config) {
+        // Whoever names the server needs no configuration, not even a valid one.
+        (Some(_), None) => None,
+        _ => Some(configuration(door.file.config.as_deref())?),
+    };
+    let server = Server::find(door.server.as_deref(), door.token_file.as_deref(), configuration.as_ref())?;
+    Ok((server, configuration))
 }

@@ -8,7 +8,7 @@ mod output;
 
 use std::process::ExitCode;
 
-use crate::arguments::{Arguments, Command, ConfigCommand};
+use crate::arguments::{Arguments, Command, ConfigCommand, MaintenanceCommand};
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
@@ -21,6 +21,9 @@ fn main() -> ExitCode {
         Command::Check(options) => commands::check::run(&options),
         Command::Status(options) => commands::status::run(&options),
         Command::Reload(options) => commands::reload::run(&options),
+        Command::Maintenance(MaintenanceCommand::Start(options)) => commands::maintenance::start(&options),
+        Command::Maintenance(MaintenanceCommand::End(options)) => commands::maintenance::end(&options),
+        Command::Maintenance(MaintenanceCommand::List(options)) => commands::maintenance::list(&options),
         Command::Config(ConfigCommand::Check(options)) => commands::config_check::run(&options),
     };
     ended.unwrap_or_else(|failure| failure.tell()).into()

@@ -23,27 +23,25 @@ impl Checker {
 }
 
 fn log(announcement: &Announcement) {
-    let StatusChange { component, from, to, reason, message, .. } = &announcement.change;
-    let component = component.as_deref().unwrap_or("");
-    let from = from.map_or("none", Status::as_str);
-    let reason = reason.as_deref().unwrap_or("");
-    let detail = &*announcement.detail;
-    match (component.is_empty(), to) {
-        (true, Status::Healthy | Status::Maintenance) => {
-            tracing::info!(target: "wellkept::health", from, to = to.as_str(), reason, detail, "service status changed");
+    let StatusChange { component, from, to, reason, message, detail: maintenance, .. } = &announcement.change;
+    let (component, reason, maintenance) = (component.as_deref(), reason.as_deref(), maintenance.as_deref());
+    let (from, quiet) = (from.map_or("none", Status::as_str), matches!(to, Status::Healthy | Status::Maintenance));
+    let detail = Some(&*announcement.detail).filter(|detail| !detail.is_empty() && !quiet);
+    let cause = Some(message.as_str()).filter(|message| !message.is_empty() && !quiet);
+    let to = to.as_str();
+    match (component, quiet) {
+        (None, true) => {
+            tracing::info!(target: "wellkept::health", from, to, maintenance, "service status changed");
         }
-        (true, _) => {
-            tracing::warn!(target: "wellkept::health", from, to = to.as_str(), detail, "service status changed");
+        (None, false) => {
+            tracing::warn!(target: "wellkept::health", from, to, maintenance, "service status changed");
         }
-        (false, Status::Healthy | Status::Maintenance) => {
-            tracing::info!(
-                target: "wellkept::health", component, from, to = to.as_str(), reason, detail,
-                "component status changed"
-            );
+        (Some(component), true) => {
+            tracing::info!(target: "wellkept::health", component, from, to, maintenance, "component status changed");
         }
-        (false, _) => {
+        (Some(component), false) => {
             tracing::warn!(
-                target: "wellkept::health", component, from, to = to.as_str(), reason, cause = message, detail,
+                target: "wellkept::health", component, from, to, reason, cause, detail, maintenance,
                 "component status changed"
             );
         }

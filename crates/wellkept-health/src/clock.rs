@@ -19,7 +19,7 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
         self.boot()
     }
 
-    /// The time of day, UTC. May jump; nothing is decided by it.
+    /// The time of day, UTC. May jump; only windows of maintenance, and ends given as times, follow it.
     fn wall(&self) -> Timestamp;
 }
 

@@ -374,10 +374,9 @@ impl Engine {
         if all_sampled && self.service != Some(status) {
             let left = std::mem::replace(&mut self.maintenance, maintenance);
             let detail = self.checker.table().maintenance().cause(left.as_deref(), self.maintenance.as_deref());
-            let shown = detail.as_deref().unwrap_or_default().into();
             let change = service_change(self.service, status, taken, detail);
             self.service = Some(status);
-            self.checker.announce(Announcement { change, detail: shown });
+            self.checker.announce(Announcement { change, detail: "".into() });
         }
         let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         shared.counters.publishing_nanos.fetch_add(took, Ordering::Relaxed);

@@ -104,6 +104,11 @@ impl Snapshot {
         active(&component.maintenance, self.clock.boot())
     }
 
+    /// Whether it was made of this plan of maintenance, or after it.
+    pub(crate) fn is_of_plan(&self, service: &Spans) -> bool {
+        Arc::ptr_eq(&self.maintenance, service)
+    }
+
     /// Whether nobody is to be woken for a component now: it or the whole service is in maintenance.
     pub fn is_silenced(&self, component: &ComponentHealth) -> bool {
         self.maintenance().is_some() || self.maintenance_of(component).is_some()

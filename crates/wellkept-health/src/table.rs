@@ -454,7 +454,7 @@ impl Entry {
         let cause = book.cause(self.maintenance.as_deref(), entered.as_deref());
         self.maintenance = entered;
         Some(Announcement {
-            detail: cause.as_deref().map_or_else(|| Arc::clone(&health.detail), Arc::from),
+            detail: Arc::clone(&health.detail),
             change: StatusChange {
                 component: Some(Arc::clone(&health.name)),
                 from,

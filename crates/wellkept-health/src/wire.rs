@@ -20,9 +20,11 @@ use crate::table::milliseconds;
 
 pub mod foreign;
 pub mod health_json;
+mod maintenance;
 pub mod nagios;
 mod view;
 
+pub use maintenance::Maintenance;
 pub use view::{Seen, Sight, Subject, View};
 
 /// `GET /health`
@@ -227,6 +229,9 @@ pub struct Detailed {
     pub ready: bool,
     /// Where the process is in its life: `starting`, `running`, `draining`.
     pub lifecycle: String,
+    /// The maintenance that the whole service is in; absent when it is in none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub maintenance: Option<Maintenance>,
     /// All components by name.
     pub components: BTreeMap<String, Component>,
 }
@@ -244,6 +249,7 @@ impl Detailed {
             uptime: hours(checker.uptime()),
             ready: readiness.ready,
             lifecycle: readiness.lifecycle.as_str().to_owned(),
+            maintenance: snapshot.maintenance().map(|what| Maintenance::of(what, checker.clock().wall())),
             components: components(&snapshot, snapshot.components()),
         }
     }
@@ -286,6 +292,9 @@ pub struct Component {
     /// Whether its settings were changed at run time; absent when they were not.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub tuned: bool,
+    /// The maintenance that it is in; absent when it is in none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub maintenance: Option<Maintenance>,
     /// The latest run's readings.
     pub metadata: Map<String, Value>,
     /// What it consists of when it is another service, by name.
@@ -353,6 +362,7 @@ impl Component {
             required: component.criticality == Criticality::Required,
             groups: component.groups.iter().map(ToString::to_string).collect(),
             tuned: component.tuned,
+            maintenance: snapshot.maintenance_of(component).map(|what| Maintenance::of(what, what.since)),
             metadata: (*component.metadata).clone(),
             components: component.parts.as_ref().map(|parts| Part::all(parts.list())).unwrap_or_default(),
             components_cut: component.parts.as_ref().is_some_and(|parts| parts.is_cut()),

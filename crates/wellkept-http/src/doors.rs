@@ -52,6 +52,7 @@ mod control;
 mod details;
 mod formats;
 mod kubernetes;
+mod maintenance;
 mod metrics;
 mod openapi;
 mod page;
@@ -234,7 +235,7 @@ impl Doors {
     }
 
     fn details() -> Routes {
-        details::routes().merge(trends::routes())
+        details::routes().merge(trends::routes()).merge(maintenance::details())
     }
 
     fn guarded(&self, routes: Routes) -> Routes {
@@ -243,7 +244,7 @@ impl Doors {
 
     /// What acts: each part's routes are merged here, and stand behind [`Doors::acting`].
     fn actions() -> Routes {
-        reload::routes().merge(control::routes())
+        reload::routes().merge(control::routes()).merge(maintenance::actions())
     }
 
     fn mount(&self, routes: Routes) -> Router {

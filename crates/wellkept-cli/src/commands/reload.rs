@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::arguments::Reload;
-use crate::ask::Server;
 use crate::exit::{Exit, Failure};
 use crate::output::{escaped, print, print_json};
 
@@ -13,21 +12,15 @@ use crate::output::{escaped, print, print_json};
 const PATIENCE: Duration = Duration::from_secs(35);
 
 pub(crate) fn run(options: &Reload) -> Result<Exit, Failure> {
-    let configuration = match (&options.server, &options.file.config) {
-        // Whoever names the server needs no configuration here.
-        (Some(_), None) => None,
-        _ => Some(super::configuration(options.file.config.as_deref())?),
-    };
-    let (named, token_file) = (options.server.as_deref(), options.token_file.as_deref());
-    let server = Server::find(named, token_file, configuration.as_ref())?;
+    let (server, _) = super::find_server(&options.door)?;
     let (status, answer) = server.post_json::<Value>("/api/v1/config/reload", PATIENCE).map_err(|problem| {
         Failure::new(Exit::Unreachable, format!("{} can't be asked: {problem}", server.address()))
     })?;
-    if options.json {
+    if options.door.json {
         print_json(&answer);
     }
     if status == 200 {
-        if !options.json {
+        if !options.door.json {
             print(&told(&answer));
         }
         return Ok(Exit::Clean);

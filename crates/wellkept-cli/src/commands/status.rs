@@ -11,18 +11,11 @@ use wellkept::program::Configuration;
 use wellkept::store::SqliteStore;
 
 use crate::arguments::Status;
-use crate::ask::Server;
 use crate::exit::{Exit, Failure};
 use crate::output::{Cell, Colours, Table, error, escaped, indented, print, print_json};
 
 pub(crate) fn run(options: &Status) -> Result<Exit, Failure> {
-    let configuration = match (&options.server, &options.file.config) {
-        // Whoever names the server needs no configuration, not even a valid one.
-        (Some(_), None) => None,
-        _ => Some(super::configuration(options.file.config.as_deref())?),
-    };
-    let (named, token_file) = (options.server.as_deref(), options.token_file.as_deref());
-    let server = Server::find(named, token_file, configuration.as_ref())?;
+    let (server, configuration) = super::find_server(&options.door)?;
     let answer = server
         .get_json::<wire::Detailed>("/health/detailed")
         .and_then(|(_, detailed)| Ok((detailed, server.get_json::<Past>(&past(options))?.1)));
@@ -30,7 +23,7 @@ pub(crate) fn run(options: &Status) -> Result<Exit, Failure> {
     let trends = || server.get_json::<Trends>("/api/v1/trends").map(|(_, trends)| trends).unwrap_or_default();
     match answer {
         Ok((detailed, past)) => {
-            if options.json {
+            if options.door.json {
                 print_json(&json!({
                     "server": server.address(), "health": detailed, "trends": trends().components,
                     "changes": past.changes,
@@ -43,7 +36,7 @@ pub(crate) fn run(options: &Status) -> Result<Exit, Failure> {
         Err(problem) => {
             error(&format!("{} can't be asked: {problem}", server.address()));
             if let Some(changes) = configuration.and_then(|configuration| stored(&configuration, options.changes)) {
-                if options.json {
+                if options.door.json {
                     print_json(&json!({ "server": null, "health": null, "changes": changes }));
                 } else {
                     print(&format!("From the store, the latest changes:\n\n{}", changes_table(&changes)));

@@ -9,6 +9,7 @@ mod ending;
 mod faults;
 mod grpc;
 mod haproxy;
+mod maintenance;
 mod openapi;
 mod served;
 mod serving;

@@ -47,7 +47,15 @@ fn wrong_usage_ends_with_64_and_help_begins_with_examples() {
     for wrong in [&["serv"][..], &["check", "--jsn"], &[]] {
         assert_eq!(run(folder.path(), wrong).status.code(), Some(64), "{wrong:?}");
     }
-    for help in [&["--help"][..], &["serve", "--help"], &["check", "--help"], &["status", "--help"]] {
+    for help in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["check", "--help"],
+        &["status", "--help"],
+        &["maintenance", "start", "--help"],
+        &["maintenance", "end", "--help"],
+        &["maintenance", "list", "--help"],
+    ] {
         let output = run(folder.path(), help);
         assert_eq!(output.status.code(), Some(0));
         assert!(text(&output.stdout).starts_with("Examples:\n"), "{help:?}");

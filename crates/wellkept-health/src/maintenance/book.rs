@@ -181,10 +181,7 @@ impl Book {
         if windows.len() > Maintenance::MAX_WINDOWS {
             return Err(MaintenanceError::TooMany { limit: Maintenance::MAX_WINDOWS });
         }
-        let covered = windows.iter().map(|window| match &window.target {
-            Target::Service => 0,
-            Target::Components(names) => names.len(),
-        });
+        let covered = windows.iter().map(|window| window.component_names().len());
         if covered.sum::<usize>() > Maintenance::MAX_NAMED {
             return Err(MaintenanceError::TooMany { limit: Maintenance::MAX_NAMED });
         }

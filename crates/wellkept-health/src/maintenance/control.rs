@@ -8,6 +8,9 @@ use super::{Maintenance, MaintenanceError, MaintenanceStore, MaintenanceWindow, 
 use crate::checker::Checker;
 use crate::snapshot::Moment;
 
+/// How long a change may take to be seen by readers.
+const PUBLISHED: Duration = Duration::from_secs(1);
+
 impl Checker {
     /// Begins a maintenance now: one for the service, or one for each component named, all or none. Several may be on
     /// for the same thing; it is over with the last of them.
@@ -75,7 +78,7 @@ impl Checker {
     }
 
     /// Takes back what a store has kept, without what is over, and keeps there what is begun from now on. Blocks until
-    /// the store was asked once. A store that fails is tried again every 5 s, on a thread of its own that starts here;
+    /// the store was asked once, for 2 s at most. A store that fails is tried again every 5 s, on a thread of its own that starts here;
     /// until it works maintenances are in memory only, which one line of the log says.
     ///
     /// # Errors
@@ -91,6 +94,14 @@ impl Checker {
     /// Waits until the store has taken all changes so far, at most `wait`, and says whether it has. Blocks.
     pub fn maintenances_kept(&self, wait: Duration) -> Kept {
         self.shared.keeper.load().as_ref().map_or(Kept::InMemory, |keeper| keeper.wait(wait))
+    }
+
+    /// Waits until readers see all changes of maintenance so far, for a second at most, and says whether they do: not
+    /// without an [`Engine`](crate::Engine) that runs. Cancel-safe.
+    pub async fn maintenance_published(&self) -> bool {
+        let mut published = self.subscribe();
+        let is_seen = |_: &u64| self.snapshot().is_of_plan(self.table().maintenance().service());
+        tokio::time::timeout(PUBLISHED, published.wait_for(is_seen)).await.is_ok_and(|seen| seen.is_ok())
     }
 
     /// Takes in what the store had kept.

@@ -9,6 +9,8 @@ use super::{Maintenance, MaintenanceStore};
 use crate::checker::{Checker, Shared};
 use crate::history::HistoryError;
 
+/// How long the start waits for the store: a file on a disk that does not answer must not hold it.
+const FIRST: Duration = Duration::from_secs(2);
 /// How long a failing store is left alone.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -52,17 +54,24 @@ struct State {
     written: u64,
     /// The number of the latest set that it could not take.
     failed: u64,
+    /// Whether the store was asked once what it has.
+    asked: bool,
     closed: bool,
 }
 
 impl Keeper {
-    /// Asks the store once, then starts the thread.
+    /// Starts the thread, and waits a bounded time until it has asked the store once.
     pub(super) fn start(store: Box<dyn MaintenanceStore>, shared: Weak<Shared>) -> std::io::Result<Self> {
         let slot = Arc::new(Slot::default());
-        let mut writer = Writer { store, shared, slot: Arc::clone(&slot), loaded: false, failing: false };
-        let loaded = writer.load();
-        writer.tell(&loaded);
+        let writer = Writer { store, shared, slot: Arc::clone(&slot), loaded: false, failing: false };
         std::thread::Builder::new().name("wk-maintenance".to_owned()).spawn(move || writer.run())?;
+        let waited = slot.changed.wait_timeout_while(slot.lock(), FIRST, |state| !state.asked);
+        let asked = waited.unwrap_or_else(PoisonError::into_inner).0.asked;
+        if !asked {
+            tracing::error!(
+                target: "wellkept::health", "the store does not say which maintenances were on: they begin once it does"
+            );
+        }
         Ok(Self { slot })
     }
 
@@ -147,9 +156,13 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
-        let mut tried = 0;
-        let mut retry_at = (!self.loaded).then(|| Instant::now() + RETRY);
+        let first = self.load();
+        self.tell(&first);
         let slot = Arc::clone(&self.slot);
+        slot.lock().asked = true;
+        slot.changed.notify_all();
+        let mut tried = 0;
+        let mut retry_at = first.is_err().then(|| Instant::now() + RETRY);
         while let Some((number, set)) = slot.next(tried, retry_at) {
             tried = number;
             let (result, is_write) =

@@ -95,6 +95,14 @@ impl MaintenanceWindow {
         &self.name
     }
 
+    /// The components that it names; none when it is one of the whole service.
+    pub fn component_names(&self) -> &[Arc<str>] {
+        match &self.target {
+            Target::Service => &[],
+            Target::Components(names) => names,
+        }
+    }
+
     /// Whether it can be as it is: a name, at least one day, shorter than the time from one beginning to the next.
     pub fn validate(&self) -> Result<(), MaintenanceError> {
         let refuse = |problem: String| Err(MaintenanceError::Window { name: shown(&self.name), problem });

@@ -87,18 +87,22 @@ const ITEM_KEYS: [&str; 16] = [
     "enabled",
 ];
 
-pub(super) fn read(root: &mut Section<'_>, defaults: &Timing) -> Option<Vec<CheckDefinition>> {
+/// Reads the section `checks`. With the checks come the names that other sections may refer to: those of checks with
+/// mistakes too, and the program's own.
+pub(super) fn read(root: &mut Section<'_>, defaults: &Timing) -> (Option<Vec<CheckDefinition>>, Vec<String>) {
     let mut names = Names::default();
     let items = root.list("checks", |item| read_item(item, defaults, &mut names));
     names.report_unknown_parents(root);
-    match items {
+    let items = match items {
         Some(items) => {
             names.report_circle(root, &items);
             Some(items)
         }
         // A list that is there and wrong has been reported; one that is not there is empty.
         None => (!root.has("checks")).then(Vec::new),
-    }
+    };
+    let own = RESERVED.map(ToOwned::to_owned);
+    (items, names.places.into_keys().chain(own).collect())
 }
 
 fn read_item(item: &mut Section<'_>, defaults: &Timing, names: &mut Names) -> Option<CheckDefinition> {

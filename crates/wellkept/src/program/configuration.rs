@@ -13,6 +13,7 @@ use super::checks::{self, CheckDefinition, RESERVED, Timing};
 use super::history;
 use super::listeners::Listeners;
 use super::machine;
+use super::maintenance::MaintenanceRules;
 use super::store::StoreLocation;
 
 /// Everything that a configuration file says, checked.
@@ -35,6 +36,8 @@ pub struct Configuration {
     pub logging: Logging,
     /// The checks.
     pub checks: Vec<CheckDefinition>,
+    /// When what is taken out.
+    pub maintenance: MaintenanceRules,
     /// The shutdown's times.
     pub shutdown: ShutdownSettings,
     /// The file; `None` when there is none and the program watches its own machine.
@@ -91,6 +94,7 @@ impl Configuration {
             history: Retention::default(),
             logging: Logging::default(),
             checks: machine::checks(),
+            maintenance: MaintenanceRules::default(),
             shutdown: ShutdownSettings::default(),
             file: None,
             listen: None,
@@ -137,10 +141,12 @@ impl Configuration {
             let history = root.section("history", |section| Some(history::read(section)));
             let logging = root.section("logging", |section| Some(Logging::read(section)));
             let defaults = root.section("defaults", |section| Some(Timing::read_defaults(section))).unwrap_or_default();
-            let checks = checks::read(root, &defaults);
+            let (checks, names) = checks::read(root, &defaults);
             if let (Some((retention, at)), Some(checks)) = (history, &checks) {
                 history::refuse(root, retention, at, checks.len() + RESERVED.len());
             }
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let maintenance = root.section("maintenance", |section| Some(MaintenanceRules::read(section, &names)));
             let shutdown = root.section("shutdown", |section| Some(read_shutdown(section)));
             if root.has("alerts") {
                 let at = root.position_of("alerts");
@@ -157,6 +163,7 @@ impl Configuration {
                 history: history.map(|(retention, _)| retention).unwrap_or_default(),
                 logging: logging.unwrap_or_default(),
                 checks: checks?,
+                maintenance: maintenance.unwrap_or_default(),
                 shutdown: shutdown.unwrap_or_default(),
                 file: None,
                 listen: None,

@@ -23,7 +23,9 @@ checks:
 
 pub(super) fn checks() -> Vec<CheckDefinition> {
     let document = Document::parse("built-in", CHECKS).expect("the text above is fixed, and a test reads it");
-    document.read(|root| checks::read(root, &Timing::default())).expect("the text above is fixed, and a test reads it")
+    document
+        .read(|root| checks::read(root, &Timing::default()).0)
+        .expect("the text above is fixed, and a test reads it")
 }
 
 pub(super) fn host_name() -> String {

@@ -122,6 +122,7 @@ impl Reloader {
         };
         let configuration = reloader.current();
         reloader.checker.replace(reloader.components(&configuration))?;
+        reloader.set_windows(&configuration);
         reloader.counters.applied_at.store(Timestamp::now().as_millisecond(), Ordering::Relaxed);
         Ok(reloader)
     }
@@ -178,6 +179,7 @@ impl Reloader {
             Ok(checks) => checks,
             Err(errors) => return ReloadOutcome::Rejected(RejectReason::Checks(errors)),
         };
+        self.set_windows(&new);
         if let Some(logging) = &self.logging {
             logging.set_level(new.logging.level.unwrap_or_default());
         }
@@ -187,6 +189,13 @@ impl Reloader {
         let restart_required = needs_restart(&self.started, &new);
         self.current.store(Arc::new(new));
         ReloadOutcome::Applied { checks, restart_required }
+    }
+
+    /// Can't fail: the configuration refuses all that the checker would.
+    fn set_windows(&self, configuration: &Configuration) {
+        if let Err(error) = self.checker.set_maintenance_windows(configuration.maintenance.windows.clone()) {
+            tracing::error!(target: "wellkept::config", code = error.code(), %error, "the windows are as before");
+        }
     }
 
     fn components(&self, configuration: &Configuration) -> Vec<Component> {
@@ -266,6 +275,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
         ("admin.listen", admin(old) != admin(new)),
         ("grpc.listen", old.listeners.grpc != new.listeners.grpc),
         ("haproxy", old.listeners.haproxy != new.listeners.haproxy),
+        ("maintenance.longest", old.maintenance.longest != new.maintenance.longest),
         ("store.url", old.store != new.store),
         ("history", old.history != new.history),
         ("logging.format", old.logging.format != new.logging.format),

@@ -51,7 +51,11 @@ pub async fn serve(
     handlers: Handlers,
     logging: Option<Logging>,
 ) -> Result<Report, StartError> {
-    let settings = Settings { version: configuration.version.clone(), ..Settings::new(&configuration.service) };
+    let settings = Settings {
+        version: configuration.version.clone(),
+        longest_maintenance: configuration.maintenance.longest,
+        ..Settings::new(&configuration.service)
+    };
     let settings = match &configuration.id {
         Some(id) => Settings { identity: Identity::named(id), ..settings },
         None => settings,
@@ -67,6 +71,9 @@ pub async fn serve(
 
     let history = start_history(&configuration)?;
     checker.set_history(history.clone());
+    if let StoreLocation::Sqlite(path) = &configuration.store {
+        checker.keep_maintenances(ReopeningStore::new(path.clone())).map_err(StartError::Thread)?;
+    }
     let own = own_components(&checker, &history);
 
     let servers = Servers::bind(&configuration.listeners, descriptors())?;
