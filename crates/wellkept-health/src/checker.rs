@@ -167,7 +167,8 @@ impl Checker {
     /// Adds a component. Its first run starts at once, or after its initial delay. One that is added once
     /// the start is complete counts for no group before its first result.
     pub fn register(&self, component: Component) -> Result<(), RegisterError> {
-        self.table().insert(component, &*self.shared.settings.clock)?;
+        let component = Arc::new(component);
+        self.table().insert(Arc::clone(&component), &*self.shared.settings.clock)?;
         self.shared.wake.notify_one();
         Ok(())
     }
@@ -180,18 +181,21 @@ impl Checker {
             table.remove(name)
         };
         self.shared.wake.notify_one();
-        removed
+        removed.is_some()
     }
 
     /// Makes `components` the whole set: all of it, or nothing and every error. Components whose fingerprint is
     /// unchanged keep their state; those that changed keep what was last known of them until their first result. Loops
     /// with a [`heartbeat`](Self::heartbeat) stay.
-    pub fn replace(&self, mut components: Vec<Component>) -> Result<Replaced, Vec<RegisterError>> {
-        let replaced = {
+    pub fn replace(&self, components: Vec<Component>) -> Result<Replaced, Vec<RegisterError>> {
+        let mut components: Vec<_> = components.into_iter().map(Arc::new).collect();
+        let (replaced, gone) = {
             let mut table = self.table();
-            components.extend(self.shared.heartbeats.components());
-            table.replace(components, &*self.shared.settings.clock)?
+            components.extend(self.shared.heartbeats.components().into_iter().map(Arc::new));
+            table.replace(&components, &*self.shared.settings.clock)?
         };
+        // What a check does when it is dropped is its own affair, and not under the lock.
+        drop(gone);
         self.shared.wake.notify_one();
         Ok(replaced)
     }
@@ -210,8 +214,12 @@ impl Checker {
 
     /// Whether traffic may come now: not before the start is complete, and not once the process is on its way out.
     pub fn readiness(&self) -> Readiness {
+        self.readiness_in(&self.shared.snapshot.load())
+    }
+
+    pub(crate) fn readiness_in(&self, snapshot: &Snapshot) -> Readiness {
         let lifecycle = self.lifecycle();
-        let status = self.shared.snapshot.load().status(&Group::Ready);
+        let status = snapshot.status(&Group::Ready);
         Readiness { ready: lifecycle == Lifecycle::Running && status.is_ready(), status, lifecycle }
     }
 
@@ -388,3 +396,6 @@ fn unpack(packed: u64) -> (Status, Duration) {
 fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
+
+#[cfg(test)]
+mod tests;

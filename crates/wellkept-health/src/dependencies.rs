@@ -8,37 +8,46 @@ use crate::snapshot::ComponentHealth;
 /// The names along a circle of dependencies, when there is one, the first again at the end. Names that nobody bears
 /// lead nowhere.
 pub fn circle<'c>(components: impl IntoIterator<Item = &'c Component>) -> Option<Vec<String>> {
-    let parents: HashMap<&str, Vec<&str>> =
-        components.into_iter().map(|one| (&*one.name, one.depends_on.iter().map(|name| &**name).collect())).collect();
+    let known: HashMap<&str, &Component> = components.into_iter().map(|one| (&*one.name, one)).collect();
     let mut done = HashSet::new();
-    let mut names: Vec<_> = parents.keys().copied().collect();
+    let mut names: Vec<_> = known.keys().copied().collect();
     names.sort_unstable();
-    names.into_iter().find_map(|name| circle_from(name, &parents, &mut done))
+    names.into_iter().find_map(|name| circle_from(name, |name| known.get(name).copied(), &mut done))
+}
+
+/// As [`circle`], for one more component where the others are known to form none: a circle then leads through it.
+pub(crate) fn circle_through<'c>(
+    component: &'c Component,
+    find: impl Fn(&str) -> Option<&'c Component>,
+) -> Option<Vec<String>> {
+    let find = |name: &str| if *name == *component.name { Some(component) } else { find(name) };
+    circle_from(&component.name, find, &mut HashSet::new())
 }
 
 /// Walks depth first without recursion: a chain of dependencies may be as long as there are components.
-fn circle_from<'n>(
-    start: &'n str,
-    parents: &HashMap<&'n str, Vec<&'n str>>,
-    done: &mut HashSet<&'n str>,
+fn circle_from<'c>(
+    start: &'c str,
+    find: impl Fn(&str) -> Option<&'c Component>,
+    done: &mut HashSet<&'c str>,
 ) -> Option<Vec<String>> {
     let mut path: Vec<(&str, usize)> = vec![(start, 0)];
+    let mut on_path = HashSet::from([start]);
     while let Some((name, next)) = path.last_mut() {
         let name = *name;
-        let parent = parents.get(name).and_then(|parents| parents.get(*next)).copied();
+        let parent = find(name).and_then(|component| component.depends_on.get(*next)).map(|parent| &**parent);
         *next += 1;
         match parent {
             Some(parent) if !done.contains(parent) => {
-                if let Some(begin) = path.iter().position(|(on_path, _)| *on_path == parent) {
-                    let mut circle: Vec<_> = path.iter().skip(begin).map(|(name, _)| (*name).to_owned()).collect();
-                    circle.push(parent.to_owned());
-                    return Some(circle);
+                if !on_path.insert(parent) {
+                    let circle = path.iter().map(|(name, _)| *name).skip_while(|name| *name != parent);
+                    return Some(circle.chain([parent]).map(ToOwned::to_owned).collect());
                 }
                 path.push((parent, 0));
             }
             Some(_) => {}
             None => {
                 done.insert(name);
+                on_path.remove(name);
                 path.pop();
             }
         }

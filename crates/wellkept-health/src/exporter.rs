@@ -308,11 +308,12 @@ impl Worker {
             if let Some(every) = self.every
                 && due.is_some_and(|due| due <= Instant::now())
             {
-                let Some(shared) = self.checker.upgrade() else { return };
-                let snapshot = shared.snapshot.load_full();
-                drop(shared);
-                self.call(|exporter| exporter.snapshot(&snapshot));
-                due = Some(Instant::now() + every);
+                // Once the checker is gone there are no more snapshots; the changes that wait are taken all the same.
+                let snapshot = self.checker.upgrade().map(|shared| shared.snapshot.load_full());
+                due = snapshot.map(|snapshot| {
+                    self.call(|exporter| exporter.snapshot(&snapshot));
+                    Instant::now() + every
+                });
             }
         }
     }

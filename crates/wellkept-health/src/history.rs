@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,6 +135,12 @@ pub struct HistoryError {
     pub code: &'static str,
     /// For operators: what failed, where, and what to do.
     pub message: String,
+}
+
+/// Calls a store. A panic in it is an error like any other, so that the thread it is called on goes on.
+pub(crate) fn caught<T>(call: impl FnOnce() -> Result<T, HistoryError>) -> Result<T, HistoryError> {
+    let called = catch_unwind(AssertUnwindSafe(call));
+    called.unwrap_or_else(|_| Err(HistoryError::new("store.panic", "the store panicked: see standard error")))
 }
 
 impl HistoryError {

@@ -161,9 +161,14 @@ impl Room {
         let mut names = HashSet::new();
         let mut kept = Vec::new();
         for mut part in list {
+            if self.parts == 0 {
+                // Nothing more fits, however long the list is.
+                self.cut = true;
+                break;
+            }
             number(&mut part.name, &names);
             let size = part.size();
-            if self.parts == 0 || size > self.bytes {
+            if size > self.bytes {
                 self.cut = true;
                 continue;
             }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::check::{AnyCheck, Scope};
 use crate::component::Component;
-use crate::history::{HistoryError, HistoryStore, Record, RunResult, StatusChange, Sweep, Swept};
+use crate::history::{HistoryError, HistoryStore, Record, RunResult, StatusChange, Sweep, Swept, caught};
 use crate::outcome::{Outcome, Reason};
 use crate::snapshot::{Moment, Snapshot};
 use crate::status::Status;
@@ -317,7 +317,7 @@ impl Writer {
         if nothing_to_do || self.retry_at.is_some_and(|at| at > Instant::now()) {
             return;
         }
-        match self.store.keep_time(self.minutes.make_contiguous(), open) {
+        match caught(|| self.store.keep_time(self.minutes.make_contiguous(), open)) {
             Ok(()) => {
                 self.minutes.clear();
                 // What still waits is tried next, and may be what the store has no room for.
@@ -346,7 +346,7 @@ impl Writer {
         let most = retention.footprint(live.len()).components;
         let sweep = Sweep { live: live.into_iter().collect(), most, now, keep: retention.keep };
         self.sweep_at = Instant::now() + SWEEP;
-        match self.store.forget(&sweep) {
+        match caught(|| self.store.forget(&sweep)) {
             Ok(Swept::Whole) => {}
             Ok(Swept::InPart) => self.sweep_at = Instant::now(),
             Err(error) => self.failed(&error),
@@ -369,7 +369,7 @@ impl Writer {
         while !self.pending.is_empty() {
             let count = self.pending.len().min(BATCH);
             let batch = &self.pending.make_contiguous()[..count];
-            match self.store.append(batch) {
+            match caught(|| self.store.append(batch)) {
                 Ok(()) => {
                     self.pending.drain(..count);
                     self.state.written.fetch_add(count as u64, Ordering::Relaxed);
@@ -412,7 +412,7 @@ impl Writer {
                 drop(reply.send(self.changes(component.as_deref(), limit)));
             }
             Message::Results { component, limit, reply } => {
-                let stored = self.usable().and_then(|store| store.results(&component, limit).ok());
+                let stored = self.usable().and_then(|store| caught(|| store.results(&component, limit)).ok());
                 drop(reply.send(stored.unwrap_or_else(|| self.pending_results(&component, limit))));
             }
             Message::Past { component, at, reply } => {
@@ -431,18 +431,20 @@ impl Writer {
     }
 
     fn changes(&mut self, component: Option<&str>, limit: usize) -> Vec<StatusChange> {
-        let stored = self.usable().and_then(|store| store.changes(component, limit).ok());
+        let stored = self.usable().and_then(|store| caught(|| store.changes(component, limit)).ok());
         stored.unwrap_or_else(|| self.pending_changes(component, limit))
     }
 
     /// What the store and the books hold of one component.
     fn past(&mut self, component: &str, at: Timestamp, spans: &[Span]) -> Past {
-        let mut past = Past { kept: Tier::ALL.map(|tier| self.store.slots(tier)), ..Past::default() };
+        let kept = Tier::ALL.map(|tier| caught(|| Ok(self.store.slots(tier))).unwrap_or(0));
+        let mut past = Past { kept, ..Past::default() };
         for (tier, slots) in Tier::ALL.into_iter().zip(&mut past.tiers) {
             let last = tier.slot(at);
             let reach = spans.iter().filter(|span| span.tier(&past.kept) == tier).map(|span| span.slots(tier));
             let Some(reach) = reach.max() else { continue };
-            let read = self.usable().and_then(|store| store.buckets(component, tier, last - reach..=last).ok());
+            let read =
+                self.usable().and_then(|store| caught(|| store.buckets(component, tier, last - reach..=last)).ok());
             slots.extend(read.unwrap_or_default());
         }
         past.open = self.minutes.iter().filter(|part| &*part.component == component).cloned().collect();

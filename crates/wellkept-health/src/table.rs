@@ -143,7 +143,13 @@ impl Table {
         }
     }
 
-    pub(crate) fn insert(&mut self, component: Component, clock: &dyn Clock) -> Result<(), RegisterError> {
+    /// Adds a component. A caller that keeps it beyond the lock has what the check brings dropped outside of it.
+    pub(crate) fn insert(
+        &mut self,
+        component: impl Into<Arc<Component>>,
+        clock: &dyn Clock,
+    ) -> Result<(), RegisterError> {
+        let component = component.into();
         component.validate()?;
         if self.names.contains_key(&component.name) {
             return Err(RegisterError::Duplicate { name: component.name.to_string() });
@@ -151,12 +157,10 @@ impl Table {
         if self.entries.len() >= self.limit {
             return Err(RegisterError::TooMany { limit: self.limit });
         }
-        // A new circle leads through the new component, which then depends on something.
-        if !component.depends_on.is_empty() {
-            let known = self.entries.values().map(|entry| &*entry.component);
-            if let Some(path) = dependencies::circle(known.chain([&component])) {
-                return Err(RegisterError::Cycle { path });
-            }
+        let known =
+            |name: &str| self.names.get(name).and_then(|id| self.entries.get(*id)).map(|entry| &*entry.component);
+        if let Some(path) = dependencies::circle_through(&component, known) {
+            return Err(RegisterError::Cycle { path });
         }
         let id = Id(self.next_id);
         self.next_id += 1;
@@ -167,19 +171,22 @@ impl Table {
         Ok(())
     }
 
-    pub(crate) fn remove(&mut self, name: &str) -> bool {
+    /// Removes a component and hands it out, to be dropped outside the lock: its check may do anything then.
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Arc<Component>> {
         let removed = self.names.remove(name).and_then(|id| self.entries.remove(id));
         self.forget_removed();
-        removed.is_some()
+        removed.map(|entry| entry.component)
     }
 
-    /// Makes `components` the whole set, or changes nothing and says all that is wrong with them.
+    /// Makes `components` the whole set, or changes nothing and says all that is wrong with them. Hands out those that
+    /// were there before, to be dropped outside the lock.
     pub(crate) fn replace(
         &mut self,
-        components: Vec<Component>,
+        components: &[Arc<Component>],
         clock: &dyn Clock,
-    ) -> Result<Replaced, Vec<RegisterError>> {
-        self.refuse(&components)?;
+    ) -> Result<(Replaced, Vec<Arc<Component>>), Vec<RegisterError>> {
+        self.refuse(components)?;
+        let gone = self.entries.values().map(|entry| Arc::clone(&entry.component)).collect();
         let mut replaced = Replaced::default();
         let mut before = std::mem::take(&mut self.names);
         let mut entries = std::mem::take(&mut self.entries);
@@ -187,7 +194,7 @@ impl Table {
             let name = component.name.to_string();
             let old = before.remove(&component.name).and_then(|id| entries.remove(id).map(|entry| (id, entry)));
             let spans = Arc::clone(self.maintenance.of(&component.name));
-            let mut entry = Entry::new(component, self.started, spans, clock);
+            let mut entry = Entry::new(Arc::clone(component), self.started, spans, clock);
             let new = Id(self.next_id);
             match old {
                 Some((id, old)) if old.is_same(&entry.component) => {
@@ -214,12 +221,21 @@ impl Table {
         self.forget_removed();
         replaced.removed = before.into_keys().map(|name| name.to_string()).collect();
         replaced.removed.sort();
-        Ok(replaced)
+        Ok((replaced, gone))
     }
 
-    fn refuse(&self, components: &[Component]) -> Result<(), Vec<RegisterError>> {
-        let mut errors: Vec<_> = components.iter().filter_map(|one| one.validate().err()).collect();
-        let mut names: Vec<_> = components.iter().map(|one| &one.name).collect();
+    fn refuse(&self, components: &[Arc<Component>]) -> Result<(), Vec<RegisterError>> {
+        let mut errors = Vec::new();
+        // What can be named: the errors below do.
+        let mut sound = Vec::new();
+        for component in components {
+            let error = component.validate().err();
+            if !matches!(error, Some(RegisterError::Name { .. })) {
+                sound.push(&**component);
+            }
+            errors.extend(error);
+        }
+        let mut names: Vec<_> = sound.iter().map(|one| &one.name).collect();
         names.sort();
         for pair in names.windows(2) {
             if pair[0] == pair[1] {
@@ -229,7 +245,7 @@ impl Table {
         if components.len() > self.limit {
             errors.push(RegisterError::TooMany { limit: self.limit });
         }
-        if let Some(path) = dependencies::circle(components) {
+        if let Some(path) = dependencies::circle(sound) {
             errors.push(RegisterError::Cycle { path });
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -317,7 +333,7 @@ impl Table {
 }
 
 impl Entry {
-    fn new(component: Component, started: bool, maintenance: Spans, clock: &dyn Clock) -> Self {
+    fn new(component: Arc<Component>, started: bool, maintenance: Spans, clock: &dyn Clock) -> Self {
         let health = ComponentHealth {
             name: Arc::clone(&component.name),
             kind: component.kind,
@@ -344,7 +360,7 @@ impl Entry {
             totals: RunTotals::default(),
         };
         let mut entry = Self {
-            component: Arc::new(component),
+            component,
             generation: 0,
             hysteresis: Hysteresis::default(),
             health: Arc::new(health),

@@ -328,8 +328,10 @@ struct FullDisk {
 
 impl HistoryStore for FullDisk {
     fn append(&mut self, records: &[Record]) -> Result<(), HistoryError> {
-        if self.full.load(Ordering::Relaxed) == 1 {
-            return Err(HistoryError::new("store.full", "no space left"));
+        match self.full.load(Ordering::Relaxed) {
+            1 => return Err(HistoryError::new("store.full", "no space left")),
+            2 => panic!("on purpose"),
+            _ => {}
         }
         self.kept.lock().unwrap().extend_from_slice(records);
         Ok(())
@@ -366,6 +368,9 @@ async fn a_store_that_fails_leaves_history_in_memory_and_says_so() {
     assert_eq!(finished.outcome.metadata()["backlog"], 20);
     assert!(!finished.outcome.message().contains("space"), "the store's words are private");
 
+    full.store(2, Ordering::Relaxed);
+    assert!(!history.flush(5 * SECOND));
+    assert!(history.failure().unwrap().contains("panicked"), "it fails like any other");
     full.store(0, Ordering::Relaxed);
     assert!(history.flush(5 * SECOND), "there is room again");
     assert_eq!(kept.lock().unwrap().len(), 20, "nothing was lost meanwhile");

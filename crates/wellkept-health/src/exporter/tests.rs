@@ -169,6 +169,40 @@ async fn an_exporter_that_panics_is_counted_and_called_again() {
     assert!(stats.failed_total >= 4 && stats.taken_total == 0, "{stats:?}");
 }
 
+/// Takes nothing before it is let go, and then tells each change.
+struct Waits {
+    release: mpsc::Receiver<()>,
+    told: mpsc::Sender<String>,
+}
+
+impl Exporter for Waits {
+    fn change(&mut self, change: &StatusChange) -> Result<(), ExporterError> {
+        self.release.recv_timeout(PATIENCE).ok();
+        Ok(self.told.send(change.to.to_string())?)
+    }
+}
+
+#[test]
+fn an_exporter_that_is_behind_gets_what_waits_for_it_though_the_checker_is_gone() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let down = Arc::new(AtomicU8::new(0));
+    let checker = runtime.block_on(async { checker(&down) });
+    let ((release, held), (told, changes)) = (mpsc::channel(), mpsc::channel());
+    // A snapshot is due all the time.
+    let settings = ExportSettings { every: Some(SHORTEST), ..ExportSettings::default() };
+    checker.export("behind", Waits { release: held, told }, settings).unwrap();
+    runtime.block_on(async {
+        until_first(&checker).await;
+        turn(&checker, &down, 3).await;
+    });
+    let queued = checker.exports()[0].queued;
+    assert!(queued >= 2, "{queued}");
+    drop((checker, runtime));
+    drop(release);
+    let taken = std::iter::from_fn(|| changes.recv_timeout(PATIENCE).ok()).count() as u64;
+    assert!(taken > queued, "{taken} of {queued}, and the one in hand");
+}
+
 /// Tells when it is dropped.
 struct Ends(mpsc::Sender<&'static str>);
 

@@ -150,10 +150,13 @@ impl Book {
     /// An id that none has: of the time, so that it differs from those before a restart too.
     fn next_id(&mut self, now: Timestamp) -> Arc<str> {
         self.serial = now.as_microsecond().max(self.serial + 1);
-        while self.begun.iter().any(|begun| *begun.what.id == *id_of(self.serial)) {
+        loop {
+            let id = id_of(self.serial);
+            if self.begun.iter().all(|begun| *begun.what.id != *id) {
+                return id.into();
+            }
             self.serial += 1;
         }
-        id_of(self.serial).into()
     }
 
     /// Ends one that was begun by hand.

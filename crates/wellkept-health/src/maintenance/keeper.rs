@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Maintenance, MaintenanceStore};
 use crate::checker::{Checker, Shared};
-use crate::history::HistoryError;
+use crate::history::{HistoryError, caught};
 
 /// How long the start waits for the store: a file on a disk that does not answer must not hold it.
 const FIRST: Duration = Duration::from_secs(2);
@@ -178,7 +178,7 @@ impl Writer {
 
     /// Takes in what the store had kept. The checker then gives a set that has both, what was kept and what is new.
     fn load(&mut self) -> Result<(), HistoryError> {
-        let kept = self.store.load()?;
+        let kept = caught(|| self.store.load())?;
         self.loaded = true;
         if let Some(shared) = self.shared.upgrade() {
             Checker { shared }.restore_maintenances(kept);
@@ -187,7 +187,7 @@ impl Writer {
     }
 
     fn write(&mut self, set: Option<&[Maintenance]>) -> Result<(), HistoryError> {
-        set.map_or(Ok(()), |set| self.store.save(set))
+        set.map_or(Ok(()), |set| caught(|| self.store.save(set)))
     }
 
     fn tell(&mut self, result: &Result<(), HistoryError>) {

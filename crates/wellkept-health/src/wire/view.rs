@@ -90,7 +90,10 @@ impl<'c> View<'c> {
         let snapshot = checker.snapshot();
         let lifecycle = checker.lifecycle();
         let (status, good) = match &subject {
-            Subject::Service => (snapshot.overall(), snapshot.overall().is_ready()),
+            Subject::Service => {
+                let overall = snapshot.overall();
+                (overall, overall.is_ready())
+            }
             Subject::Live => {
                 // Not known yet, or in maintenance: alive all the same.
                 let status = Some(snapshot.status(&Group::Live)).filter(|status| status.is_ready());
@@ -98,7 +101,7 @@ impl<'c> View<'c> {
                 (if alive { status.unwrap_or(Status::Healthy) } else { Status::Unhealthy }, alive)
             }
             Subject::Ready => {
-                let readiness = checker.readiness();
+                let readiness = checker.readiness_in(&snapshot);
                 (readiness.status, readiness.ready)
             }
             Subject::Startup => {

@@ -1,0 +1,60 @@
+//! What a check brings along, and what becomes of it when it goes.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::*;
+use crate::check::AnyCheck;
+
+/// Does something when it is dropped.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+fn component(name: &str, held: impl Send + Sync + 'static) -> Component {
+    let check = AnyCheck::blocking(move || {
+        let _held = &held;
+    });
+    Component::new(name, check)
+}
+
+#[test]
+fn what_a_check_does_when_it_is_dropped_may_ask_the_checker() {
+    let (done, waited) = mpsc::channel();
+    std::thread::spawn(move || {
+        let (checker, _engine) = Checker::new(Settings::new("tested"));
+        let curious = |name: &str| {
+            let (checker, done) = (checker.clone(), done.clone());
+            component(name, OnDrop(move || done.send(checker.stats().components).expect("the test listens")))
+        };
+        checker.register(curious("removed")).unwrap();
+        checker.unregister("removed");
+        checker.register(curious("replaced")).unwrap();
+        checker.register(curious("replaced")).unwrap_err();
+        checker.replace(vec![curious("kept"), curious("kept")]).unwrap_err();
+        checker.replace(vec![curious("other")]).unwrap();
+    });
+    let seen: Vec<usize> =
+        (0..5).map(|_| waited.recv_timeout(Duration::from_secs(20)).expect("the lock is free")).collect();
+    assert_eq!(seen, [0, 1, 1, 1, 1]);
+}
+
+#[test]
+fn a_check_that_panics_when_it_is_dropped_costs_no_other_component() {
+    let (checker, _engine) = Checker::new(Settings::new("tested"));
+    for name in ["a", "bad", "z"] {
+        let panics = name == "bad";
+        checker.register(component(name, OnDrop(move || assert!(!panics, "dropped")))).unwrap();
+    }
+    let kept = || ["b", "c", "d"].map(|name| component(name, ())).into();
+    assert!(catch_unwind(AssertUnwindSafe(|| checker.replace(kept()))).is_err());
+    assert_eq!(checker.stats().components, 3);
+    for name in ["b", "c", "d"] {
+        assert!(checker.unregister(name), "{name}");
+    }
+}
