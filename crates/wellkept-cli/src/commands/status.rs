@@ -81,11 +81,17 @@ fn render(detailed: &wire::Detailed, changes: &[StatusChange], trends: &Trends) 
         escaped(&detailed.uptime)
     )
     .replace("  ", " ");
+    if let Some(maintenance) = &detailed.maintenance {
+        // Writing to a String can't fail.
+        let _ = write!(text, "The service is in maintenance {}\n\n", escaped(&maintenance.sentence()));
+    }
     let mut table = Table::new(&["COMPONENT", "STATUS", "SINCE", "UP 24H", "TOOK", "REASON", "WHAT IT FOUND"]);
     for (name, component) in &detailed.components {
         let optional = if component.required { "" } else { " (optional)" };
         let cause = component.caused_by.as_ref().map(|root| format!("because of {root}")).unwrap_or_default();
-        let found = [component.message.as_str(), &cause, &component.detail].into_iter().filter(|text| !text.is_empty());
+        let maintenance = component.maintenance.as_ref().map(wire::Maintenance::sentence).unwrap_or_default();
+        let found = [component.message.as_str(), &maintenance, &cause, &component.detail];
+        let found = found.into_iter().filter(|text| !text.is_empty());
         table.row([
             Cell::from(format!("{name}{optional}")),
             Cell::status(component.status),
@@ -99,6 +105,7 @@ fn render(detailed: &wire::Detailed, changes: &[StatusChange], trends: &Trends) 
             table.row([
                 Cell::from(name),
                 Cell::status(part.status),
+                Cell::from(""),
                 Cell::from(""),
                 Cell::from(part.response_time_ms.map(|time| format!("{time:.1}ms")).unwrap_or_default()),
                 Cell::from(part.reason.as_deref().unwrap_or_default()),

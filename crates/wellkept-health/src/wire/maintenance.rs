@@ -28,6 +28,14 @@ pub struct Maintenance {
 }
 
 impl Maintenance {
+    /// For people: `until 2026-01-15T12:00:00.000Z by ann: new disks`.
+    pub fn sentence(&self) -> String {
+        let Self { until, author, reason, .. } = self;
+        let author = if author.is_empty() { String::new() } else { format!(" by {author}") };
+        let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        format!("until {until}{author}{reason}")
+    }
+
     /// One of them, looked at now.
     pub fn of(maintenance: &crate::Maintenance, now: Timestamp) -> Self {
         Self {

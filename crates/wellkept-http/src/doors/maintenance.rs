@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use wellkept_health::{Checker, End, Kept, Maintenance, MaintenanceError, NewMaintenance, Target, wire};
+use wellkept_health::{Checker, End, Kept, MaintenanceError, NewMaintenance, Target, wire};
 
 use super::acting::{Actor, Input};
 use super::period::Period;
@@ -154,14 +154,6 @@ impl From<MaintenanceError> for Refusal {
         };
         Self::new(status, error.code(), error.to_string())
     }
-}
-
-/// For the status page: until when, by whom and why.
-pub(super) fn sentence(maintenance: &Maintenance) -> String {
-    let until = wire::rfc3339(maintenance.until);
-    let author = if maintenance.author.is_empty() { String::new() } else { format!(" by {}", maintenance.author) };
-    let reason = if maintenance.reason.is_empty() { String::new() } else { format!(": {}", maintenance.reason) };
-    format!("until {until}{author}{reason}")
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use maud::{DOCTYPE, Markup, html};
 use wellkept_health::trend::Brief;
 use wellkept_health::{Checker, ComponentHealth, Criticality, Lifecycle, Part, Snapshot, Status, StatusChange, wire};
 
-use super::{Doors, NoBody, answer, maintenance};
+use super::{Doors, NoBody, answer};
 
 /// How many of the latest changes are shown.
 const CHANGES: usize = 15;
@@ -66,7 +66,7 @@ fn render(checker: &Checker, changes: &[StatusChange], briefs: &Briefs) -> Marku
                 }
                 main {
                     @if let Some(what) = snapshot.maintenance() {
-                        p.overall { "The service is in maintenance " (maintenance::sentence(what)) }
+                        p.overall { "The service is in maintenance " (wire::Maintenance::of(what, what.since).sentence()) }
                     }
                     (components(&snapshot, briefs))
                     (history(changes))
@@ -141,7 +141,7 @@ fn row(snapshot: &Snapshot, component: &ComponentHealth, brief: Option<&Brief>) 
             td data-label="Found" {
                 @if let Some(reason) = reason { code { (reason) } " " }
                 (standing.message)
-                @if let Some(what) = snapshot.maintenance_of(component) { " " (maintenance::sentence(what)) }
+                @if let Some(what) = snapshot.maintenance_of(component) { " " (wire::Maintenance::of(what, what.since).sentence()) }
                 @if let Some(root) = snapshot.root_cause(component) { ", because of " b { (root.name) } }
                 @if !component.detail.is_empty() { " " small { (component.detail) } }
                 @if let Some(brief) = brief { (past(brief)) }

@@ -2,8 +2,11 @@
 
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
 
 use tokio::time::sleep;
+use wellkept_testkit::until;
 
 use super::*;
 use crate::{Checker, Group, History, HistoryError, Memory, Scope, Settings, StatusChange, TokioClock};
@@ -133,12 +136,12 @@ async fn a_snapshot_that_nobody_renews_enters_and_leaves_a_window_by_itself() {
     let engine = tokio::spawn(engine.run(pending()));
     sleep(3 * SECOND).await;
     engine.abort();
-    for (until, expected) in
+    for (second, expected) in
         [(59, Status::Healthy), (61, Status::Maintenance), (89, Status::Maintenance), (91, Status::Healthy)]
     {
-        sleep(Duration::from_secs(until).saturating_sub(checker.clock().boot())).await;
-        assert_eq!(checker.status(), expected, "after {until} s");
-        assert_eq!(checker.snapshot().overall(), expected, "after {until} s");
+        sleep(Duration::from_secs(second).saturating_sub(checker.clock().boot())).await;
+        assert_eq!(checker.status(), expected, "after {second} s");
+        assert_eq!(checker.snapshot().overall(), expected, "after {second} s");
         assert_eq!(checker.readiness().ready, expected == Status::Healthy);
     }
 }
@@ -277,15 +280,38 @@ fn a_store_that_fails_leaves_it_in_memory_and_says_so() {
 }
 
 #[test]
+fn a_store_that_does_not_answer_holds_the_start_for_two_seconds_only() {
+    struct Hanging(mpsc::Receiver<Maintenance>);
+    impl MaintenanceStore for Hanging {
+        fn load(&mut self) -> Result<Vec<Maintenance>, HistoryError> {
+            Ok(self.0.iter().collect())
+        }
+        fn save(&mut self, _: &[Maintenance]) -> Result<(), HistoryError> {
+            Ok(())
+        }
+    }
+    let (answer, hanging) = mpsc::channel();
+    let (checker, _engine) = Checker::new(Settings::new("tested"));
+    let clock = Instant::now();
+    checker.keep_maintenances(Hanging(hanging)).unwrap();
+    assert!(clock.elapsed() < PATIENCE);
+    let begun = checker.begin_maintenance(NewMaintenance::of_the_service(End::Open, "why")).unwrap();
+    assert_eq!(checker.maintenances_kept(SECOND / 100), Kept::InMemory);
+    answer.send(Maintenance { id: "m1".into(), ..(*begun[0]).clone() }).unwrap();
+    drop(answer);
+    until(PATIENCE, "what was kept to be on too", || checker.maintenances().len() == 2);
+}
+
+#[test]
 fn a_store_that_can_not_be_read_at_the_start_loses_nothing() {
     let store = Stubborn::default();
     let begun = started(&store).begin_maintenance(of_db(End::After(HOUR))).unwrap();
-    wellkept_testkit::until(PATIENCE, "the store to have it", || !store.kept.lock().unwrap().is_empty());
+    until(PATIENCE, "the store to have it", || !store.kept.lock().unwrap().is_empty());
     store.refusals.store(1, Ordering::SeqCst);
     let checker = started(&store);
     assert!(checker.maintenances().is_empty());
     let second = checker.begin_maintenance(of_db(End::After(HOUR))).unwrap();
-    wellkept_testkit::until(PATIENCE, "both to be on", || checker.maintenances().len() == 2);
+    until(PATIENCE, "both to be on", || checker.maintenances().len() == 2);
     assert_eq!(checker.maintenances_kept(PATIENCE), Kept::Stored);
     let kept: Vec<_> = store.kept.lock().unwrap().iter().map(|one| Arc::clone(&one.id)).collect();
     assert!(kept.contains(&begun[0].id) && kept.contains(&second[0].id), "{kept:?}");

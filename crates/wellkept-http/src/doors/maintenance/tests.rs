@@ -9,7 +9,9 @@ use http_body_util::BodyExt;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tower::ServiceExt;
-use wellkept_health::{AnyCheck, Component, HistoryError, MaintenanceStore, Outcome, Reason, Settings, TokioClock};
+use wellkept_health::{
+    AnyCheck, Component, HistoryError, Maintenance, MaintenanceStore, Outcome, Reason, Settings, TokioClock,
+};
 use wellkept_shutdown::Shutdown;
 
 use super::*;
