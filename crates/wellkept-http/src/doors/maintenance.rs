@@ -72,8 +72,10 @@ struct Wanted {
     /// Until somebody ends it, or until the longest that one may last.
     open: bool,
     /// Why, in one line. Needed.
+    #[schemars(length(min = 1, max = 500))]
     reason: String,
     /// Who begins it, in one line. Default: where the request comes from.
+    #[schemars(length(max = 100))]
     author: Option<String>,
 }
 
