@@ -230,7 +230,9 @@ mod tests {
         for point in points.iter_mut().skip(80) {
             point.1 += 1000.0 * f64::from(u8::from(point.0.rem_euclid(2.0) < 1.0));
         }
-        assert_eq!(course(&points), Course::Steady);
+        let direction = Direction::of(&points, 0.1);
+        assert_eq!(direction.direction, Course::Steady);
+        assert!(direction.change.unwrap().abs() < 0.1, "{direction:?}");
     }
 
     #[test]

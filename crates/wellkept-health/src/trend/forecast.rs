@@ -153,11 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn a_step_and_a_sawtooth_are_no_lines() {
+    fn a_step_a_sawtooth_and_a_cloud_are_no_lines() {
         let step = outlook_of(&hours(49, |hour| if hour < 24.0 { 90.0 } else { 40.0 } + 0.1 * ripple(hour)));
         assert!(!matches!(step, Outlook::RunsOut { .. }), "{step:?}");
         let sawtooth = outlook_of(&hours(168, |hour| 80.0 - hour.rem_euclid(24.0)));
         assert!(!matches!(sawtooth, Outlook::RunsOut { .. }), "{sawtooth:?}");
+        let shaken = outlook_of(&hours(168, |hour| 400.0 - hour + 45.0 * ripple(hour)));
+        assert_eq!(shaken, Outlook::TooUneven);
     }
 
     #[test]

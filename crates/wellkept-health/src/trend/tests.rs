@@ -60,6 +60,16 @@ fn nothing_known_is_no_availability_and_no_percentile() {
 }
 
 #[test]
+fn a_slot_counts_for_no_longer_than_it_has_lasted() {
+    // All of the minute was counted before the clock was set back into it.
+    let now = at("2026-01-15T10:30:10Z");
+    let minutes = [(Tier::Minute.slot(now), bucket(&[(Status::Healthy, 30_000), (Status::Unhealthy, 30_000)]))];
+    let window = past(Tier::Minute, minutes).sum_up("db", now).windows.hour;
+    assert!((window.seconds.healthy - 5.0).abs() < 1e-9, "{window:?}");
+    assert_eq!(window.availability, Some(0.5));
+}
+
+#[test]
 fn what_is_in_no_tier_yet_counts_in_every_window() {
     let now = at("2026-01-15T10:30:30Z");
     let mut past = past(Tier::Hour, []);

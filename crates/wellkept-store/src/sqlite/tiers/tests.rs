@@ -168,6 +168,18 @@ fn the_longest_gone_are_forgotten_and_the_file_does_not_grow() {
     }
 }
 
+#[test]
+fn what_stood_in_a_place_before_is_not_taken_for_what_does_now() {
+    let (_folder, mut store) = open();
+    fill(&mut store, &["db"], 0..1);
+    // A whole turn of the ring later the same places are meant by other slots.
+    let turn = START + 31 * DAY;
+    assert_eq!(all(&mut store, "db", Tier::Hour, turn + DAY - 1), []);
+    store.keep_time(&[part("db", turn)], &[]).unwrap();
+    let hours = all(&mut store, "db", Tier::Hour, turn + DAY - 1);
+    assert_eq!(hours.iter().map(|(_, bucket)| bucket.known()).collect::<Vec<_>>(), [60_000]);
+}
+
 fn change(component: &str) -> StatusChange {
     StatusChange {
         component: Some(component.into()),
