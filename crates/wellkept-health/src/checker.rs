@@ -83,7 +83,7 @@ pub struct Checker {
 
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
-    pub(crate) snapshot: ArcSwap<Snapshot>,
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     /// The overall status and until when it holds, in one word: milliseconds of the coarse clock above eight bits.
     pub(crate) quick: AtomicU64,
     pub(crate) published: watch::Sender<u64>,
@@ -138,11 +138,11 @@ impl Lifecycle {
 impl Checker {
     /// A checker without components, and the engine that runs its checks once it is spawned.
     pub fn new(settings: Settings) -> (Self, Engine) {
-        let snapshot = Snapshot::before_the_first(Arc::clone(&settings.clock));
+        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::before_the_first(Arc::clone(&settings.clock))));
         let draining = Arc::new(AtomicBool::new(false));
-        let heartbeats = Heartbeats::new(Arc::clone(&draining));
+        let heartbeats = Heartbeats::new(Arc::clone(&draining), Arc::clone(&snapshot));
         let shared = Shared {
-            snapshot: ArcSwap::from_pointee(snapshot),
+            snapshot,
             quick: AtomicU64::new(pack(Status::Unknown, Duration::ZERO)),
             published: watch::Sender::new(0),
             wake: Notify::new(),

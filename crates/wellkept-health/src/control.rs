@@ -176,19 +176,28 @@ impl Checker {
     /// as unknown with the reason `disabled`. A run that goes on is not heard any more, so that the history has no
     /// failure of it. Holds until the component's definition is replaced by another one, or the process ends.
     pub fn disable(&self, name: &str) -> Result<Switched, ControlError> {
-        let (switched, announcement) = self.table().disable(name, self.clock())?;
+        let (switched, announcement) = {
+            // Loops and components change under one lock, so that they agree.
+            let mut table = self.table();
+            let disabled = table.disable(name, self.clock())?;
+            self.shared.heartbeats.set_activity(name, Activity::Disabled);
+            disabled
+        };
         if let Some(announcement) = announcement {
             self.announce(announcement);
         }
-        self.shared.heartbeats.set_activity(name, Activity::Disabled);
         self.shared.wake.notify_one();
         Ok(switched)
     }
 
     /// Takes a component in again. Its check runs at once, and it counts from that result on, which decides at once.
     pub fn enable(&self, name: &str) -> Result<Switched, ControlError> {
-        let switched = self.table().enable(name)?;
-        self.shared.heartbeats.set_activity(name, Activity::Enabled);
+        let switched = {
+            let mut table = self.table();
+            let switched = table.enable(name)?;
+            self.shared.heartbeats.set_activity(name, Activity::Enabled);
+            switched
+        };
         self.shared.wake.notify_one();
         Ok(switched)
     }

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::component::{Component, Group, RegisterError};
 use crate::hysteresis::Thresholds;
 use crate::outcome::{Outcome, Reason};
-use crate::snapshot::Activity;
+use crate::snapshot::{Activity, Snapshot};
 use crate::table::milliseconds;
 
 impl Checker {
@@ -205,6 +205,8 @@ impl Pulse {
 #[derive(Debug, Clone)]
 pub(crate) struct Heartbeats {
     pulses: Arc<ArcSwap<Vec<Arc<Pulse>>>>,
+    /// The latest, which says whose component is in maintenance.
+    snapshot: Arc<ArcSwap<Snapshot>>,
     /// The process is on its way out: loops end.
     draining: Arc<AtomicBool>,
     late: Arc<AtomicU64>,
@@ -212,18 +214,17 @@ pub(crate) struct Heartbeats {
 }
 
 impl Heartbeats {
-    pub(crate) fn new(draining: Arc<AtomicBool>) -> Self {
-        Self { pulses: Arc::default(), draining, late: Arc::default(), ids: Arc::default() }
+    pub(crate) fn new(draining: Arc<AtomicBool>, snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
+        Self { pulses: Arc::default(), snapshot, draining, late: Arc::default(), ids: Arc::default() }
     }
 
-    /// The loop that has been late for longest, and for how long; not one that is left out for a while.
-    pub(crate) fn worst(&self, is_left_out: impl Fn(&str) -> bool) -> Option<(Arc<Pulse>, Duration)> {
+    /// The loop that has been late for longest, and for how long; not one whose component is in maintenance.
+    pub(crate) fn worst(&self) -> Option<(Arc<Pulse>, Duration)> {
         if self.draining.load(Ordering::Acquire) {
             return None;
         }
         let pulses = self.pulses.load();
-        let late = pulses.iter().filter_map(|pulse| Some((pulse, pulse.late()?)));
-        let late = late.filter(|(pulse, _)| !is_left_out(&pulse.name));
+        let late = pulses.iter().filter_map(|pulse| Some((pulse, self.overdue(pulse)?)));
         late.max_by_key(|(_, overdue)| *overdue).map(|(pulse, overdue)| (Arc::clone(pulse), overdue))
     }
 
@@ -232,7 +233,7 @@ impl Heartbeats {
         self.late.load(Ordering::Relaxed)
     }
 
-    /// Logs and counts what has become late, or goes on again, since the last call. What is late since the runtime owes
+    /// Logs and counts what has become late, or is so no more, since the last call. What is late since the runtime owes
     /// an answer, for `owed` so far, is late for the runtime's sake, which is told elsewhere.
     pub(crate) fn look(&self, owed: Duration) {
         if self.draining.load(Ordering::Acquire) {
@@ -240,17 +241,41 @@ impl Heartbeats {
         }
         for pulse in self.pulses.load().iter() {
             let (heartbeat, age_ms) = (&*pulse.name, milliseconds(pulse.age()));
-            match pulse.late() {
+            match self.overdue(pulse) {
                 Some(overdue) if !is_runtimes_fault(overdue, owed) && !pulse.told.swap(true, Ordering::AcqRel) => {
                     self.late.fetch_add(1, Ordering::Relaxed);
                     tracing::error!(target: "wellkept::health", heartbeat, age_ms, "a loop is late; liveness fails");
                 }
                 None if pulse.told.swap(false, Ordering::AcqRel) => {
-                    tracing::warn!(target: "wellkept::health", heartbeat, age_ms, "a loop that was late goes on");
+                    tracing::warn!(target: "wellkept::health", heartbeat, age_ms, "a loop is late no more");
                 }
                 Some(_) | None => {}
             }
         }
+    }
+
+    /// For how long a loop has been late, if it is, and its component is not in maintenance.
+    fn overdue(&self, pulse: &Pulse) -> Option<Duration> {
+        let overdue = pulse.late()?;
+        let snapshot = self.snapshot.load();
+        let maintenance = snapshot.component(&pulse.name).and_then(|one| snapshot.maintenance_of(one));
+        maintenance.is_none().then_some(overdue)
+    }
+
+    /// Leaves out of every loop's age a pause in which the process as a whole did not run: no loop could beat then.
+    pub(crate) fn forgive(&self, pause: Duration) {
+        let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        for pulse in self.pulses.load().iter().filter(|_| pause > 0) {
+            let now = reading(&*pulse.clock);
+            let forgiven = |last: u64| Some(last.saturating_add(pause).min(now).max(last));
+            // It always has a value to store.
+            let _ = pulse.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, forgiven);
+        }
+    }
+
+    /// Whether a component of this name is a loop's.
+    pub(crate) fn has_named(&self, name: &str) -> bool {
+        self.pulses.load().iter().any(|pulse| &*pulse.name == name)
     }
 
     /// A loop whose component is disabled is not late until it is enabled again.
@@ -261,7 +286,7 @@ impl Heartbeats {
     }
 
     pub(crate) fn remove(&self, name: &str) {
-        if self.pulses.load().iter().any(|pulse| &*pulse.name == name) {
+        if self.has_named(name) {
             self.pulses.rcu(|pulses| pulses.iter().filter(|pulse| &*pulse.name != name).cloned().collect::<Vec<_>>());
         }
     }
@@ -300,9 +325,17 @@ impl Heartbeats {
 impl Checker {
     /// Ends the watch over this very loop; one that took its name meanwhile is left alone.
     fn forget(&self, pulse: &Arc<Pulse>) {
-        if self.shared.heartbeats.has(pulse) {
-            self.unregister(&pulse.name);
-        }
+        let removed = {
+            // Under one lock, or another loop could take the name in between and be forgotten in this one's place.
+            let mut table = self.table();
+            if !self.shared.heartbeats.has(pulse) {
+                return;
+            }
+            self.shared.heartbeats.remove(&pulse.name);
+            table.remove(&pulse.name)
+        };
+        drop(removed);
+        self.shared.wake.notify_one();
     }
 }
 

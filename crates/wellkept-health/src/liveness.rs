@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 
@@ -13,13 +14,17 @@ use crate::clock::Clock;
 use crate::component::{Component, Group};
 use crate::heartbeat::{Heartbeats, is_runtimes_fault};
 use crate::outcome::{Outcome, Reason};
+use crate::snapshot::{ComponentHealth, Snapshot};
+use crate::status::Status;
 
 impl Checker {
     /// Whether the liveness probe passes now, and why not.
     ///
     /// Computed at the time of reading: from the runtime's latest answer and the loops' latest beats, which need no
-    /// engine, then from the components in group `live`. Once the process is on its way out only the runtime counts:
-    /// loops end then, and a restart is on its way (Kubernetes, "Pod Lifecycle", termination).
+    /// engine, then from the components in group `live`: one that is down fails it. One that is unknown does not: a
+    /// result of this process that has grown too old says that the engine does not run, which the watch over the
+    /// runtime judges. Once the process is on its way out only the runtime counts: loops end then, and a restart is on
+    /// its way (Kubernetes, "Pod Lifecycle", termination).
     pub fn life(&self) -> Life {
         let liveness = self.liveness();
         let owed = liveness.stalled_for();
@@ -30,19 +35,27 @@ impl Checker {
             Lifecycle::Draining => return Life::Alive,
             Lifecycle::Starting | Lifecycle::Running => {}
         }
-        let snapshot = self.snapshot();
-        let in_maintenance =
-            |name: &str| snapshot.component(name).is_some_and(|one| snapshot.maintenance_of(one).is_some());
-        match liveness.heartbeats.worst(in_maintenance) {
+        match liveness.heartbeats.worst() {
             Some((_, overdue)) if is_runtimes_fault(overdue, owed) => return Life::Stalled { owed },
             Some((pulse, overdue)) => return Life::Late { heartbeat: Arc::clone(&pulse.name), overdue },
             None => {}
         }
         // Nothing is known before the first results, and a process that starts is not a dead one.
-        if self.is_started() && !snapshot.status(&Group::Live).is_ready() {
+        if self.is_started() && self.down(&self.snapshot()).next().is_some() {
             return Life::Failing;
         }
         Life::Alive
+    }
+
+    /// The components that fail liveness. A loop's is none of them: the loop is judged by its beats, and not by what
+    /// the engine last made of them.
+    pub(crate) fn down<'s>(&'s self, snapshot: &'s Snapshot) -> impl Iterator<Item = &'s ComponentHealth> {
+        // Mostly the kept total says at once that there is nothing to look for.
+        let suspects = Some(snapshot).filter(|snapshot| !snapshot.status(&Group::Live).is_ready()).into_iter();
+        suspects.flat_map(|snapshot| snapshot.group(&Group::Live)).filter(|one| {
+            snapshot.counts_as(one, Some(&Group::Live)) == Some(Status::Unhealthy)
+                && !self.shared.heartbeats.has_named(&one.name)
+        })
     }
 
     /// Whether the liveness probe passes now: [`Checker::life`] in a word.
@@ -69,7 +82,7 @@ pub enum Life {
         /// For how long it has been late.
         overdue: Duration,
     },
-    /// A component in group `live` fails.
+    /// A component in group `live` is down.
     Failing,
 }
 
@@ -88,9 +101,10 @@ impl Life {
 /// How the runtime is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WatchOptions {
-    /// How often the runtime is asked for a sign of life. Default 500 ms.
+    /// How often the runtime is asked for a sign of life. Default 500 ms; what is not from 1 ms to 60 s is taken as the
+    /// nearer of the two.
     pub period: Duration,
-    /// How late its answer may be before liveness fails. Default 5 s.
+    /// How late its answer may be before liveness fails. Default 5 s; less than 1 ms is taken as that.
     pub limit: Duration,
     /// What happens when it stays stalled. Default: it is said.
     pub on_stall: OnStall,
@@ -101,6 +115,17 @@ impl Default for WatchOptions {
         Self { period: Duration::from_millis(500), limit: Duration::from_secs(5), on_stall: OnStall::Tell }
     }
 }
+
+impl WatchOptions {
+    /// The same within the limits.
+    fn bounded(self) -> Self {
+        let period = self.period.clamp(SHORTEST, LONGEST_PERIOD);
+        Self { period, limit: self.limit.max(SHORTEST), ..self }
+    }
+}
+
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST_PERIOD: Duration = Duration::from_secs(60);
 
 /// What happens when a runtime stays stalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -135,48 +160,77 @@ pub struct Liveness {
 struct State {
     /// The latest answer of the runtime, in milliseconds since the epoch.
     heartbeat: AtomicI64,
-    /// For how long the runtime has owed an answer, in milliseconds.
-    stalled: AtomicU64,
     /// The latest answer's delay, in microseconds.
     lag: AtomicU64,
-    limit: AtomicU64,
     /// Stalls noticed so far.
     stalls: AtomicU64,
+    /// What the watch that is on has found. What one that is over still finds is its own affair.
+    watched: ArcSwapOption<Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    /// For how long the runtime has owed an answer, in milliseconds.
+    stalled: AtomicU64,
+    limit: Duration,
+}
+
+impl Watched {
+    fn stalled_for(&self) -> Duration {
+        Duration::from_millis(self.stalled.load(Ordering::Relaxed))
+    }
+}
+
+impl State {
+    /// Ends a watch, if it is still the one that is on.
+    fn end(&self, watched: &Arc<Watched>) {
+        self.watched.compare_and_swap(watched, None);
+    }
 }
 
 impl Liveness {
     pub(crate) fn new(clock: Arc<dyn Clock>, heartbeats: Heartbeats) -> Self {
         let state = State {
             heartbeat: AtomicI64::new(clock.wall().as_millisecond()),
-            stalled: AtomicU64::new(0),
             lag: AtomicU64::new(0),
-            limit: AtomicU64::new(u64::MAX),
             stalls: AtomicU64::new(0),
+            watched: ArcSwapOption::empty(),
         };
         Self { clock, state: Arc::new(state), heartbeats }
     }
 
     /// Starts the thread that asks `runtime` for signs of life and takes it for stalled when an answer is late. It also
     /// logs and counts the [heartbeats](Checker::heartbeat) that are late. It ends when the returned guard is dropped,
-    /// or when the runtime is gone.
+    /// or when the runtime is gone; the runtime is then taken for alive.
+    ///
+    /// # Errors
+    /// `AlreadyExists` while another watch is on: a process has one runtime whose life is its own. Otherwise when the
+    /// thread can't be started.
     pub fn watch(&self, runtime: Handle, options: WatchOptions) -> std::io::Result<LivenessWatch> {
+        let options = options.bounded();
+        let watched = Arc::new(Watched { stalled: AtomicU64::new(0), limit: options.limit });
+        let before = self.state.watched.compare_and_swap(&None::<Arc<Watched>>, Some(Arc::clone(&watched)));
+        if before.is_some() {
+            return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, "the runtime is watched already"));
+        }
         let stop = Arc::new(AtomicBool::new(false));
-        self.state.limit.store(u64::try_from(options.limit.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        let (liveness, stopped) = (self.clone(), Arc::clone(&stop));
-        let thread = std::thread::Builder::new()
-            .name("wk-liveness".to_owned())
-            .spawn(move || liveness.ask_until(&stopped, &runtime, options))?;
-        Ok(LivenessWatch { stop, thread: thread.thread().clone() })
+        let (liveness, stopped, found) = (self.clone(), Arc::clone(&stop), Arc::clone(&watched));
+        let thread = std::thread::Builder::new().name("wk-liveness".to_owned()).spawn(move || {
+            liveness.ask_until(&stopped, &runtime, options, &found);
+            liveness.state.end(&found);
+        });
+        let thread = thread.inspect_err(|_| self.state.end(&watched))?.thread().clone();
+        Ok(LivenessWatch { stop, thread, watched, state: Arc::clone(&self.state) })
     }
 
     /// Whether the runtime owes an answer for longer than the limit.
     pub fn is_stalled(&self) -> bool {
-        self.stalled_for() >= Duration::from_millis(self.state.limit.load(Ordering::Relaxed))
+        self.state.watched.load().as_ref().is_some_and(|watched| watched.stalled_for() >= watched.limit)
     }
 
     /// For how long the runtime has owed an answer.
     pub fn stalled_for(&self) -> Duration {
-        Duration::from_millis(self.state.stalled.load(Ordering::Relaxed))
+        self.state.watched.load().as_ref().map_or(Duration::ZERO, |watched| watched.stalled_for())
     }
 
     /// How late the latest answer came.
@@ -214,41 +268,40 @@ impl Liveness {
         Component::new(name, check).scope(Scope::Process).groups([Group::Live])
     }
 
-    fn ask_until(&self, stop: &AtomicBool, runtime: &Handle, options: WatchOptions) {
+    fn ask_until(&self, stop: &AtomicBool, runtime: &Handle, options: WatchOptions, watched: &Watched) {
         let answer = Arc::new(AtomicU8::new(ANSWERED));
         let mut last = Instant::now();
         let mut reported = false;
         while !stop.load(Ordering::Acquire) {
+            // A process that was stopped as a whole wakes up with one long pause. It counts as two periods, or every
+            // resume would look like a stall of the runtime and of all loops.
+            let most = options.period * 2;
+            let waited = last.elapsed();
             match answer.swap(OWED, Ordering::AcqRel) {
-                GONE => {
-                    self.state.stalled.store(0, Ordering::Relaxed);
-                    return;
-                }
+                GONE => return,
                 ANSWERED => {
                     if reported {
                         tracing::warn!(target: "wellkept::health", "the runtime answers again");
                         reported = false;
                     }
-                    self.state.stalled.store(0, Ordering::Relaxed);
+                    watched.stalled.store(0, Ordering::Relaxed);
                     self.ask(runtime, &answer);
                 }
                 _ => {
-                    // A process that was stopped as a whole wakes up with one long pause: it counts as two periods, or
-                    // every resume would look like a stall.
-                    let owed = last.elapsed().min(options.period * 2);
-                    self.owe(self.stalled_for() + owed, options, &mut reported);
+                    self.owe(watched.stalled_for() + waited.min(most), options, watched, &mut reported);
                 }
             }
-            self.heartbeats.look(self.stalled_for());
+            self.heartbeats.forgive(waited.saturating_sub(most));
+            self.heartbeats.look(watched.stalled_for());
             last = Instant::now();
             std::thread::park_timeout(options.period);
         }
     }
 
-    fn owe(&self, stalled: Duration, options: WatchOptions, reported: &mut bool) {
+    fn owe(&self, stalled: Duration, options: WatchOptions, watched: &Watched, reported: &mut bool) {
         let stalled_ms = u64::try_from(stalled.as_millis()).unwrap_or(u64::MAX);
-        self.state.stalled.store(stalled_ms, Ordering::Relaxed);
-        if self.is_stalled() && !*reported {
+        watched.stalled.store(stalled_ms, Ordering::Relaxed);
+        if stalled >= options.limit && !*reported {
             *reported = true;
             self.state.stalls.fetch_add(1, Ordering::Relaxed);
             tracing::error!(
@@ -313,11 +366,14 @@ fn end_process(stalled_ms: u64) -> ! {
 pub struct LivenessWatch {
     stop: Arc<AtomicBool>,
     thread: std::thread::Thread,
+    watched: Arc<Watched>,
+    state: Arc<State>,
 }
 
 impl Drop for LivenessWatch {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
+        self.state.end(&self.watched);
         self.thread.unpark();
     }
 }
@@ -329,7 +385,7 @@ mod tests {
     use wellkept_testkit::until;
 
     use super::*;
-    use crate::{Checker, Settings};
+    use crate::{Checker, Settings, TokioClock};
 
     #[test]
     fn a_blocked_runtime_fails_liveness_and_a_free_one_passes_it_again() {
@@ -361,11 +417,60 @@ mod tests {
     fn a_runtime_that_has_ended_is_not_stalled() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (checker, _engine) = runtime.block_on(async { Checker::new(Settings::new("tested")) });
-        let options = WatchOptions { period: Duration::from_millis(1), limit: Duration::ZERO, on_stall: OnStall::Tell };
+        let options = WatchOptions { period: Duration::from_millis(1), ..WatchOptions::default() };
         let watch = checker.liveness().watch(runtime.handle().clone(), options).unwrap();
         drop(runtime);
         until(Duration::from_secs(20), "the watch to end", || Arc::strong_count(&watch.stop) == 1);
         assert_eq!(checker.liveness().stalled_for(), Duration::ZERO);
+        let other = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let next = checker.liveness().watch(other.handle().clone(), options).unwrap();
+        drop(watch);
+        assert!(checker.liveness().state.watched.load().is_some(), "the end of the first one is not the second one's");
+        drop(next);
+    }
+
+    #[test]
+    fn one_watch_is_on_at_a_time_and_leaves_no_stall_behind() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let (checker, _engine) = Checker::new(Settings::new("tested"));
+        let limit = Duration::from_millis(20);
+        let options = WatchOptions { period: Duration::from_millis(1), limit, ..WatchOptions::default() };
+        let watch = checker.liveness().watch(runtime.handle().clone(), options).unwrap();
+        let again = checker.liveness().watch(runtime.handle().clone(), options);
+        assert_eq!(again.unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+        let (release, held) = mpsc::channel::<()>();
+        runtime.spawn(async move { held.recv() });
+        until(Duration::from_secs(20), "the stall to be noticed", || checker.liveness().is_stalled());
+        drop(watch);
+        assert!(checker.is_alive() && checker.liveness().stalled_for() == Duration::ZERO, "nobody watches");
+        let watch = checker.liveness().watch(runtime.handle().clone(), options).unwrap();
+        until(Duration::from_secs(20), "the stall to be noticed again", || checker.liveness().is_stalled());
+        release.send(()).unwrap();
+        until(Duration::from_secs(20), "the runtime to answer again", || checker.is_alive());
+        drop(watch);
+        runtime.shutdown_background();
+    }
+
+    #[test]
+    fn settings_of_a_watch_that_nobody_can_keep_are_taken_as_the_nearest() {
+        let none = WatchOptions { period: Duration::ZERO, limit: Duration::ZERO, ..WatchOptions::default() }.bounded();
+        assert_eq!((none.period, none.limit), (SHORTEST, SHORTEST));
+        let most = WatchOptions { period: Duration::MAX, limit: Duration::MAX, ..WatchOptions::default() }.bounded();
+        assert_eq!((most.period, most.limit), (LONGEST_PERIOD, Duration::MAX));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_live_component_fails_liveness_while_it_is_down_and_not_by_its_age() {
+        let (checker, engine) = Checker::new(Settings { clock: TokioClock::start(), ..Settings::new("tested") });
+        let check = AnyCheck::from_fn(async || Outcome::fail(Reason::Internal, "stuck"));
+        checker.register(Component::new("loop", check).scope(Scope::Process).groups([Group::Live])).unwrap();
+        let engine = tokio::spawn(engine.run(std::future::pending()));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(checker.life(), Life::Failing);
+        engine.abort();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(checker.snapshot().status(&Group::Live), Status::Unknown);
+        assert_eq!(checker.life(), Life::Alive, "nothing is known of it but that the engine does not run");
     }
 
     #[tokio::test(start_paused = true)]

@@ -44,9 +44,9 @@ async fn a_loop_that_stops_beating_fails_liveness_and_names_itself() {
     assert_eq!(metadata["limit_ms"], 10_000.0);
 
     heartbeat.beat();
-    assert_eq!(checker.life(), Life::Failing, "the component says otherwise until its next look");
+    assert!(checker.is_alive(), "it is the beat that counts, not the engine's next look");
     sleep(2 * SECOND).await;
-    assert!(checker.is_alive());
+    assert_eq!(component(&checker), (Status::Healthy, None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,6 +152,68 @@ async fn a_limit_that_nobody_can_keep_is_refused() {
     }
     assert_eq!(checker.heartbeat("", SECOND).unwrap_err().code(), "component.name");
     assert!(checker.heartbeats().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_in_maintenance_is_told_of_as_late_only_once_that_is_over() {
+    let checker = checker().await;
+    let _heartbeat = checker.heartbeat("order-loop", SECOND).unwrap();
+    let repair = NewMaintenance::of_components(["order-loop"], End::After(60 * SECOND), "repair");
+    checker.begin_maintenance(repair).unwrap();
+    sleep(10 * SECOND).await;
+    checker.shared.heartbeats.look(Duration::ZERO);
+    assert_eq!(checker.liveness().late_total(), 0);
+    sleep(60 * SECOND).await;
+    checker.shared.heartbeats.look(Duration::ZERO);
+    assert_eq!(checker.liveness().late_total(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn loops_that_beat_keep_the_process_alive_however_old_the_engine_s_results_are() {
+    let (checker, engine) = Checker::new(Settings { clock: TokioClock::start(), ..Settings::new("tested") });
+    let engine = tokio::spawn(engine.run(pending()));
+    let heartbeat = checker.heartbeat("order-loop", SECOND).unwrap();
+    sleep(SECOND / 2).await;
+    assert!(checker.is_started());
+    engine.abort();
+    for _ in 0..100 {
+        heartbeat.beat();
+        sleep(SECOND / 2).await;
+        assert!(checker.is_alive());
+    }
+    assert_eq!(component(&checker), (Status::Unknown, Some(Reason::Stale)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_of_the_whole_process_makes_no_loop_late_nor_excuses_one_for_longer() {
+    let checker = checker().await;
+    let heartbeat = checker.heartbeat("order-loop", SECOND).unwrap();
+    let forgive = |pause| checker.shared.heartbeats.forgive(pause);
+    heartbeat.beat();
+    sleep(10 * SECOND).await;
+    forgive(Duration::ZERO);
+    assert!(!checker.is_alive());
+    forgive(9 * SECOND);
+    assert!(checker.is_alive());
+    assert_eq!(checker.heartbeats()[0].age, SECOND);
+    forgive(3600 * SECOND);
+    assert_eq!(checker.heartbeats()[0].age, Duration::ZERO);
+    sleep(2 * SECOND).await;
+    assert!(!checker.is_alive(), "no beat is owed to it in advance");
+}
+
+#[test]
+fn a_loop_and_its_component_agree_whoever_switches_them_at_once() {
+    let (checker, _engine) = Checker::new(Settings::new("tested"));
+    let heartbeat = checker.heartbeat("order-loop", 3600 * SECOND).unwrap();
+    for _ in 0..500 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| checker.disable("order-loop").unwrap());
+            scope.spawn(|| checker.enable("order-loop").unwrap());
+        });
+        let runs = checker.table().ask("order-loop", Duration::ZERO, checker.clock()).is_ok();
+        assert_eq!(heartbeat.handle.pulse.left_out.load(Ordering::Acquire), !runs);
+    }
 }
 
 /// Beats every few milliseconds until it is told to stop beating or to block its thread.

@@ -181,13 +181,16 @@ impl<'c> View<'c> {
         if self.good || self.hindrance().is_some() || self.status == Status::Maintenance {
             return self.good;
         }
-        let fine = self.counted().filter(|seen| !excluded(&seen.component.name));
-        let fine = fine.filter_map(|seen| seen.counts).all(Status::is_ready);
+        let fine = || {
+            let left = self.counted().filter(|seen| !excluded(&seen.component.name));
+            left.filter_map(|seen| seen.counts).all(Status::is_ready)
+        };
+        let lives = || self.checker.down(&self.snapshot).all(|one| excluded(&one.name));
         match self.subject {
-            Subject::Live => fine && matches!(self.checker.life(), Life::Alive | Life::Failing),
+            Subject::Live => lives() && matches!(self.checker.life(), Life::Alive | Life::Failing),
             Subject::Startup => false,
             // Before there is a snapshot nothing is known of any component.
-            Subject::Service | Subject::Ready | Subject::Named(_) => fine && self.checker.is_started(),
+            Subject::Service | Subject::Ready | Subject::Named(_) => fine() && self.checker.is_started(),
         }
     }
 
@@ -199,6 +202,8 @@ impl<'c> View<'c> {
 
     fn seen<'v>(&'v self, component: &'v ComponentHealth) -> Seen<'v> {
         let counts = self.snapshot.counts_as(component, self.subject.group());
+        // A result of this process that is too old says that the engine does not run, and that is told elsewhere.
+        let counts = counts.filter(|status| self.subject != Subject::Live || *status != Status::Unknown);
         Seen { component, standing: self.snapshot.standing(component), counts }
     }
 }
