@@ -21,7 +21,7 @@ use crate::run::{Finished, Started};
 use crate::schedule::Timetable;
 use crate::snapshot::{ComponentHealth, Moment};
 use crate::status::Status;
-use crate::table::{Announcement, Answer, Id, Plan, service_change};
+use crate::table::{Announcement, Answer, Generation, Id, Plan, service_change};
 
 mod orders;
 
@@ -33,6 +33,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const SLEPT: Duration = Duration::from_secs(1);
 /// Runs past their time that may occupy a thread each; beyond it no blocking check is started.
 const MOST_STRAGGLERS: usize = 1000;
+/// Checks on this process or machine that may run at once.
+const MOST_LOCAL: usize = 512;
 
 /// Runs the checks of its [`Checker`]. Made together with it; spawn [`Engine::run`].
 pub struct Engine {
@@ -40,15 +42,14 @@ pub struct Engine {
     /// When each component is due next.
     agenda: BinaryHeap<Reverse<(Instant, Id)>>,
     active: HashMap<Id, Active>,
-    /// Due, waiting for a place.
-    queue: VecDeque<(Id, Instant)>,
+    remote: Lane,
+    /// Of its own: what looks at this process or machine never waits for what looks at others.
+    local: Lane,
     runs: JoinSet<()>,
     events_in: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
-    /// Runs that count against the limit: those that look beyond this machine.
-    running_remote: usize,
-    running_local: usize,
-    stragglers: usize,
+    straggling_tasks: usize,
+    straggling_threads: usize,
     /// The two clocks at the latest sweep, to notice that the machine slept.
     swept: (Duration, Instant),
     unpublished: bool,
@@ -60,13 +61,31 @@ pub struct Engine {
     maintenance: Option<Arc<Maintenance>>,
 }
 
+/// Checks of one kind: how many run, and which are due and wait for a place.
+struct Lane {
+    queue: VecDeque<(Id, Instant)>,
+    running: usize,
+    places: usize,
+}
+
+impl Lane {
+    fn new(places: usize) -> Self {
+        Self { queue: VecDeque::new(), running: 0, places }
+    }
+
+    /// What is to be started next, if there is a place.
+    fn next(&mut self) -> Option<(Id, Instant)> {
+        if self.running < self.places { self.queue.pop_front() } else { None }
+    }
+}
+
 struct Active {
     timetable: Timetable,
     /// When it is due next. What else the agenda says of it is outdated.
     due: Option<Instant>,
     run: RunState,
-    /// Which of the component's lives the latest run belongs to: it ends when the component is disabled.
-    generation: u32,
+    /// What the latest run was begun under.
+    generation: Generation,
     /// Asked for while a run went on whose result will not do.
     again: bool,
 }
@@ -81,25 +100,33 @@ enum RunState {
 }
 
 enum Event {
-    Finished { id: Id, generation: u32, finished: Box<Finished>, straggles: bool, scope: Scope },
-    Ended { id: Id },
+    Finished { id: Id, generation: Generation, finished: Box<Finished>, straggler: Option<Straggler>, scope: Scope },
+    Ended { id: Id, straggler: Straggler },
+}
+
+/// What a run past its time occupies. A task ends as soon as it is polled again, a thread as late as it likes.
+#[derive(Debug, Clone, Copy)]
+enum Straggler {
+    Task,
+    Thread,
 }
 
 impl Engine {
     pub(crate) fn new(checker: Checker) -> Self {
         let (events_in, events) = mpsc::channel(1024);
         let boot = checker.clock().boot();
+        let remote = Lane::new(checker.shared.settings.max_concurrent);
         Self {
             checker,
             agenda: BinaryHeap::new(),
             active: HashMap::new(),
-            queue: VecDeque::new(),
+            remote,
+            local: Lane::new(MOST_LOCAL),
             runs: JoinSet::new(),
             events_in,
             events,
-            running_remote: 0,
-            running_local: 0,
-            stragglers: 0,
+            straggling_tasks: 0,
+            straggling_threads: 0,
             swept: (boot, Instant::now()),
             unpublished: true,
             publish_after: Instant::now(),
@@ -145,14 +172,16 @@ impl Engine {
             let (timetable, first) = Timetable::begin(component.schedule, instance, &component.name, now);
             self.agenda.push(Reverse((first, id)));
             let due = Some(first);
-            let idle = Active { timetable, due, run: RunState::Idle, generation: 0, again: false };
+            let idle = Active { timetable, due, run: RunState::Idle, generation: Generation::default(), again: false };
             self.active.insert(id, idle);
             self.unpublished = true;
         }
-        // What was removed leaves the agenda when it falls due. Many reloads with long intervals must not fill it.
-        if self.agenda.len() > 2 * table.len() + 64 {
+        // What was removed leaves the books when it falls due. Many reloads with long intervals must not fill them, nor
+        // what is due no more.
+        if self.agenda.len().max(self.active.len()) > 2 * table.len() + 64 {
             self.active.retain(|id, _| table.component(*id).is_some());
-            self.queue.retain(|(id, _)| table.component(*id).is_some());
+            self.remote.queue.retain(|(id, _)| table.component(*id).is_some());
+            self.local.queue.retain(|(id, _)| table.component(*id).is_some());
             self.agenda.retain(|Reverse((due, id))| self.active.get(id).is_some_and(|one| one.due == Some(*due)));
         }
         let orders = table.take_orders();
@@ -165,7 +194,7 @@ impl Engine {
         }
     }
 
-    /// Queues what is due and starts as much of the queue as there are places.
+    /// Queues what is due and starts as much of it as there are places.
     fn begin_due(&mut self) {
         let now = Instant::now();
         while let Some(&Reverse((due, id))) = self.agenda.peek()
@@ -174,15 +203,15 @@ impl Engine {
             self.agenda.pop();
             self.fall_due(id, due, now);
         }
-        while self.running_remote < self.checker.shared.settings.max_concurrent
-            && let Some((id, due)) = self.queue.pop_front()
-        {
+        while let Some((id, due)) = self.local.next().or_else(|| self.remote.next()) {
             self.start(id, due, now);
         }
         let counters = &self.checker.shared.counters;
-        counters.queued.store(self.queue.len() as u64, Ordering::Relaxed);
-        counters.running.store((self.running_remote + self.running_local) as u64, Ordering::Relaxed);
-        counters.stragglers.store(self.stragglers as u64, Ordering::Relaxed);
+        let (queued, running) =
+            (self.local.queue.len() + self.remote.queue.len(), self.local.running + self.remote.running);
+        counters.queued.store(queued as u64, Ordering::Relaxed);
+        counters.running.store(running as u64, Ordering::Relaxed);
+        counters.stragglers.store((self.straggling_tasks + self.straggling_threads) as u64, Ordering::Relaxed);
     }
 
     fn fall_due(&mut self, id: Id, due: Instant, now: Instant) {
@@ -203,12 +232,9 @@ impl Engine {
         }
         let component = turn.component;
         match active.run {
-            // What looks at this process or machine never waits for those that look at others: liveness would then
-            // fail for their sake.
-            RunState::Idle if component.scope != Scope::Remote => self.start(id, due, now),
             RunState::Idle => {
                 active.run = RunState::Queued;
-                self.queue.push_back((id, due));
+                self.lane(component.scope).queue.push_back((id, due));
             }
             RunState::Queued | RunState::Running => missed += 1,
             RunState::Straggling => {
@@ -235,7 +261,7 @@ impl Engine {
             return;
         }
         let (component, generation) = (turn.component, turn.generation);
-        if self.stragglers >= MOST_STRAGGLERS && component.check.is_blocking() {
+        if self.straggling_threads >= MOST_STRAGGLERS && component.check.is_blocking() {
             self.set_state(id, RunState::Idle);
             self.apply(id, generation, Finished::no_thread_left());
             return;
@@ -244,7 +270,7 @@ impl Engine {
             active.run = RunState::Running;
             active.generation = generation;
         }
-        *self.running(component.scope) += 1;
+        self.lane(component.scope).running += 1;
         let lag = u64::try_from(now.saturating_duration_since(due).as_micros()).unwrap_or(u64::MAX);
         self.checker.shared.counters.lag_micros.store(lag, Ordering::Relaxed);
         let events = self.events_in.clone();
@@ -252,39 +278,52 @@ impl Engine {
         self.runs.spawn(async move {
             let mut run = Started::begin(&component, identity);
             let finished = run.outcome().await;
-            let straggles = run.straggles();
+            let occupied = if component.check.is_blocking() { Straggler::Thread } else { Straggler::Task };
+            let straggler = run.straggles().then_some(occupied);
             // The engine that would read this may be gone: then nobody waits for the result.
             let scope = component.scope;
             let finished = Box::new(finished);
-            let event = Event::Finished { id, generation, finished, straggles, scope };
-            if events.send(event).await.is_ok() && straggles {
+            let event = Event::Finished { id, generation, finished, straggler, scope };
+            if events.send(event).await.is_ok()
+                && let Some(straggler) = straggler
+            {
                 run.end().await;
-                drop(events.send(Event::Ended { id }).await);
+                drop(events.send(Event::Ended { id, straggler }).await);
             }
         });
     }
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Finished { id, generation, finished, straggles, scope } => {
-                *self.running(scope) -= 1;
-                self.stragglers += usize::from(straggles);
-                self.set_state(id, if straggles { RunState::Straggling } else { RunState::Idle });
+            Event::Finished { id, generation, finished, straggler, scope } => {
+                self.lane(scope).running -= 1;
+                let state = straggler.map_or(RunState::Idle, |straggler| {
+                    *self.straggling(straggler) += 1;
+                    RunState::Straggling
+                });
+                self.set_state(id, state);
                 self.apply(id, generation, *finished);
                 self.run_again(id);
             }
-            Event::Ended { id } => {
-                self.stragglers -= 1;
+            Event::Ended { id, straggler } => {
+                *self.straggling(straggler) -= 1;
                 self.set_state(id, RunState::Idle);
                 self.run_again(id);
             }
         }
     }
 
-    fn running(&mut self, scope: Scope) -> &mut usize {
+    fn lane(&mut self, scope: Scope) -> &mut Lane {
         match scope {
-            Scope::Remote => &mut self.running_remote,
-            Scope::Process | Scope::Machine => &mut self.running_local,
+            Scope::Remote => &mut self.remote,
+            Scope::Process | Scope::Machine => &mut self.local,
+        }
+    }
+
+    fn straggling(&mut self, straggler: Straggler) -> &mut usize {
+        match straggler {
+            Straggler::Task => &mut self.straggling_tasks,
+            Straggler::Thread => &mut self.straggling_threads,
         }
     }
 
@@ -294,7 +333,7 @@ impl Engine {
         }
     }
 
-    fn apply(&mut self, id: Id, generation: u32, finished: Finished) {
+    fn apply(&mut self, id: Id, generation: Generation, finished: Finished) {
         let applied = self.checker.table().apply(id, generation, finished, self.checker.clock());
         let Some(applied) = applied else { return };
         self.checker.shared.counters.runs.fetch_add(1, Ordering::Relaxed);
@@ -331,8 +370,12 @@ impl Engine {
     }
 
     fn announce_by_time(&mut self) {
-        let changed = self.checker.table().sweep(self.checker.clock());
-        self.unpublished |= !changed.is_empty();
+        let (changed, planned) = {
+            let mut table = self.checker.table();
+            (table.sweep(self.checker.clock()), table.take_maintenance_changed())
+        };
+        // A plan that was made anew is not announced, and readers go by it all the same.
+        self.unpublished |= planned || !changed.is_empty();
         for announcement in changed {
             self.checker.announce(announcement);
         }
@@ -423,7 +466,7 @@ impl fmt::Debug for Engine {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Engine")
-            .field("running", &(self.running_remote + self.running_local))
+            .field("running", &(self.local.running + self.remote.running))
             .finish_non_exhaustive()
     }
 }

@@ -56,26 +56,34 @@ impl Timetable {
     }
 
     /// Goes by another schedule from now on: by the grid that it would have had from the beginning, so that many changes
-    /// in a row don't put the next run off.
-    pub(crate) fn change(&mut self, schedule: Schedule) {
-        let phase = fraction(self.seed);
+    /// in a row don't put the next run off. What that grid has had before `now` was not missed.
+    pub(crate) fn change(&mut self, schedule: Schedule, now: Instant) {
+        let (phase, has_begun) = (fraction(self.seed), self.has_begun());
         self.origin = self.origin - self.interval.mul_f64(phase) + schedule.interval.mul_f64(phase);
         (self.interval, self.jitter, self.tick) = (schedule.interval, schedule.jitter, 0);
+        if has_begun {
+            self.pass(now);
+        }
     }
 
     /// The next due instant after `now`, and how many were missed because a run took too long.
     pub(crate) fn next(&mut self, now: Instant) -> (Instant, u64) {
         let expected = self.tick;
+        self.pass(now);
+        let missed = self.tick - expected;
+        let due = self.due();
+        self.tick = self.tick.saturating_add(1);
+        (due, missed)
+    }
+
+    /// Goes to the first tick that is due after `now`.
+    fn pass(&mut self, now: Instant) {
         let interval = self.interval.as_nanos().max(1);
         let late = now.saturating_duration_since(self.due()).as_nanos() / interval;
         self.tick = self.tick.saturating_add(u64::try_from(late).unwrap_or(u64::MAX));
         while self.due() <= now && self.tick < u64::MAX {
             self.tick = self.tick.saturating_add(1);
         }
-        let missed = self.tick - expected;
-        let due = self.due();
-        self.tick = self.tick.saturating_add(1);
-        (due, missed)
     }
 
     fn due(&self) -> Instant {
@@ -149,10 +157,22 @@ mod tests {
         let later = now + Duration::from_secs(12_345);
         changed.next(now);
         for _ in 0..3 {
-            changed.change(schedule(5, 0.1));
+            changed.change(schedule(5, 0.1), later);
             let mut always = always;
             assert_eq!(changed.next(later).0, always.next(later).0);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn runs_from_before_a_change_of_the_schedule_were_not_missed() {
+        let now = Instant::now();
+        let (mut table, first) = Timetable::begin(schedule(10, 0.0), "host", "db", now);
+        table.next(first);
+        let due = first + Duration::from_secs(12_345);
+        table.change(schedule(1, 0.0), due);
+        let (next, missed) = table.next(due);
+        assert_eq!(missed, 0);
+        assert!(next > due && next <= due + Duration::from_secs(1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -25,7 +25,7 @@ use crate::table::entries::Entries;
 mod control;
 mod entries;
 
-pub(crate) use control::{Answer, Answered, Ask, Plan};
+pub(crate) use control::{Answer, Answered, Ask, Generation, Plan};
 
 /// Names one registration for its whole life: a component removed and added again has another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,8 +70,7 @@ pub(crate) struct Applied {
 #[derive(Debug)]
 struct Entry {
     component: Arc<Component>,
-    /// How often it was disabled: a run from before counts no more.
-    generation: u32,
+    generation: Generation,
     hysteresis: Hysteresis,
     /// As last told to readers; replaced, never changed, when a result comes.
     health: Arc<ComponentHealth>,
@@ -271,11 +270,19 @@ impl Table {
     }
 
     /// Takes a result into account. `None` when the component has gone meanwhile, or was disabled since the run began.
-    pub(crate) fn apply(&mut self, id: Id, generation: u32, finished: Finished, clock: &dyn Clock) -> Option<Applied> {
-        self.entries.get(id).filter(|entry| entry.generation == generation)?;
+    pub(crate) fn apply(
+        &mut self,
+        id: Id,
+        generation: Generation,
+        finished: Finished,
+        clock: &dyn Clock,
+    ) -> Option<Applied> {
+        self.entries.get(id).filter(|entry| entry.generation.life == generation.life)?;
         let entry = self.entries.get_mut(id)?;
         let (result, announcement) = entry.apply(finished, self.started, &self.maintenance, clock);
-        let answer = self.asked.remove(&id).map(|answer| (answer, Arc::clone(&entry.health)));
+        let answers = entry.generation == generation;
+        let answer = if answers { self.asked.remove(&id) } else { None };
+        let answer = answer.map(|answer| (answer, Arc::clone(&entry.health)));
         Some(Applied { result, announcement, answer })
     }
 
@@ -361,7 +368,7 @@ impl Entry {
         };
         let mut entry = Self {
             component,
-            generation: 0,
+            generation: Generation::default(),
             hysteresis: Hysteresis::default(),
             health: Arc::new(health),
             announced: None,

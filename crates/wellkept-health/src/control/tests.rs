@@ -232,6 +232,26 @@ async fn who_asks_a_component_that_is_replaced_gets_the_first_result_of_the_new_
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_asks_a_component_that_is_tuned_gets_the_first_result_under_the_new_settings() {
+    let probe = Probe::default();
+    let checker = running([probe.component("db", SECOND)]);
+    let ask = || {
+        let checker = checker.clone();
+        tokio::spawn(async move { checker.check_component("db").await })
+    };
+    let before = ask();
+    sleep(SECOND / 2).await;
+    probe.find(Verdict::Warn);
+    checker.tune("db", &Tuning { slow: Change::Set(HOUR), ..Tuning::default() }).unwrap();
+    for asked in [before, ask()] {
+        assert_eq!(asked.await.unwrap().unwrap().raw, Some(Verdict::Warn));
+    }
+    assert_eq!(probe.runs(), 2, "one run more for all of them");
+    assert_eq!(checker.snapshot().component("db").unwrap().totals.count(), 2, "the old run's result counts");
+    assert!(!probe.overlapped.load(Ordering::Relaxed));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_goes_on_when_the_one_who_asked_goes_away() {
     let probe = Probe::default();
     let checker = running([probe.component("db", SECOND)]);

@@ -5,20 +5,18 @@ use std::cmp::Reverse;
 use tokio::time::Instant;
 
 use super::{Engine, RunState};
-use crate::check::Scope;
 use crate::table::{Id, Plan};
 
 impl Engine {
-    /// Starts a run, or joins the one that goes on: whoever waits for a result gets that run's. A remote check waits
-    /// for a place in its turn, so that those who ask take none from the schedule.
+    /// Has a run started, or joins the one that goes on: whoever waits for a result gets that run's. It waits for a
+    /// place in its turn, so that those who ask take none from the schedule.
     pub(super) fn run_now(&mut self, id: Id, now: Instant) {
         let Some(turn) = self.checker.table().turn(id).filter(|turn| turn.plan != Plan::Disabled) else { return };
         let Some(active) = self.active.get_mut(&id) else { return };
         match active.run {
-            RunState::Idle if turn.component.scope != Scope::Remote => self.start(id, now, now),
             RunState::Idle => {
                 active.run = RunState::Queued;
-                self.queue.push_back((id, now));
+                self.lane(turn.component.scope).queue.push_back((id, now));
             }
             RunState::Queued => {}
             RunState::Running if active.generation == turn.generation => {}
@@ -41,7 +39,7 @@ impl Engine {
         let Some(turn) = self.checker.table().turn(id) else { return };
         let Some(active) = self.active.get_mut(&id) else { return };
         let has_begun = active.timetable.has_begun();
-        active.timetable.change(turn.component.schedule);
+        active.timetable.change(turn.component.schedule, now);
         if has_begun && active.due.is_some_and(|due| due > now) {
             let (due, _) = active.timetable.next(now);
             active.due = Some(due);

@@ -12,6 +12,8 @@ use crate::{
     RunResult, Scope, Settings, Status, StatusChange, TokioClock, Verdict,
 };
 
+mod steps;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 fn checker(components: impl IntoIterator<Item = Component>) -> Checker {

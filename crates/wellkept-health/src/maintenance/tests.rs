@@ -17,7 +17,7 @@ use crate::outcome::{Outcome, Reason, Verdict};
 use crate::run::Finished;
 use crate::snapshot::{Moment, Snapshot};
 use crate::status::{Criticality, Status};
-use crate::table::Table;
+use crate::table::{Generation, Table};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -208,7 +208,7 @@ impl Tested {
                 Verdict::Warn => Outcome::warn(Reason::Threshold, ""),
                 Verdict::Fail => Outcome::fail(Reason::Refused, ""),
             };
-            kept.table.apply(id, 0, Finished { outcome, elapsed: Duration::ZERO }, &*kept.clock);
+            kept.table.apply(id, Generation::default(), Finished { outcome, elapsed: Duration::ZERO }, &*kept.clock);
         }
         kept
     }

@@ -35,11 +35,20 @@ pub(crate) struct Orders {
     pub(crate) replan: BTreeSet<Id>,
 }
 
+/// What a run was begun under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Generation {
+    /// How often the component was disabled: a run from before counts no more.
+    pub(super) life: u32,
+    /// How often it was tuned: a run from before counts, and is no answer to who asks for one.
+    pub(super) settings: u32,
+}
+
 /// What the engine needs to know of a component whose turn it is.
 #[derive(Debug)]
 pub(crate) struct Turn {
     pub(crate) component: Arc<Component>,
-    pub(crate) generation: u32,
+    pub(crate) generation: Generation,
     pub(crate) plan: Plan,
 }
 
@@ -136,7 +145,7 @@ impl Table {
         self.asked.remove(&id);
         let book = &self.maintenance;
         let announcement = self.entries.get_mut(id).and_then(|entry| {
-            entry.generation = entry.generation.wrapping_add(1);
+            entry.generation.life = entry.generation.life.wrapping_add(1);
             let health = Arc::make_mut(&mut entry.health);
             health.activity = Activity::Disabled;
             health.counted = false;
@@ -164,6 +173,8 @@ impl Table {
                 raw_reason: None,
                 detail: "".into(),
                 metadata: Arc::default(),
+                parts: None,
+                remaining: None,
                 response_time: None,
                 checked: None,
                 consecutive: 0,
@@ -182,6 +193,7 @@ impl Table {
         let (tuned, started) = (Arc::new(tuned), self.started);
         if let Some(entry) = self.entries.get_mut(id) {
             entry.component = Arc::clone(&tuned);
+            entry.generation.settings = entry.generation.settings.wrapping_add(1);
             let health = Arc::make_mut(&mut entry.health);
             health.max_age = tuned.effective_max_age();
             health.tuned = true;
@@ -190,20 +202,29 @@ impl Table {
             }
         }
         self.orders.replan.insert(id);
+        if self.asked.contains_key(&id) {
+            // The run that they joined was begun under the old settings.
+            self.orders.run.insert(id);
+        }
         Ok(tuned)
     }
 
     /// The start is complete from now on. Says whether that changed what counts.
     pub(crate) fn complete_start(&mut self) -> bool {
         self.started = true;
-        let of_the_start = self.entries.iter().filter(|(_, entry)| entry.is_for_start_only());
-        let of_the_start: Vec<Id> = of_the_start.map(|(id, _)| id).collect();
-        for id in &of_the_start {
+        let counts_no_more = |entry: &Entry| entry.is_for_start_only() || entry.is_awaited();
+        let changing = self.entries.iter().filter(|(_, entry)| counts_no_more(entry));
+        let changing: Vec<Id> = changing.map(|(id, _)| id).collect();
+        for id in &changing {
             if let Some(entry) = self.entries.get_mut(*id) {
                 entry.complete_start();
+                // Registered since the snapshot that completed the start: it is one more that is added at run time.
+                if entry.is_awaited() {
+                    Arc::make_mut(&mut entry.health).counted = false;
+                }
             }
         }
-        !of_the_start.is_empty()
+        !changing.is_empty()
     }
 
     /// Those who asked for a run of the component under its old definition get the first of the new one.
@@ -240,6 +261,11 @@ impl Entry {
     /// Whether no probe sees it but the one of the start.
     pub(super) fn is_for_start_only(&self) -> bool {
         *self.health.groups == [Group::Startup]
+    }
+
+    /// Whether it counts and nothing is known of it yet.
+    fn is_awaited(&self) -> bool {
+        self.health.counted && self.health.served.is_none()
     }
 
     /// What is for the start only has done its work, keeps what it found, and counts no more (Kubernetes, "Configure

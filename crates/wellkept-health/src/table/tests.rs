@@ -7,11 +7,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::{Id, Table};
+use super::{Generation, Id, Table};
 use crate::run::Finished;
 use crate::snapshot::CHUNK;
 use crate::{
-    AnyCheck, Clock, Component, ComponentHealth, Criticality, Group, Outcome, Reason, Scope, Snapshot, Status,
+    AnyCheck, Clock, Component, ComponentHealth, Criticality, Group, Outcome, Part, Reason, Scope, Snapshot, Status,
     Thresholds,
 };
 
@@ -146,6 +146,42 @@ fn many_removals_leave_no_crowd_of_chunks_that_are_nearly_empty() {
     holds(&table.snapshot(&clock), &names);
 }
 
+#[test]
+fn what_is_registered_while_the_start_becomes_complete_counts_from_its_first_result() {
+    let clock: Arc<dyn Clock> = Arc::new(StandingClock::default());
+    let mut table = Table::new(10, Duration::from_secs(1));
+    table.insert(component(0, &[], false, false, 5), &*clock).unwrap();
+    let first = table.take_fresh()[0];
+    let finished = || Finished { outcome: Outcome::pass(), elapsed: Duration::ZERO };
+    table.apply(first, Generation::default(), finished(), &*clock).unwrap();
+    assert!(table.snapshot(&clock).all_sampled());
+    table.insert(component(1, &[], false, false, 5), &*clock).unwrap();
+    assert!(table.complete_start(), "that is to be published");
+    assert_eq!(table.snapshot(&clock).overall(), Status::Healthy);
+    table.apply(table.names["c1"], Generation::default(), finished(), &*clock).unwrap();
+    assert!(table.snapshot(&clock).components().all(|one| one.counted));
+}
+
+#[test]
+fn what_was_known_of_a_disabled_component_is_gone_when_it_is_enabled() {
+    let clock: Arc<dyn Clock> = Arc::new(StandingClock::default());
+    let mut table = Table::new(10, Duration::from_secs(1));
+    table.insert(component(0, &[], false, false, 5), &*clock).unwrap();
+    let id = table.take_fresh()[0];
+    let part = Part::new("inner", Status::Healthy);
+    let outcome = Outcome::pass().with_parts(vec![part]).with_remaining("left", 3);
+    table.apply(id, Generation::default(), Finished { outcome, elapsed: Duration::ZERO }, &*clock).unwrap();
+    let known = |table: &mut Table| {
+        let snapshot = table.snapshot(&clock);
+        let one = snapshot.component("c0").unwrap();
+        (one.parts.is_some(), one.remaining.is_some())
+    };
+    assert_eq!(known(&mut table), (true, true));
+    table.disable("c0", &*clock).unwrap();
+    table.enable("c0").unwrap();
+    assert_eq!(known(&mut table), (false, false));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 
@@ -179,7 +215,7 @@ proptest! {
                         _ => Outcome::fail(Reason::Refused, "refused"),
                     };
                     let finished = Finished { outcome, elapsed: Duration::from_millis(1) };
-                    prop_assert!(table.apply(there[which % there.len()].2, 0, finished, &*clock).is_some());
+                    prop_assert!(table.apply(there[which % there.len()].2, Generation::default(), finished, &*clock).is_some());
                 }
                 Step::Missed { which } if !there.is_empty() => table.missed(there[which % there.len()].2, 1),
                 Step::Result { .. } | Step::Missed { .. } => {}
