@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::component::MAX_TIMEOUT;
 use crate::origin::Identity;
 use crate::outcome::{IntoOutcome, Outcome};
 
@@ -45,8 +46,9 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context whose deadline is `timeout` from now.
+    /// A context whose deadline is `timeout` from now, an hour at most.
     pub fn within(timeout: Duration) -> Self {
+        let timeout = timeout.min(MAX_TIMEOUT);
         Self { deadline: Instant::now() + timeout, timeout, identity: None }
     }
 

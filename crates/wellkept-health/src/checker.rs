@@ -33,11 +33,14 @@ pub struct Settings {
     pub identity: Identity,
     /// What tells replicas apart, so that their checks spread. Default: the machine's host name.
     pub instance: String,
-    /// How many checks may run at once; more wait in a queue that a metric shows. Default 512.
+    /// How many checks that look beyond this machine may run at once; more wait in a queue that a metric shows.
+    /// Default 512; 0 is taken as 1. Those that look at this process or machine have 512 places of their own, so that
+    /// they never wait for the others.
     pub max_concurrent: usize,
     /// How many components there may be. Default 20,000.
     pub max_components: usize,
-    /// How long a maintenance that is begun by hand may last; an open one ends there. Default 7 days.
+    /// How long a maintenance that is begun by hand may last; an open one ends there. Default 7 days; what is not from
+    /// 1 s to 366 days is taken as the nearer of the two.
     pub longest_maintenance: Duration,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
@@ -57,7 +60,19 @@ impl Settings {
             clock: Arc::new(SystemClock),
         }
     }
+
+    /// The same within the limits.
+    fn bounded(self) -> Self {
+        Self {
+            max_concurrent: self.max_concurrent.max(1),
+            longest_maintenance: self.longest_maintenance.clamp(SHORTEST_MAINTENANCE, LONGEST_MAINTENANCE),
+            ..self
+        }
+    }
 }
+
+const SHORTEST_MAINTENANCE: Duration = Duration::from_secs(1);
+const LONGEST_MAINTENANCE: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// The handle on a service's health. Cheap to clone; all clones speak of the same components.
 ///
@@ -138,6 +153,7 @@ impl Lifecycle {
 impl Checker {
     /// A checker without components, and the engine that runs its checks once it is spawned.
     pub fn new(settings: Settings) -> (Self, Engine) {
+        let settings = settings.bounded();
         let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::before_the_first(Arc::clone(&settings.clock))));
         let draining = Arc::new(AtomicBool::new(false));
         let heartbeats = Heartbeats::new(Arc::clone(&draining), Arc::clone(&snapshot));

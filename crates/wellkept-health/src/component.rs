@@ -334,7 +334,7 @@ impl Component {
         if self.schedule.interval < Duration::from_millis(10) || self.schedule.interval > MAX_INTERVAL {
             return refuse("the interval must be from 10ms to 366d");
         }
-        if self.schedule.timeout.is_zero() || self.schedule.timeout > Duration::from_secs(3600) {
+        if self.schedule.timeout.is_zero() || self.schedule.timeout > MAX_TIMEOUT {
             return refuse("the timeout must be more than 0 and at most 1h");
         }
         if self.schedule.initial_delay > MAX_INTERVAL {
@@ -365,6 +365,7 @@ fn is_name(text: &str) -> bool {
 
 const MAX_NAME: usize = 128;
 const MAX_INTERVAL: Duration = Duration::from_secs(366 * 24 * 3600);
+pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Why a component was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

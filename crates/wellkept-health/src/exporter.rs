@@ -51,7 +51,7 @@ pub trait Exporter: Send + 'static {
 pub struct ExportSettings {
     /// Changes that may wait for it. From 1 to 65,536, default 1,024.
     pub queue: usize,
-    /// From one snapshot to the next; `None` for no snapshots. At least 10 ms, default 10 s.
+    /// From one snapshot to the next; `None` for no snapshots. From 10 ms to 24 h, default 10 s.
     pub every: Option<Duration>,
 }
 
@@ -65,6 +65,9 @@ impl Default for ExportSettings {
 const MOST: usize = 16;
 const LARGEST_QUEUE: usize = 65_536;
 const SHORTEST: Duration = Duration::from_millis(10);
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// Longest wait for a flush: what more is asked for is taken as this.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 impl Checker {
     /// Hands changes and snapshots to `exporter` from now on, on a thread of its own that ends with the checker. There
@@ -79,7 +82,8 @@ impl Checker {
         if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
             return Err(ExportError::Name);
         }
-        if !(1..=LARGEST_QUEUE).contains(&settings.queue) || settings.every.is_some_and(|every| every < SHORTEST) {
+        let every_fits = settings.every.is_none_or(|every| (SHORTEST..=LONGEST).contains(&every));
+        if !(1..=LARGEST_QUEUE).contains(&settings.queue) || !every_fits {
             return Err(ExportError::Setting);
         }
         let mut ways = self.shared.exports.ways();
@@ -112,10 +116,11 @@ impl Checker {
         ways.len() < before
     }
 
-    /// Waits until every exporter has been handed what was told before, all together at most `wait`. Says whether they
+    /// Waits until every exporter has been handed what was told before, all together at most `wait` (an hour
+    /// at most). Says whether they
     /// have. Blocks.
     pub fn flush_exports(&self, wait: Duration) -> bool {
-        let until = Instant::now() + wait;
+        let until = Instant::now() + wait.min(LONGEST_WAIT);
         let queues: Vec<_> = self.shared.exports.ways().iter().map(|way| way.queue.clone()).collect();
         let answers: Vec<_> = queues.iter().map(|queue| ask(queue, until)).collect();
         let left = || until.saturating_duration_since(Instant::now());
@@ -157,7 +162,7 @@ pub enum ExportError {
     #[error("there are {MOST} exporters already, which is the limit")]
     TooMany,
     /// A setting is out of its range.
-    #[error("an exporter's queue must hold 1 to {LARGEST_QUEUE} changes, and its snapshots be at least 10ms apart")]
+    #[error("an exporter's queue must hold 1 to {LARGEST_QUEUE} changes, and its snapshots be 10ms to 24h apart")]
     Setting,
     /// Its thread could not be started.
     #[error("a thread can't be started: {0}")]

@@ -19,6 +19,8 @@ use crate::trend::{Brief, Ledger, MinutePart, Past, Retention, Seen, Span, Tier,
 
 /// Records and questions that may wait for the thread.
 const QUEUE: usize = 4096;
+/// Longest wait for an answer: what more is asked for is taken as this.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// Records that wait for a store that fails; the oldest are given up, and counted.
 const BACKLOG: usize = 10_000;
 /// Records written in one transaction.
@@ -142,7 +144,7 @@ impl History {
         self.state.retention
     }
 
-    /// Waits until all that was recorded before is written, at most `wait`. Says whether it is.
+    /// Waits until all that was recorded before is written, at most `wait` (an hour at most). Says whether it is.
     pub fn flush(&self, wait: Duration) -> bool {
         self.ask(wait, |reply| Message::Flush { reply }).is_some() && self.failure().is_none()
     }
@@ -178,7 +180,7 @@ impl History {
 
     fn ask<T>(&self, wait: Duration, message: impl FnOnce(SyncSender<T>) -> Message) -> Option<T> {
         let (reply, answer) = sync_channel(1);
-        let until = Instant::now() + wait;
+        let until = Instant::now() + wait.min(LONGEST_WAIT);
         let mut message = message(reply);
         // The queue is full when the store is slow, which is just when an answer is worth waiting for.
         while let Err(refused) = self.queue.try_send(message) {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::check::{Context, ErasedCheck, Run};
 use crate::circuit::{Answer, Circuit, Permit};
-use crate::component::Component;
+use crate::component::{Component, MAX_TIMEOUT};
 use crate::origin::Identity;
 use crate::outcome::{Outcome, Reason, Verdict};
 
@@ -37,8 +37,8 @@ impl Finished {
     }
 }
 
-/// Runs a component's check once, now, outside any schedule. Ends at the component's timeout, or a tenth of it later
-/// (50 ms at most), also when the check hangs or blocks its thread. Cancel-safe: dropping it drops the check's future.
+/// Runs a component's check once, now, outside any schedule. Ends at the component's timeout (an hour at most), or a
+/// tenth of it later (50 ms at most), also when the check hangs or blocks its thread. Cancel-safe: dropping it drops the check's future.
 pub async fn run_once(component: &Component) -> Finished {
     let mut run = Started::begin(component, None);
     run.outcome().await
@@ -64,7 +64,8 @@ enum Work {
 impl Started {
     /// Begins a run of a component of the service of this identity.
     pub(crate) fn begin(component: &Component, identity: Option<Identity>) -> Self {
-        let timeout = component.schedule.timeout;
+        // Nobody has validated a component that is not registered.
+        let timeout = component.schedule.timeout.min(MAX_TIMEOUT);
         let context = Context::within(timeout).within_service(identity);
         let (permit, refused) = match component.circuit.as_ref().map(Circuit::ask) {
             None => (None, None),
@@ -202,6 +203,14 @@ mod tests {
         let finished = run_once(&component(AnyCheck::from_fn(async || std::future::pending::<()>().await))).await;
         assert_eq!(reason(&finished), Some(Reason::Timeout));
         assert!(finished.elapsed <= TIMEOUT + Duration::from_millis(51));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timeout_without_measure_is_an_hour() {
+        let check = AnyCheck::from_fn(async || std::future::pending::<()>().await);
+        let finished = run_once(&Component::new("tested", check).timeout(Duration::MAX)).await;
+        assert_eq!(reason(&finished), Some(Reason::Timeout));
+        assert_eq!(finished.elapsed.as_secs(), 3600);
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::check::AnyCheck;
+use crate::{End, Memory, NewMaintenance, TokioClock};
 
 /// Does something when it is dropped.
 struct OnDrop<F: FnMut()>(F);
@@ -57,4 +58,25 @@ fn a_check_that_panics_when_it_is_dropped_costs_no_other_component() {
     for name in ["b", "c", "d"] {
         assert!(checker.unregister(name), "{name}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_nobody_can_keep_are_taken_as_the_nearest() {
+    let odd = Settings {
+        clock: TokioClock::start(),
+        max_concurrent: 0,
+        longest_maintenance: Duration::MAX,
+        ..Settings::new("tested")
+    };
+    let (checker, engine) = Checker::new(odd);
+    checker.register(Component::new("db", AnyCheck::from_fn(async || ()))).unwrap();
+    tokio::spawn(engine.run(std::future::pending()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(checker.readiness().ready, "there is a place to run in");
+    let open = NewMaintenance::of_components(["db"], End::Open, "repair");
+    let begun = checker.begin_maintenance(open).unwrap();
+    assert_eq!(begun[0].until.duration_since(begun[0].since).as_hours(), 366 * 24);
+    assert!(checker.flush_exports(Duration::MAX));
+    checker.set_history(History::start(Memory::default()).unwrap());
+    assert!(checker.history().unwrap().flush(Duration::MAX));
 }

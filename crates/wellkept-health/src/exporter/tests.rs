@@ -240,7 +240,9 @@ async fn exporters_are_bounded_in_number_name_and_queue() {
     assert_eq!(refused("", usual), "export.name");
     assert_eq!(refused("a", ExportSettings { queue: 0, ..usual }), "export.setting");
     assert_eq!(refused("a", ExportSettings { queue: 1 << 20, ..usual }), "export.setting");
-    assert_eq!(refused("a", ExportSettings { every: Some(Duration::ZERO), ..usual }), "export.setting");
+    for every in [Duration::ZERO, Duration::MAX] {
+        assert_eq!(refused("a", ExportSettings { every: Some(every), ..usual }), "export.setting");
+    }
     for number in 0..MOST {
         checker.export(number.to_string(), Panics, usual).unwrap();
         assert_eq!(refused("0", usual), "export.duplicate");
