@@ -16,13 +16,15 @@ Examples:
   cargo xtask test -p wellkept-http   more arguments go to `cargo test`
   cargo xtask tidy                    the house rules, in seconds
   cargo xtask bench --quick           the figures beside the named peers
+  cargo xtask bench soak --minutes 20   memory over time
   cargo xtask deny                    licences, duplicates, sources of all dependencies
   cargo xtask deep                    what is too slow for every change
 
 Commands:
   test [ARGS]     finds PostgreSQL and Redis (as root: installs what is missing), starts one throw-away instance of
                   each, runs `cargo test --workspace --all-features --no-fail-fast ARGS`, and closes with the counts
-  bench [ARGS]    runs `cargo run --release -p wellkept-bench -- ARGS`
+  bench [ARGS]    runs `cargo run --release -p wellkept-bench -- ARGS`: probes, reads, checks, peers, soak; the peers
+                  in Node and Python are installed under target/ by name and version
   tidy            checks floors, file sizes, headers, requirements, sleeps in tests, lints, licences
   deny [--install]  runs cargo-deny; --install builds it first when it is missing (two minutes)
   deep            runs the ignored tests of all crates
