@@ -97,8 +97,11 @@ impl Origins {
     pub const ASKER: &str = "wellkept-asker";
     /// The response header with the answer's origins.
     pub const HEADER: &str = "wellkept-origins";
-    /// Most services on one way; what is farther is not told.
+    /// Most services on a way to what is well; what is farther is not told.
     pub const FARTHEST: usize = 8;
+    /// Most services on a way to trouble: what hides it is told as the trouble of who hides it, and holds for ever in a
+    /// circle of more services than these.
+    pub const FARTHEST_TROUBLE: usize = 32;
     /// Most that are told; the better and farther ones are left out.
     pub const MOST: usize = 64;
     /// Most that is written, in bytes: proxies refuse an answer whose headers are long.
@@ -152,8 +155,20 @@ impl Origins {
         self
     }
 
+    /// Without the ways to what is well, but for the service's own and those that lead back to who asks: what does not
+    /// tell strangers how many services there are, and still tells every service in a circle of its own trouble.
+    #[must_use]
+    pub fn without_well(mut self, asker: Option<Identity>) -> Self {
+        self.0.retain(|origin| {
+            let leads_back = asker.is_some_and(|asker| origin.leads_over(asker));
+            leads_back || origin.status != Status::Healthy || origin.path.len() == 1
+        });
+        self
+    }
+
     fn bounded(mut origins: Vec<StatusPath>) -> Self {
-        origins.retain(|origin| origin.path.len() <= Self::FARTHEST);
+        let farthest = |status| if status == Status::Healthy { Self::FARTHEST } else { Self::FARTHEST_TROUBLE };
+        origins.retain(|origin| origin.path.len() <= farthest(origin.status));
         origins.sort_by_key(|origin| (std::cmp::Reverse(origin.status as u8), origin.path.len()));
         origins.truncate(Self::MOST);
         Self(origins)
@@ -168,7 +183,11 @@ impl Checker {
         match subject {
             Subject::Live | Subject::Startup => None,
             Subject::Service => Some(of(None)),
-            Subject::Ready | Subject::Named(_) if self.lifecycle() != Lifecycle::Running => {
+            Subject::Ready if self.lifecycle() != Lifecycle::Running => {
+                Some(Origins::own(self.identity(), Status::Unhealthy))
+            }
+            // A group of the user's answers while the process starts.
+            Subject::Named(_) if self.lifecycle() == Lifecycle::Draining => {
                 Some(Origins::own(self.identity(), Status::Unhealthy))
             }
             Subject::Ready | Subject::Named(_) => Some(of(subject.group())),

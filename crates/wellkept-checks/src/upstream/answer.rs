@@ -97,8 +97,15 @@ fn text(body: &[u8], format: Format) -> Result<Answer, Unsaid> {
 }
 
 fn object(value: Value, media_type: &str, format: Format) -> Result<Answer, Unsaid> {
-    let Value::Object(object) = value else {
-        return if format == Format::Auto { Err(Unsaid::Nothing) } else { Err(not_as_told(format)) };
+    let object = match value {
+        Value::Object(object) => object,
+        _ if format != Format::Auto => return Err(not_as_told(format)),
+        Value::Array(values) => {
+            let list = shape::list(&values).ok_or(Unsaid::Nothing)?;
+            let (said, parts) = list.map_err(|word| unknown(&word))?;
+            return Ok(Answer { parts, ..Answer::new(Format::HealthJson, said) });
+        }
+        _ => return Err(Unsaid::Nothing),
     };
     let found = shape::of(&object, media_type);
     match (found, format) {
@@ -111,11 +118,7 @@ fn object(value: Value, media_type: &str, format: Format) -> Result<Answer, Unsa
 }
 
 fn said(object: &Map<String, Value>, format: Format) -> Result<Answer, Unsaid> {
-    let unknown = |word: &str| {
-        let shown: String = word.chars().take(64).flat_map(char::escape_debug).collect();
-        Unsaid::wrong("an unknown status word", format!("`{shown}` is no status word"))
-    };
-    let said = shape::said(object).ok_or_else(|| not_as_told(format))?.map_err(unknown)?;
+    let said = shape::said(object).ok_or_else(|| not_as_told(format))?.map_err(|word| unknown(&word))?;
     let text = |key: &str| object.get(key).and_then(Value::as_str).map(ToOwned::to_owned);
     Ok(Answer {
         code_counts: !object.contains_key("lifecycle"),
@@ -125,6 +128,11 @@ fn said(object: &Map<String, Value>, format: Format) -> Result<Answer, Unsaid> {
         times: Times::of(object, format),
         ..Answer::new(format, said)
     })
+}
+
+fn unknown(word: &str) -> Unsaid {
+    let shown: String = word.chars().take(64).flat_map(char::escape_debug).collect();
+    Unsaid::wrong("an unknown status word", format!("`{shown}` is no status word"))
 }
 
 fn not_as_told(format: Format) -> Unsaid {

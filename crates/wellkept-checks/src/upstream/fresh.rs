@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use jiff::fmt::rfc2822::DateTimeParser;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -36,6 +36,27 @@ pub(super) enum TooOld {
 pub(super) struct Watch {
     mark: String,
     since: Instant,
+    lag: Option<Lag>,
+}
+
+/// How far an answer's own time lies behind its `Date`. A proxy may write `Date` by a clock of its own, so a distance
+/// says nothing; one that grows from run to run does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lag {
+    /// What it was when it began to grow.
+    first: SignedDuration,
+    last: SignedDuration,
+}
+
+impl Lag {
+    fn after(before: Option<Self>, last: SignedDuration) -> Self {
+        let growing = before.filter(|before| last > before.last);
+        Self { first: growing.map_or(last, |before| before.first), last }
+    }
+
+    fn growth(self) -> Duration {
+        Duration::try_from(self.last.saturating_sub(self.first)).unwrap_or_default()
+    }
 }
 
 impl Times {
@@ -80,15 +101,16 @@ pub(super) fn too_old(
     let date = text(header::DATE).and_then(|date| DateTimeParser::new().parse_timestamp(date).ok());
 
     let mark = times.written.map(|written| written.to_string()).or_else(|| text(header::DATE).map(ToOwned::to_owned));
+    let lag = times.written.zip(date).map(|(written, date)| date.duration_since(written));
+    let lag = lag.map(|lag| Lag::after(before.as_ref().and_then(|before| before.lag), lag));
     let watch = mark.map(|mark| match before {
-        Some(before) if before.mark == mark => before,
-        _ => Watch { mark, since: now },
+        Some(before) if before.mark == mark => Watch { lag, ..before },
+        _ => Watch { mark, since: now, lag },
     });
     let standing_still = watch.as_ref().map(|watch| now.saturating_duration_since(watch.since));
     // RFC 9111, section 5.1: seconds since the answer was made or found good at its origin, as caches add them up.
     let cached = text(header::AGE).and_then(|age| age.parse().ok()).map(Duration::from_secs);
-    let behind = times.written.zip(date).map(|(written, date)| between(written, date));
-    let copy = [standing_still, cached, behind].into_iter().flatten().max().filter(|age| *age > limit);
+    let copy = [standing_still, cached, lag.map(Lag::growth)].into_iter().flatten().max().filter(|age| *age > limit);
 
     let reading_counts = format != Format::Wellkept || max_age.is_some();
     let reading = times.age(date).filter(|age| reading_counts && *age > limit);

@@ -72,11 +72,16 @@ impl Judge {
     /// By where the status comes from, without what comes back from this service; and the way on which it does.
     ///
     /// What is left decides, not what the body says: a service in a loop may call itself degraded for no other reason
-    /// than the loop.
+    /// than the loop. Trouble that no origin explains is the service's own: on its way out, or what is told of too many
+    /// services to name them all.
     fn by_origins(&self, said: Said, origins: Origins, service: Option<&str>) -> (Outcome, Option<String>) {
         let Some(identity) = self.identity else { return (said.outcome("").with_origins(origins), None) };
         let (rest, back) = origins.clone().around(identity);
         let way_back = way_back(&back, identity, service);
+        let unexplained = !said.means().is_ready() && origins.status().is_ready();
+        if unexplained || matches!(said, Said::Starting | Said::Draining) {
+            return (with_own(said.outcome(""), Some(origins), said.means()), way_back);
+        }
         let outcome = match (rest.status(), back.status()) {
             (rest, _) if rest == said.means() => said.outcome(""),
             (Status::Healthy, Status::Healthy) => Outcome::pass(),

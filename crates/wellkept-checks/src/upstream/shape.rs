@@ -1,5 +1,6 @@
 //! The shapes of health in JSON: how each framework writes it, told apart and read by one walk.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -10,15 +11,19 @@ use super::said::Said;
 
 type Object = Map<String, Value>;
 
+/// What was understood, or the word, or what stands in its place, that is none that is known.
+type Read<'a, T> = Result<T, Cow<'a, str>>;
+
 /// Which format an object has; `None` when it says nothing of health.
 pub(super) fn of(object: &Object, media_type: &str) -> Option<Format> {
     let has = |key: &str| object.contains_key(key);
     let is_object = |key: &str| object.get(key).is_some_and(Value::is_object);
     let word = object.get("status").and_then(Value::as_str);
+    let speaks = object.get("status").is_some_and(is_telling) || FLAGS.iter().any(|key| object.get(*key).is_some_and(Value::is_boolean));
     let is_own = ["overall_status", "alive", "started", "ready"].iter().any(|key| has(key));
     Some(match word {
         _ if is_own || (word.is_some() && (has("uptime_seconds") || has("lifecycle"))) => Format::Wellkept,
-        None => return None,
+        None if !speaks => return None,
         Some(_) if media_type.contains("health+json") => Format::HealthJson,
         Some(_) if media_type.contains("spring-boot.actuator") => Format::Spring,
         Some(_) if is_object("entries") || is_object("results") => Format::AspNet,
@@ -28,16 +33,26 @@ pub(super) fn of(object: &Object, media_type: &str) -> Option<Format> {
         Some(word) if word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_') => Format::Spring,
         Some("Healthy" | "Degraded" | "Unhealthy") => Format::AspNet,
         Some("healthy" | "degraded" | "unhealthy" | "unknown" | "maintenance") => Format::Wellkept,
-        Some(_) => Format::HealthJson,
+        None | Some(_) => Format::HealthJson,
     })
 }
 
-/// What an object says; the word when it is none that is known; `None` when it says nothing.
-pub(super) fn said(object: &Object) -> Option<Result<Said, &str>> {
+/// The keys of a yes or no beside a status, or in its place.
+const FLAGS: [&str; 3] = ["healthy", "ok", "success"];
+
+/// Whether a status is more than the answer's own status code, which many write into the body.
+fn is_telling(status: &Value) -> bool {
+    !status.as_u64().is_some_and(|code| (200..300).contains(&code))
+}
+
+/// What an object says; `None` when it says nothing.
+pub(super) fn said(object: &Object) -> Option<Read<'_, Said>> {
     let flag = |key: &str| object.get(key).and_then(Value::as_bool);
     let word = |key: &str| object.get(key).and_then(Value::as_str);
     // Where a Wellkept service is in its life, when that is why it takes no traffic.
-    let stage = match word("lifecycle").or_else(|| word("reason").filter(|_| flag("ready") == Some(false))) {
+    let note = || object.get("notes")?.as_array()?.first()?.as_str().filter(|_| word("status") == Some("fail"));
+    let reason = || word("reason").filter(|_| flag("ready") == Some(false));
+    let stage = match word("lifecycle").or_else(reason).or_else(note) {
         Some("starting") => Some(Said::Starting),
         Some("draining") => Some(Said::Draining),
         _ => None,
@@ -45,17 +60,45 @@ pub(super) fn said(object: &Object) -> Option<Result<Said, &str>> {
     if let Some(stage) = stage {
         return Some(Ok(stage));
     }
-    let status = word("overall_status").or_else(|| word("status"));
+    let overall = object.get("overall_status");
+    let status = overall.filter(|status| status.is_string());
+    let status = status.or_else(|| object.get("status").filter(|status| is_telling(status))).or(overall);
+    let refuses = flag("ready") == Some(false) || FLAGS.iter().any(|key| flag(key) == Some(false));
     match (status, flag("ready"), flag("alive"), flag("started")) {
-        (Some(word), ready, ..) => Some(match Said::of(word) {
-            Some(Said::Healthy | Said::Degraded) if ready == Some(false) => Ok(Said::Unhealthy),
-            Some(said) => Ok(said),
-            None => Err(word),
+        (Some(status), ..) => Some(match by_value(status) {
+            Ok(Said::Healthy | Said::Degraded) if refuses => Ok(Said::Unhealthy),
+            said => said,
         }),
+        (None, ..) if refuses => Some(Ok(Said::Unhealthy)),
         (None, Some(whether), ..) | (None, None, Some(whether), _) => Some(Ok(Said::whether(whether))),
         (None, None, None, Some(started)) => Some(Ok(if started { Said::Healthy } else { Said::Starting })),
-        (None, None, None, None) => None,
+        (None, None, None, None) => FLAGS.iter().find_map(|key| flag(key)).map(|whether| Ok(Said::whether(whether))),
     }
+}
+
+/// A status is a word, or yes or no.
+fn by_value(status: &Value) -> Read<'_, Said> {
+    match status {
+        Value::String(word) => Said::of(word).ok_or(Cow::Borrowed(word)),
+        Value::Bool(whether) => Ok(Said::whether(*whether)),
+        other => Err(Cow::Owned(other.to_string())),
+    }
+}
+
+/// A list of objects that say how they are: the worst of it, and each as a part; `None` when none says anything.
+pub(super) fn list(values: &[Value]) -> Option<Read<'_, (Said, Vec<Part>)>> {
+    let objects = || values.iter().filter_map(Value::as_object);
+    let worst = objects().filter_map(said).reduce(|worst, said| match (worst, said) {
+        (Ok(worst), Ok(said)) if (said.means() as u8) <= (worst.means() as u8) => Ok(worst),
+        (Ok(_), said) => said,
+        (worst, _) => worst,
+    })?;
+    let name = |index: usize, object: &Object| {
+        let name = ["name", "id", "component"].iter().find_map(|key| object.get(*key)?.as_str());
+        name.map_or_else(|| format!("{}", index + 1), ToOwned::to_owned)
+    };
+    let parts = objects().enumerate().filter_map(|(index, object)| part(&name(index, object), object, Parts::DEEPEST));
+    Some(worst.map(|said| (said, parts.collect())))
 }
 
 /// What an object consists of.

@@ -156,6 +156,18 @@ fn what_says_nothing_but_its_status_counts_by_that_and_what_is_not_understood_fa
         ("text/plain", "Healthy", "aspnet: pass \"\" <>"),
         ("text/plain", "Degraded\n", "aspnet: upstream \"it says that it is degraded\" <>"),
         ("application/json", r#"{"status":"green"}"#, "-: protocol \"an unknown status word\" <>"),
+        ("application/json", r#"{"status":200,"message":"alive"}"#, "status: pass \"\" <>"),
+        ("application/json", r#"{"status":true}"#, "health+json: pass \"\" <>"),
+        ("application/json", r#"{"status":false}"#, "health+json: upstream \"it says that it is unhealthy, with status 200\" <>"),
+        ("application/json", r#"{"healthy":false}"#, "health+json: upstream \"it says that it is unhealthy, with status 200\" <>"),
+        ("application/json", r#"{"status":"UP","ok":false}"#, "spring: upstream \"it says that it is unhealthy, with status 200\" <>"),
+        ("application/json", r#"{"healthy":["a","b"]}"#, "status: pass \"\" <>"),
+        ("application/json", r#"{"success":true}"#, "health+json: pass \"\" <>"),
+        ("application/json", r#"{"status":{"indicator":"critical"}}"#, "-: protocol \"an unknown status word\" <>"),
+        ("application/json", r#"{"status":null}"#, "-: protocol \"an unknown status word\" <>"),
+        ("application/json", r#"{"status":500}"#, "-: protocol \"an unknown status word\" <>"),
+        ("application/json", r#"[{"name":"db","status":"UP"},{"status":"DOWN"},{"a":1}]"#, "health+json: upstream \"it says that it is unhealthy, with status 200\" <2 unhealthy, db healthy>"),
+        ("application/json", r#"[{"status":"UP"},{"status":"purple"}]"#, "-: protocol \"an unknown status word\" <>"),
         ("application/json", "{\"status\":", "-: protocol \"not JSON\" <>"),
         ("application/json", "OK", "-: protocol \"not JSON\" <>"),
     ] {
@@ -184,16 +196,28 @@ fn a_copy_of_an_answer_is_stale_however_far_the_clocks_are_apart() {
     let own = r#"{"status":"healthy","timestamp":"2001-01-15T10:30:00.000Z","uptime_seconds":3}"#;
     let date = ("date", "Mon, 15 Jan 2001 10:30:01 GMT");
     assert_eq!(reason(&judged(200, &[date], own)), "pass", "its clock is decades behind, and that is all");
-    for headers in [
-        [date, ("age", "61")],
-        [("date", "Mon, 15 Jan 2001 10:31:02 GMT"), ("age", "0")],
-    ] {
-        let outcome = judged(200, &headers, own);
-        assert_eq!((reason(&outcome), outcome.message()), ("stale", "an old copy of an answer"), "{headers:?}");
-        assert_eq!(outcome.verdict(), wellkept_health::Verdict::Fail);
-    }
+    let outcome = judged(200, &[date, ("age", "61")], own);
+    assert_eq!((reason(&outcome), outcome.message()), ("stale", "an old copy of an answer"));
+    assert_eq!(outcome.verdict(), wellkept_health::Verdict::Fail);
     let patient = judge::Judge { max_age: Some(Duration::from_secs(100)), ..judge() };
     assert_eq!(reason(&patient.judge(&answer(200, &[("age", "61")], own), None).0), "pass");
+}
+
+#[test]
+fn a_proxy_with_another_clock_makes_no_copy_and_an_answer_that_falls_behind_is_one() {
+    let at = |written: &str, date: &str, watch| {
+        let body = format!(r#"{{"status":"healthy","timestamp":"2001-01-15T{written}Z","uptime_seconds":3}}"#);
+        let (outcome, watch) =
+            judge().judge(&answer(200, &[("date", &format!("Mon, 15 Jan 2001 {date} GMT"))], body), watch);
+        (reason(&outcome).to_owned(), watch)
+    };
+    let (first, watch) = at("10:00:00", "10:30:00", None);
+    let (second, watch) = at("10:00:10", "10:30:10", watch);
+    assert_eq!((first.as_str(), second.as_str()), ("pass", "pass"));
+    let (first, watch) = at("10:00:11", "10:30:50", watch);
+    let (second, watch) = at("10:00:12", "10:31:20", watch);
+    assert_eq!((first.as_str(), second.as_str()), ("pass", "stale"), "its time goes on more slowly than its date");
+    assert_eq!(at("10:00:22", "10:31:30", watch).0, "pass", "a clock that was set is no copy for ever");
 }
 
 #[test]
@@ -263,6 +287,33 @@ fn what_comes_back_from_this_service_is_named_and_left_out() {
 
     let itself = in_a_loop("unhealthy", 503, "unhealthy ME");
     assert_eq!((reason(&itself), &itself.metadata()["loop"]), ("loop", &"this service".into()));
+}
+
+#[test]
+fn trouble_that_no_origin_explains_is_the_services_own() {
+    let (me, it) = (Identity::named("me"), Identity::named("it"));
+    let asked = |code, kind: &str, body: &str, origins: &str| {
+        let origins = origins.replace("IT", &it.to_string()).replace("ME", &me.to_string());
+        let judge = judge::Judge { identity: Some(me), ..judge() };
+        judge.judge(&answer(code, &[("content-type", kind), ("wellkept-origins", &origins)], body), None).0
+    };
+    let detailed = |stage: &str| {
+        format!(r#"{{"status":"healthy","uptime":"00:00:03","ready":false,"lifecycle":"{stage}","components":{{}}}}"#)
+    };
+    let json = "application/json";
+    let draining = r#"{"status":"fail","notes":["draining"]}"#;
+    for (outcome, expected) in [
+        (asked(200, json, &detailed("draining"), "healthy IT"), "not_ready"),
+        (asked(200, json, &detailed("starting"), "healthy IT"), "not_ready"),
+        (asked(200, json, &detailed("draining"), "unhealthy IT>ME; healthy IT"), "not_ready"),
+        (asked(503, "application/health+json", r#"{"status":"fail"}"#, "healthy IT"), "upstream"),
+        (asked(503, "application/health+json", draining, "unhealthy IT>ME; healthy IT"), "not_ready"),
+        (asked(503, json, r#"{"status":"unhealthy","uptime_seconds":3}"#, "healthy IT; healthy IT>ME"), "upstream"),
+        (asked(503, json, r#"{"status":"unhealthy","uptime_seconds":3}"#, "degraded IT>ME; healthy IT"), "upstream"),
+    ] {
+        assert_eq!((reason(&outcome), outcome.verdict()), (expected, wellkept_health::Verdict::Fail), "{outcome:?}");
+        assert_eq!(outcome.origins().unwrap().to_string(), format!("unhealthy {it}"));
+    }
 }
 
 #[test]

@@ -92,7 +92,8 @@ impl Mesh {
         for (from, to) in looks {
             let (other, me) = (services[*to].0.clone(), identity(*from as u64));
             let look = AnyCheck::from_fn(move || {
-                let outcome = judge(&other.origins(&Subject::Service).unwrap().to_string(), me);
+                let said = other.snapshot().overall();
+                let outcome = judge(said, &other.origins(&Subject::Service).unwrap().to_string(), me);
                 async move { outcome }
             });
             services[*from].0.register(often(format!("to {to}"), look)).unwrap();
@@ -112,9 +113,15 @@ impl Mesh {
     }
 }
 
-/// What one service makes of what another one tells.
-fn judge(told: &str, me: Identity) -> Outcome {
+/// What one service makes of what another one says and tells.
+fn judge(said: Status, told: &str, me: Identity) -> Outcome {
     let origins: Origins = told.parse().unwrap();
+    let all = origins.status();
+    // Trouble that no origin explains is the other one's own.
+    if !said.is_ready() && all.is_ready() {
+        let teller = origins.iter().next().unwrap().path[0].identity;
+        return Outcome::fail(Reason::Upstream, "unexplained").with_origins(Origins::own(teller, Status::Unhealthy));
+    }
     let (rest, back) = origins.clone().around(me);
     let outcome = match (rest.status(), back.status()) {
         (Status::Healthy, Status::Healthy) => Outcome::pass(),
@@ -171,6 +178,29 @@ fn two_services_and_a_ring_of_three_recover_when_the_root_does() {
     check_mesh(2, &[(0, 1), (1, 0)], &[0, 1]);
     check_mesh(3, &[(0, 1), (1, 2), (2, 0)], &[0, 1, 2]);
     check_mesh(4, &[(0, 1), (1, 2), (2, 0), (2, 3)], &[3, 0]);
+}
+
+#[test]
+fn a_failure_reaches_services_farther_than_what_is_well_is_told_and_leaves_none_behind_in_a_ring() {
+    let line: Vec<_> = (0..11).map(|number| (number, number + 1)).collect();
+    check_mesh(12, &line, &[11]);
+    let ring: Vec<_> = (0..12).map(|number| (number, (number + 1) % 12)).collect();
+    check_mesh(12, &ring, &[0, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_of_the_users_tells_what_its_components_add_up_to_while_the_process_starts() {
+    let (checker, engine) = Checker::new(Settings { identity: identity(1), ..Settings::new("orders") });
+    let hold = checker.hold_startup();
+    let group = Group::from("payments");
+    let well = AnyCheck::from_fn(|| async { Outcome::pass() });
+    checker.register(Component::new("bank", well).groups([group.clone()])).unwrap();
+    tokio::spawn(engine.run(std::future::pending()));
+    tokio::time::sleep(Duration::from_secs(3)).await; // pace: on paused time
+    let told = |subject| checker.origins(&subject).unwrap().status();
+    assert_eq!(checker.lifecycle(), Lifecycle::Starting);
+    assert_eq!((told(Subject::Named(group)), told(Subject::Ready)), (Status::Healthy, Status::Unhealthy));
+    drop(hold);
 }
 
 proptest! {

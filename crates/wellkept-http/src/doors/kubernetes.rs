@@ -40,15 +40,15 @@ pub(super) fn routes() -> Routes {
 }
 
 async fn livez(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
-    answered(&doors, request, Subject::Live, || doors.inner.checker.is_alive())
+    answered(&doors, request, &Subject::Live, || doors.inner.checker.is_alive())
 }
 
 async fn readyz(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
-    answered(&doors, request, Subject::Ready, || doors.inner.checker.readiness().ready)
+    answered(&doors, request, &Subject::Ready, || doors.inner.checker.readiness().ready)
 }
 
 async fn healthz(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
-    answered(&doors, request, Subject::Service, || doors.inner.checker.snapshot().overall().is_ready())
+    answered(&doors, request, &Subject::Service, || doors.inner.checker.snapshot().overall().is_ready())
 }
 
 async fn livez_one(doors: State<Doors>, _: NoBody, name: Segment, request: Request) -> Result<Response, ApiError> {
@@ -73,20 +73,23 @@ fn words(subject: &Subject) -> (&'static str, &'static str) {
 }
 
 /// The probe's answer. Without a query, which is how probes ask, it costs no more than reading a word.
-fn answered(doors: &Doors, request: Request, subject: Subject, quick: impl FnOnce() -> bool) -> Response {
+fn answered(doors: &Doors, request: Request, subject: &Subject, quick: impl FnOnce() -> bool) -> Response {
     let (parts, _) = request.into_parts();
-    let (path, failed) = words(&subject);
+    let (path, failed) = words(subject);
     let word = |good| answer(so_or_503(good), TEXT, if good { "ok" } else { failed });
-    let Some(query) = parts.uri.query() else { return doors.tell(&parts, &subject, word(quick())) };
+    let Some(query) = parts.uri.query() else { return doors.tell(&parts, subject, word(quick())) };
     let verbose = pairs(query).any(|(key, _)| key == "verbose");
     let excluded: HashSet<_> = pairs(query).filter(|(key, _)| key == "exclude").map(|(_, name)| name).collect();
-    let view = doors.view(subject, &parts);
+    let view = doors.view(subject.clone(), &parts);
     // Whoever may not read names may not find them out by leaving them out either.
     let may_exclude = doors.sight(&parts) >= Sight::Names;
     let is_excluded = |name: &str| may_exclude && excluded.contains(name);
     let good = view.is_good_without(is_excluded);
+    // Origins know of no exclusion: without the header, the answer is judged by itself.
+    let leaves_out = may_exclude && !excluded.is_empty();
+    let told = |response| if leaves_out { response } else { doors.tell(&parts, subject, response) };
     if !verbose {
-        return word(good);
+        return told(word(good));
     }
     let mut text = own_lines(doors, &view);
     let mut unknown: HashSet<&str> = excluded.iter().map(AsRef::as_ref).collect();
@@ -107,7 +110,7 @@ fn answered(doors: &Doors, request: Request, subject: Subject, quick: impl FnOnc
         let _ = writeln!(text, "warn: nothing is excluded by \"{}\"", name.escape_debug());
     }
     let _ = writeln!(text, "{path} check {}", if good { "passed" } else { "failed" });
-    answer(so_or_503(good), TEXT, text)
+    told(answer(so_or_503(good), TEXT, text))
 }
 
 /// What the probe looks at besides the components.

@@ -108,7 +108,7 @@ fn any_document() -> impl Strategy<Value = Value> {
         "status", "overall_status", "ready", "alive", "started", "reason", "lifecycle", "components", "entries",
         "results", "checks", "dependencies", "details", "data", "error", "info", "message", "output", "timestamp",
         "checked_at", "age_ms", "uptime_seconds", "time", "duration", "response_time_ms", "name", "componentId",
-        "observedValue", "observedUnit", "service", "version", "a", "b",
+        "observedValue", "observedUnit", "service", "version", "healthy", "ok", "success", "a", "b",
     ]);
     leaf.prop_recursive(6, 64, 8, move |inner| {
         prop_oneof![
@@ -135,6 +135,7 @@ proptest! {
         if outcome.reason().is_none() {
             prop_assert!((200..300).contains(&code));
             let says = |word: &str| document["status"] == word || document["overall_status"] == word;
+            prop_assert!(["healthy", "ok", "success", "ready"].iter().all(|flag| document[*flag] != false));
             prop_assert!(!["DOWN", "fail", "error", "unhealthy", "purple"].into_iter().any(|word| {
                 says(word) && !document["overall_status"].is_string()
             }), "{}", document);

@@ -56,6 +56,7 @@ async fn another_service_is_told_where_a_status_comes_from_and_the_public_by_no_
         "/health/ready",
         "/ready",
         "/readyz",
+        "/readyz?verbose",
         "/healthz",
         "/health.json",
         "/v1/health",
@@ -68,10 +69,15 @@ async fn another_service_is_told_where_a_status_comes_from_and_the_public_by_no_
         assert_eq!(header(&shown, LOOPBACK, path, &asker).await, Some(to_operators), "{path}");
         let to_everyone = format!("{word} {orders}>stock:{stock}>{shelves}; {own}; healthy {orders}>stock:{stock}");
         assert_eq!(header(&shown, OPEN, path, &asker).await, Some(to_everyone), "{path}");
-        let without_names = format!("{word} {orders}>{stock}>{shelves}; {own}; healthy {orders}>{stock}");
-        assert_eq!(header(&hidden, OPEN, path, &asker).await, Some(without_names), "{path}");
+        let without_names = format!("{word} {orders}>{stock}>{shelves}; {own}");
+        assert_eq!(header(&hidden, OPEN, path, &asker).await, Some(without_names.clone()), "{path}");
+        let who_is_looked_at = [(Origins::ASKER, &*stock.to_string())];
+        let with_the_way_back = format!("{without_names}; healthy {orders}>{stock}");
+        assert_eq!(header(&hidden, OPEN, path, &who_is_looked_at).await, Some(with_the_way_back), "{path}");
     }
-    for path in ["/health/live", "/livez", "/health/startup", "/metrics"] {
+    let excluding = "/readyz?exclude=stock";
+    assert_eq!(header(&shown, LOOPBACK, excluding, &asker).await, None, "origins know of no exclusion");
+    for path in ["/health/live", "/livez", "/livez?verbose", "/health/startup", "/metrics"] {
         assert_eq!(header(&shown, LOOPBACK, path, &asker).await, None, "{path} is about this process only");
     }
 }
