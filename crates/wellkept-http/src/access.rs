@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use http::Version;
 use http::header::{AUTHORIZATION, HOST, HeaderName};
 use http::request::Parts;
 use sha2::{Digest, Sha256};
@@ -38,21 +39,43 @@ impl Credential {
     }
 }
 
-/// The rule that tells callers apart. Without a token only loopback callers are operators.
-#[derive(Debug, Clone, Default)]
+/// What callers who come straight to a loopback listener are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Loopback {
+    /// Operators: whoever is on the machine may act on it.
+    #[default]
+    Trusted,
+    /// Nobody in particular: a proxy on the machine that leaves no trace would make operators of its callers.
+    Untrusted,
+}
+
+/// The rule that tells callers apart. By default loopback callers are operators, and nobody else.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
     token: Option<Token>,
+    loopback: Loopback,
 }
 
 impl Access {
     /// Only callers on a loopback listener.
     pub fn loopback_only() -> Self {
-        Self { token: None }
+        Self::default()
     }
 
     /// Bearers of the token, and callers on a loopback listener.
     pub fn with_token(token: Token) -> Self {
-        Self { token: Some(token) }
+        Self { token: Some(token), ..Self::default() }
+    }
+
+    /// Only bearers of the token: for a service behind a proxy on the same machine.
+    pub fn token_only(token: Token) -> Self {
+        Self::with_token(token).loopback(Loopback::Untrusted)
+    }
+
+    /// The same rule with other trust in loopback callers. Without a token and without trust nobody is an operator.
+    #[must_use]
+    pub fn loopback(self, loopback: Loopback) -> Self {
+        Self { loopback, ..self }
     }
 
     /// Whether a token is configured.
@@ -63,8 +86,9 @@ impl Access {
     /// Who sent this request.
     ///
     /// A loopback caller is an operator only when the *listening socket* is bound to a loopback address, the request
-    /// bears no trace of a proxy, and its Host is a loopback name: the last one keeps pages in a local browser from
-    /// reading along by DNS rebinding.
+    /// is of HTTP/1.1 or later and bears no trace of a proxy, and its Host is a loopback name: the last one keeps pages
+    /// in a local browser from reading along by DNS rebinding. A proxy on the same machine that speaks HTTP/1.1, names
+    /// a loopback Host and adds no header can't be told from a local caller: behind one, [`Access::token_only`].
     pub fn caller(&self, request: &Parts) -> Caller {
         if self.credential(request).is_some() { Caller::Operator } else { Caller::Public }
     }
@@ -73,7 +97,7 @@ impl Access {
     pub fn credential(&self, request: &Parts) -> Option<Credential> {
         if self.bears_token(request) {
             Some(Credential::Token)
-        } else if comes_straight_from_here(request) {
+        } else if self.loopback == Loopback::Trusted && comes_straight_from_here(request) {
             Some(Credential::Loopback)
         } else {
             None
@@ -90,7 +114,10 @@ impl Access {
 fn comes_straight_from_here(request: &Parts) -> bool {
     let on_loopback = request.extensions.get::<Arrival>().is_some_and(|arrival| arrival.bound.ip().is_loopback());
     let proxied = request.headers.keys().any(is_of_a_proxy);
-    on_loopback && !proxied && host(request).is_some_and(is_loopback_name)
+    // Of HTTP/1.0 there is little left but proxies that were not told to speak a later one: older versions of nginx
+    // are so by default, with a loopback Host and no header of their own.
+    let recent = request.version >= Version::HTTP_11;
+    on_loopback && recent && !proxied && host(request).is_some_and(is_loopback_name)
 }
 
 fn is_of_a_proxy(name: &HeaderName) -> bool {
@@ -250,6 +277,35 @@ mod tests {
         for wrong in ["", "Bearer", "Bearer ", "Basic YTpi", SECRET, &format!("Bearer {SECRET} "), "Bearer \u{e9}"] {
             assert_eq!(bearing(wrong), Caller::Public, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_proxy_that_speaks_http_1_0_is_nobody_unless_it_brings_the_token() {
+        let access = Access::with_token(Token::parse(SECRET).unwrap());
+        let asked = |version: Version, secret: &str| {
+            let request = Request::get("/health/detailed").version(version).header(HOST, "127.0.0.1:8080");
+            let request = request.header(AUTHORIZATION, format!("Bearer {secret}"));
+            let (mut parts, ()) = request.body(()).unwrap().into_parts();
+            let (bound, peer) = ("127.0.0.1:8080".parse().unwrap(), "127.0.0.1:5".parse().unwrap());
+            parts.extensions.insert(Arrival { bound, peer });
+            access.credential(&parts)
+        };
+        assert_eq!(asked(Version::HTTP_10, "none"), None);
+        assert_eq!(asked(Version::HTTP_10, SECRET), Some(Credential::Token));
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            assert_eq!(asked(version, "none"), Some(Credential::Loopback), "{version:?}");
+        }
+    }
+
+    #[test]
+    fn without_trust_in_loopback_only_the_token_opens() {
+        let access = Access::token_only(Token::parse(SECRET).unwrap());
+        let local = ("host", "127.0.0.1:8080");
+        assert_eq!(caller("127.0.0.1:8080", &[local], &access), Caller::Public);
+        let bearer = format!("Bearer {SECRET}");
+        assert_eq!(caller("127.0.0.1:8080", &[local, ("authorization", &bearer)], &access), Caller::Operator);
+        let nobody = Access::loopback_only().loopback(Loopback::Untrusted);
+        assert_eq!(caller("127.0.0.1:8080", &[local], &nobody), Caller::Public);
     }
 
     #[test]

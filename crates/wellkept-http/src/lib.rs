@@ -12,7 +12,7 @@ mod grpc;
 mod haproxy;
 mod server;
 
-pub use access::{Access, Caller, Credential, Token, TokenError};
+pub use access::{Access, Caller, Credential, Loopback, Token, TokenError};
 pub use collect::{Figure, FigureKind, FigureValues, Figures};
 pub use doors::{Doors, Names, Reloaded};
 pub use error::ApiError;

@@ -12,7 +12,7 @@ use wellkept_health::{
     AlreadyInstalled, AnyCheck, Checker, Component, Engine, ExportError, ExportSettings, Exporter, Heartbeat, History,
     IntoOutcome, LivenessWatch, RegisterError, StartupHold, WatchOptions,
 };
-use wellkept_http::{Access, BindError, Doors, Names, Server, ServerOptions};
+use wellkept_http::{Access, BindError, Doors, Loopback, Names, Server, ServerOptions};
 use wellkept_shutdown::{EntranceKind, Phase, Report, Resource, Sequence, Shutdown, Tracker, signals, watchdog};
 
 /// An axum application that is kept well: health checks, probes on its own port, graceful shutdown.
@@ -38,6 +38,7 @@ pub struct Service {
     sequence: Sequence,
     server: ServerOptions,
     names: Names,
+    loopback: Loopback,
     overdue: Overdue,
     liveness: WatchOptions,
     doors: Vec<(SocketAddr, DoorKind)>,
@@ -61,6 +62,10 @@ pub struct ServiceOptions {
     pub server: ServerOptions,
     /// Whether the public may read the components' names. Default: yes.
     pub names: Names,
+    /// Whether an application that listens on a loopback address serves details, and what acts, to who comes straight to
+    /// it. Default: yes. To be turned off behind a proxy on the same machine; [`Service::admin`] with
+    /// [`Access::token_only`] serves them then.
+    pub loopback: Loopback,
     /// Requests that may be in flight before more are refused. Default 1,000.
     pub max_in_flight_requests: Option<usize>,
     /// What happens when the process is still there at the deadline. Default: nothing more.
@@ -103,6 +108,7 @@ impl Service {
             sequence,
             server: options.server,
             names: options.names,
+            loopback: options.loopback,
             overdue: options.overdue,
             liveness: options.liveness,
             doors: Vec::new(),
@@ -226,8 +232,8 @@ impl Service {
             Overdue::Exit => Some(watchdog::arm(&self.shutdown, OVERDUE).map_err(ServeError::Thread)?),
             Overdue::Wait => None,
         };
-        let doors =
-            Doors::new(self.checker.clone(), self.shutdown.clone(), Access::loopback_only(), self.names, self.registry);
+        let access = Access::loopback_only().loopback(self.loopback);
+        let doors = Doors::new(self.checker.clone(), self.shutdown.clone(), access, self.names, self.registry);
 
         let own = self.server.exempt.clone();
         let exempt = Arc::new(move |request: &Parts| {
@@ -239,7 +245,8 @@ impl Service {
             bound.push((bind_door(address, &kind)?, kind));
         }
 
-        let before = if listener.local_address().ip().is_loopback() { doors.operators() } else { doors.public() };
+        let local_operators = listener.local_address().ip().is_loopback() && self.loopback == Loopback::Trusted;
+        let before = if local_operators { doors.operators() } else { doors.public() };
         let name = self.checker.service().to_owned();
         let local = listener.local_address();
         let entrance = listener.serve(&name, before.fallback_service(app), self.shutdown.tracker().clone());

@@ -175,6 +175,28 @@ fn nothing_acts_on_an_open_door_and_only_the_token_acts_on_the_admin_door() {
     assert!(text(&without.stderr).contains("--token-file"));
 }
 
+#[test]
+fn where_loopback_is_not_trusted_only_the_token_opens_the_admin_door_also_after_a_reload() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "a-long-enough-secret\n").unwrap();
+    let write = |loopback: bool| {
+        let admin = format!("admin: {{ listen: '127.0.0.1:0', token_file: token, loopback: {loopback} }}");
+        let text = format!("http: {{ listen: '127.0.0.1:0' }}\n{admin}\n{}", configuration("interval: 1s"));
+        std::fs::write(folder.path().join("wellkept.yaml"), text).unwrap();
+    };
+    write(false);
+    let program = Program::spawn(wellkept(folder.path()).arg("serve"));
+    let admin = listening(&program, "status page and details");
+    let reload =
+        |headers: &[(&str, &str)]| http::request(admin, "POST", "/api/v1/config/reload", headers, b"").unwrap().status;
+    let bearer = [("authorization", "Bearer a-long-enough-secret")];
+    assert_eq!((reload(&[]), reload(&bearer)), (401, 200));
+    write(true);
+    assert_eq!((reload(&bearer), reload(&[])), (200, 200), "trusted by the new file");
+    write(false);
+    assert_eq!((reload(&[]), reload(&[])), (200, 401), "and not by the next");
+}
+
 /// Whether a component is disabled; when it is to be, once that can be seen.
 fn is_disabled(served: &Served, name: &str, wanted: bool) -> bool {
     let is = || served.component(name)["reason"] == "disabled";

@@ -12,6 +12,13 @@ fn check(configuration: &str) -> (Option<i32>, String) {
 }
 
 #[test]
+fn an_admin_door_that_nobody_could_open_is_a_mistake() {
+    let (code, said) = check("service: { name: orders }\nadmin: { loopback: false }\n");
+    assert_eq!(code, Some(78));
+    insta::assert_snapshot!(said, @"app.yaml:2:20: nobody could come in: name a `token_file`, or leave `loopback` out");
+}
+
+#[test]
 fn every_mistake_is_found_with_its_place_and_the_nearest_word() {
     let (code, said) = check(
         "servise: { name: orders }

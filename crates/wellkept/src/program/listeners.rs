@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use wellkept_config::{Ratio, Section, read_regular};
-use wellkept_http::{Access, AgentOptions, Names, Token};
+use wellkept_http::{Access, AgentOptions, Loopback, Names, Token};
 
 /// Where the program listens.
 #[derive(Debug, Clone)]
@@ -39,6 +39,8 @@ pub struct Admin {
     pub token_file: Option<PathBuf>,
     /// The token in it.
     pub token: Option<Token>,
+    /// Whether who comes straight to a loopback address is an operator without the token. Default yes.
+    pub loopback: Loopback,
 }
 
 impl Default for Listeners {
@@ -92,10 +94,9 @@ impl Listeners {
 
     /// Who is an operator, on the door that shows details.
     pub fn access(&self) -> Access {
-        match self.admin.as_ref().and_then(|admin| admin.token.clone()) {
-            Some(token) => Access::with_token(token),
-            None => Access::loopback_only(),
-        }
+        let Some(admin) = &self.admin else { return Access::loopback_only() };
+        let access = admin.token.clone().map_or_else(Access::loopback_only, Access::with_token);
+        access.loopback(admin.loopback)
     }
 }
 
@@ -115,6 +116,7 @@ impl Admin {
     fn read(section: &mut Section<'_>) -> Self {
         let listen = section.or("listen", SocketAddr::from(([127, 0, 0, 1], 8081)));
         let token_file = section.optional::<PathBuf>("token_file");
+        let loopback = if section.or("loopback", true) { Loopback::Trusted } else { Loopback::Untrusted };
         section.complete();
         let token = token_file.as_deref().and_then(|path| match read_token(path) {
             Ok(token) => Some(token),
@@ -124,7 +126,12 @@ impl Admin {
                 None
             }
         });
-        if !listen.ip().is_loopback() && token_file.is_none() && !section.has("token_file") {
+        let has_token = token_file.is_some() || section.has("token_file");
+        if loopback == Loopback::Untrusted && !has_token {
+            let at = section.position_of("loopback");
+            let message = "nobody could come in: name a `token_file`, or leave `loopback` out";
+            section.report(at, "config.closed_admin", message.to_owned());
+        } else if !listen.ip().is_loopback() && !has_token {
             let at = section.position_of("listen");
             section.report(
                 at,
@@ -134,7 +141,7 @@ impl Admin {
                 ),
             );
         }
-        Self { listen, token_file, token }
+        Self { listen, token_file, token, loopback }
     }
 }
 

@@ -170,8 +170,10 @@ impl Reloader {
             Ok(new) => new.listening_on(current.listen),
             Err(error) => return ReloadOutcome::Rejected(error.into()),
         };
-        let same_token = token(&new) == token(&current);
-        if new.fingerprint == current.fingerprint && same_token {
+        // The file with the token may have changed alone.
+        let access = new.listeners.access();
+        let same_access = access == current.listeners.access();
+        if new.fingerprint == current.fingerprint && same_access {
             return ReloadOutcome::Unchanged;
         }
         // The last step that can fail is the first that changes anything, and it does so whole or not at all.
@@ -183,8 +185,8 @@ impl Reloader {
         if let Some(logging) = &self.logging {
             logging.set_level(new.logging.level.unwrap_or_default());
         }
-        if !same_token {
-            self.doors.set_access(new.listeners.access());
+        if !same_access {
+            self.doors.set_access(access);
         }
         let restart_required = needs_restart(&self.started, &new);
         self.current.store(Arc::new(new));
@@ -201,10 +203,6 @@ impl Reloader {
     fn components(&self, configuration: &Configuration) -> Vec<Component> {
         configuration.checks.iter().map(|check| check.component.clone()).chain(self.own.iter().cloned()).collect()
     }
-}
-
-fn token(configuration: &Configuration) -> Option<&wellkept_http::Token> {
-    configuration.listeners.admin.as_ref().and_then(|admin| admin.token.as_ref())
 }
 
 /// How long a reload may take before it is said to hang.
