@@ -26,6 +26,14 @@ impl Snapshot {
         let whole = self.maintenance().map(|_| Status::Maintenance);
         groups.into_iter().map(|(name, tally)| (Arc::clone(name), whole.unwrap_or(tally.status()))).collect()
     }
+
+    /// One of them, by the same rule.
+    pub(crate) fn named_status(&self, group: &Group) -> Status {
+        let now = self.clock.boot();
+        let mut tally = Tally::default();
+        self.group(group).for_each(|component| tally.add(component, group, now));
+        self.maintenance().map_or_else(|| tally.status(), |_| Status::Maintenance)
+    }
 }
 
 /// A group while its components are gone through.

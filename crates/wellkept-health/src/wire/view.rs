@@ -109,7 +109,7 @@ impl<'c> View<'c> {
                 (if started { Status::Healthy } else { Status::Unknown }, started)
             }
             Subject::Named(group) => {
-                let status = snapshot.status(group);
+                let status = snapshot.named_status(group);
                 (status, status.is_ready() && lifecycle != Lifecycle::Draining)
             }
         };
@@ -190,7 +190,11 @@ impl<'c> View<'c> {
             Subject::Live => lives() && matches!(self.checker.life(), Life::Alive | Life::Failing),
             Subject::Startup => false,
             // Before there is a snapshot nothing is known of any component.
-            Subject::Service | Subject::Ready | Subject::Named(_) => fine() && self.checker.is_started(),
+            Subject::Service | Subject::Ready => fine() && self.checker.is_started(),
+            // Nor is there of a group that has just come.
+            Subject::Named(_) => {
+                fine() && self.checker.is_started() && self.counted().any(|seen| seen.counts.is_some())
+            }
         }
     }
 
