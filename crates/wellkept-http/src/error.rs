@@ -24,7 +24,7 @@ pub enum ApiError {
     #[error("details need the admin token: Authorization: Bearer …")]
     Unauthorized,
     /// The query can't be read.
-    #[error("the query can't be read: component=NAME&limit=NUMBER")]
+    #[error("the query can't be read: /openapi.json on the admin door describes it")]
     BadQuery,
     /// There is no such format.
     #[error(
@@ -109,6 +109,12 @@ impl Refusal {
     /// A refusal with this status code, stable code and one line for the caller.
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into() }
+    }
+
+    /// The query can't be read, for this reason.
+    pub(crate) fn bad_query(why: impl Into<String>) -> Self {
+        let error = ApiError::BadQuery;
+        Self::new(error.status(), error.code(), why)
     }
 }
 

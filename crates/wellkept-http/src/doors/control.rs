@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::response::Response;
-use http::request::Parts;
 use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,7 +13,7 @@ use wellkept_health::{Change, Checked, Component, ControlError, Group, Origin, S
 use super::acting::{Input, Nothing};
 use super::period::Period;
 use super::routes::{Operation, Routes};
-use super::{Doors, json};
+use super::{Doors, Segment, json};
 use crate::error::{ApiError, Refusal};
 
 /// A component runs at most this often because of requests, or once in its interval when that is shorter: within it
@@ -71,7 +70,7 @@ struct Ran {
 /// `POST /api/v1/components/{name}/run`
 async fn run_one(
     State(doors): State<Doors>,
-    Named(name): Named,
+    Segment(name): Segment,
     Input(Nothing {}): Input<Nothing>,
 ) -> Result<Response, Refusal> {
     let checker = &doors.inner.checker;
@@ -92,7 +91,7 @@ struct Switch {
 /// `POST /api/v1/components/{name}/enable`
 async fn enable(
     State(doors): State<Doors>,
-    Named(name): Named,
+    Segment(name): Segment,
     Input(Nothing {}): Input<Nothing>,
 ) -> Result<Response, Refusal> {
     let changed = doors.inner.checker.enable(&name)? == Switched::Now;
@@ -102,7 +101,7 @@ async fn enable(
 /// `POST /api/v1/components/{name}/disable`
 async fn disable(
     State(doors): State<Doors>,
-    Named(name): Named,
+    Segment(name): Segment,
     Input(Nothing {}): Input<Nothing>,
 ) -> Result<Response, Refusal> {
     let changed = doors.inner.checker.disable(&name)? == Switched::Now;
@@ -224,7 +223,7 @@ impl Tuned {
 /// `PATCH /api/v1/components/{name}`
 async fn tune(
     State(doors): State<Doors>,
-    Named(name): Named,
+    Segment(name): Segment,
     Input(settings): Input<Settings>,
 ) -> Result<Response, Refusal> {
     let tuned = doors.inner.checker.tune(&name, &settings.into())?;
@@ -256,36 +255,22 @@ async fn run_all(
     wanted: Result<Query<Wanted>, QueryRejection>,
     Input(Nothing {}): Input<Nothing>,
 ) -> Result<Response, Refusal> {
-    let unreadable = |why: &str| Refusal::new(StatusCode::BAD_REQUEST, "http.bad_query", why);
-    let Query(wanted) = wanted.map_err(|error| unreadable(&error.body_text()))?;
+    let Query(wanted) = wanted.map_err(|error| Refusal::bad_query(&error.body_text()))?;
     let which = match (wanted.required, wanted.group) {
-        (true, Some(_)) => return Err(unreadable("either `required` or `group`, not both")),
+        (true, Some(_)) => return Err(Refusal::bad_query("either `required` or `group`, not both")),
         (true, None) => Which::Required,
         (false, Some(group)) => Which::Group(Group::from(group.as_str())),
         (false, None) => Which::All,
     };
     let timeout = wanted.timeout.map_or(USUAL, |Period(timeout)| timeout);
     if timeout > LONGEST {
-        return Err(unreadable("the timeout may be 60s at most"));
+        return Err(Refusal::bad_query("the timeout may be 60s at most"));
     }
     let Ok(_turn) = doors.inner.runs.try_acquire() else { return Err(ApiError::Busy.into()) };
     let checker = &doors.inner.checker;
     let all = checker.check_all_at_most_every(timeout, which, GAP).await?;
     let unfinished = all.unfinished.iter().map(ToString::to_string).collect();
     Ok(json(StatusCode::OK, &RanAll { unfinished, health: wire::Detailed::of(checker) }))
-}
-
-/// The component that the path names.
-struct Named(String);
-
-impl<S: Send + Sync> FromRequestParts<S> for Named {
-    type Rejection = Refusal;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let named: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, state).await;
-        // A name that is no text is no component's.
-        named.map(|Path(name)| Self(name)).map_err(|_| ApiError::NotFound.into())
-    }
 }
 
 impl From<ControlError> for Refusal {

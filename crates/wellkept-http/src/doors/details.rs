@@ -51,6 +51,7 @@ pub(super) async fn detailed(State(doors): State<Doors>, _: NoBody, request: Req
 
 /// What to read of the history.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     component: Option<String>,
     #[serde(default = "a_page")]

@@ -7,6 +7,7 @@ use http::header::{ACCEPT, CACHE_CONTROL, VARY};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use wellkept_health::Origins;
 use wellkept_health::wire::foreign::{AspNet, MicroProfile, SPRING_MEDIA_TYPE, Spring, Terminus};
 use wellkept_health::wire::health_json::{self, HealthJson};
 use wellkept_health::wire::{Subject, V1, View, nagios};
@@ -159,22 +160,22 @@ pub(super) fn negotiated<'c>(
     let is_probe = matches!(subject, Subject::Live | Subject::Ready | Subject::Startup);
     let mut response = match Format::wished(request) {
         Ok(Format::Native) => native(),
-        Ok(format) => written(&view(), format),
+        Ok(format) => written(request, &view(), format),
         Err(_) if is_probe => native(),
         Err(error) => error.into_response(),
     };
     // The answer to `*/*` differs from that to `application/health+json`.
-    response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+    response.headers_mut().append(VARY, HeaderValue::from_static("accept"));
     response
 }
 
 /// A view in one of the formats. All have the probe's status code, but for health+json, where the body's status rules it
 /// (section 3.1 of the draft): in maintenance the service as a whole is a `warn` with 200.
-pub(super) fn written(view: &View<'_>, format: Format) -> Response {
+pub(super) fn written(request: &Parts, view: &View<'_>, format: Format) -> Response {
     let code = so_or_503(view.is_good());
     let text = |text: String| answer(code, TEXT, text);
     match format {
-        Format::HealthJson => health_json(view),
+        Format::HealthJson => health_json(request, view),
         Format::Spring => json_of(code, SPRING_MEDIA_TYPE, &Spring::of(view)),
         Format::MicroProfile => super::json(code, &MicroProfile::of(view)),
         Format::AspNet => super::json(code, &AspNet::of(view)),
@@ -186,13 +187,16 @@ pub(super) fn written(view: &View<'_>, format: Format) -> Response {
     }
 }
 
-/// May be kept as long as it is fresh, and not when it fails (section 6 of the draft wishes for a lifetime).
-fn health_json(view: &View<'_>) -> Response {
+/// Of the service as a whole it may be kept as long as it is fresh, and not when it fails (section 6 of the draft wishes
+/// for a lifetime). A probe's answer is never kept, nor one that tells another service where it comes from.
+fn health_json(request: &Parts, view: &View<'_>) -> Response {
     let body = HealthJson::of(view);
     let code = if body.is_acceptable() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = json_of(code, health_json::MEDIA_TYPE, &body);
     let fresh = view.fresh_for().map_or(MAX_FRESH, |fresh| fresh.as_secs()).min(MAX_FRESH);
-    if body.is_acceptable() && fresh > 0 {
+    let may_be_kept = *view.subject() == Subject::Service && !request.headers.contains_key(Origins::ASKER);
+    if may_be_kept && body.is_acceptable() && fresh > 0 {
+        response.headers_mut().append(VARY, HeaderValue::from_static(Origins::ASKER));
         // Details are for the caller alone.
         let scope = if view.has_details() { "private" } else { "public" };
         if let Ok(value) = HeaderValue::try_from(format!("{scope}, max-age={fresh}")) {

@@ -130,8 +130,7 @@ async fn end(
     ending: Result<Query<Ending>, QueryRejection>,
     _: NoBody,
 ) -> Result<Response, Refusal> {
-    let Query(Ending { author }) =
-        ending.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, "http.bad_query", error.body_text()))?;
+    let Query(Ending { author }) = ending.map_err(|error| Refusal::bad_query(error.body_text()))?;
     let checker = &doors.inner.checker;
     let ended = checker.end_maintenance(&id, &author.unwrap_or_else(|| actor.to_string()))?;
     let ended = wire::Maintenance { active: false, ..wire::Maintenance::of(&ended, ended.since) };

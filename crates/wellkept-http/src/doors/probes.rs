@@ -144,14 +144,14 @@ async fn component(
 /// `GET /health.json`: `application/health+json` for whoever can't say so by `Accept`.
 async fn health_json(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let answer = formats::written(&doors.view(Subject::Service, &parts), Format::HealthJson);
+    let answer = formats::written(&parts, &doors.view(Subject::Service, &parts), Format::HealthJson);
     doors.tell(&parts, &Subject::Service, answer)
 }
 
 /// `GET /v1/health`: readings for operators; others see names and statuses, and the rest of the shape empty.
 async fn v1(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let answer = formats::written(&doors.view(Subject::Service, &parts), Format::V1);
+    let answer = formats::written(&parts, &doors.view(Subject::Service, &parts), Format::V1);
     doors.tell(&parts, &Subject::Service, answer)
 }
 

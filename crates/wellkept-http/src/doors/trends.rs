@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::response::Response;
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use wellkept_health::ComponentHealth;
 use wellkept_health::trend::{Brief, Trend};
-use wellkept_health::{ComponentHealth, History};
 
 use super::details::{MOST, PATIENCE, Past, a_page};
 use super::routes::{Operation, Routes};
-use super::{Doors, NoBody, json};
+use super::{Doors, NoBody, Segment, json};
 use crate::error::ApiError;
 
 pub(super) fn routes() -> Routes {
@@ -54,18 +54,16 @@ async fn trends(State(doors): State<Doors>, _: NoBody) -> Response {
 }
 
 /// `GET /api/v1/components/NAME/trend`. 404 for a component that is neither there nor remembered.
-async fn component_trend(
-    State(doors): State<Doors>,
-    _: NoBody,
-    name: Result<Path<String>, PathRejection>,
-) -> Result<Response, ApiError> {
-    let (name, history) = past_of(&doors, name)?;
-    let ends_at = doors.inner.checker.snapshot().component(&name).and_then(ComponentHealth::ends_at);
+async fn component_trend(State(doors): State<Doors>, _: NoBody, Segment(name): Segment) -> Result<Response, ApiError> {
+    let history = doors.inner.checker.history().ok_or(ApiError::NotFound)?;
+    let snapshot = doors.inner.checker.snapshot();
+    let component = snapshot.component(&name);
+    let (is_there, ends_at) = (component.is_some(), component.and_then(ComponentHealth::ends_at));
     // The question waits on a thread that is made for waiting, and for a bounded time.
     let read = tokio::task::spawn_blocking(move || history.trend(&name, PATIENCE));
     let mut trend = read.await.map_err(|_| ApiError::Internal)?.ok_or(ApiError::Busy)?;
     trend.ends_at = ends_at;
-    if trend.is_empty() && ends_at.is_none() {
+    if trend.is_empty() && !is_there {
         return Err(ApiError::NotFound);
     }
     Ok(json(StatusCode::OK, &trend))
@@ -73,6 +71,7 @@ async fn component_trend(
 
 /// What to read.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Wanted {
     #[serde(default = "a_page")]
     limit: usize,
@@ -82,11 +81,11 @@ struct Wanted {
 async fn component_history(
     State(doors): State<Doors>,
     _: NoBody,
-    name: Result<Path<String>, PathRejection>,
+    Segment(name): Segment,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(Wanted { limit }) = wanted.map_err(|_| ApiError::BadQuery)?;
-    let (name, history) = past_of(&doors, name)?;
+    let history = doors.inner.checker.history().ok_or(ApiError::NotFound)?;
     let is_there = doors.inner.checker.snapshot().component(&name).is_some();
     let read = tokio::task::spawn_blocking(move || Past::read(&history, Some(&name), limit.min(MOST)));
     let past = read.await.map_err(|_| ApiError::Internal)?.ok_or(ApiError::Busy)?;
@@ -94,10 +93,4 @@ async fn component_history(
         return Err(ApiError::NotFound);
     }
     Ok(json(StatusCode::OK, &past))
-}
-
-fn past_of(doors: &Doors, name: Result<Path<String>, PathRejection>) -> Result<(String, History), ApiError> {
-    // A name that is no text is nobody's.
-    let Path(name) = name.map_err(|_| ApiError::NotFound)?;
-    Ok((name, doors.inner.checker.history().ok_or(ApiError::NotFound)?))
 }

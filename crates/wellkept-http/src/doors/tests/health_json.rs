@@ -80,6 +80,25 @@ async fn every_answer_keeps_the_drafts_rules_for_the_public_and_for_operators() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn only_the_answer_on_the_service_may_be_kept_and_not_the_one_to_another_service() {
+    let checker = service_that(Some(Verdict::Pass)).await;
+    let doors = doors(&checker, Access::loopback_only(), Names::Shown);
+    for path in ["/health/ready", "/ready", "/health/live", "/health/startup", "/health/group/batch"] {
+        let (code, _, keeping, _) = asked(&doors, OPEN, path).await;
+        assert_eq!((code, &*keeping), (200, "no-store"), "{path}");
+    }
+    let asker = wellkept_health::Origins::ASKER;
+    for path in ["/health", "/health.json"] {
+        let accept = ("accept", "application/health+json");
+        let kept = ask(doors.public(), OPEN, path, &[accept]).await;
+        assert_eq!(kept.headers()["cache-control"], "public, max-age=5", "{path}");
+        assert!(kept.headers().get_all("vary").iter().any(|name| name == asker), "{path}");
+        let told = ask(doors.public(), OPEN, path, &[accept, (asker, "1")]).await;
+        assert_eq!(told.headers()["cache-control"], "no-store", "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn its_shape_is_that_of_the_draft() {
     let clock = TokioClock::start();
     let (checker, engine) = Checker::new(Settings { version: "1.4.2".into(), clock, ..Settings::new("orders") });

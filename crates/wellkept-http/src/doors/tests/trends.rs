@@ -63,6 +63,19 @@ async fn an_end_that_is_a_date_is_told_as_one_whatever_the_name() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_component_that_has_not_run_has_a_trend_and_a_history_with_nothing_in_them() {
+    let checker = remembering().await;
+    checker.register(Component::new("silent", AnyCheck::from_fn(std::future::pending::<Outcome>))).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await; // pace: on paused time
+    assert_eq!(trend(&checker, "silent").await.0, 200);
+    let doors = doors(&checker, Access::loopback_only(), Names::Shown);
+    assert_eq!(get(doors.admin(), LOOPBACK, "/api/v1/components/silent/history").await.0, 200);
+    for path in ["/api/v1/components/cache/history?limits=1", "/api/v1/history?components=cache"] {
+        assert_eq!(get(doors.admin(), LOOPBACK, path).await.0, 400, "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_not_known_has_no_past() {
     let checker = remembering().await;
     let doors = doors(&checker, Access::loopback_only(), Names::Shown);
