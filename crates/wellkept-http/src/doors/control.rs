@@ -255,7 +255,7 @@ async fn run_all(
     wanted: Result<Query<Wanted>, QueryRejection>,
     Input(Nothing {}): Input<Nothing>,
 ) -> Result<Response, Refusal> {
-    let Query(wanted) = wanted.map_err(|error| Refusal::bad_query(&error.body_text()))?;
+    let Query(wanted) = wanted.map_err(|error| Refusal::bad_query(error.body_text()))?;
     let which = match (wanted.required, wanted.group) {
         (true, Some(_)) => return Err(Refusal::bad_query("either `required` or `group`, not both")),
         (true, None) => Which::Required,
