@@ -42,6 +42,15 @@ pub enum StoreError {
         /// The store's file.
         path: PathBuf,
     },
+    /// Another process writes to the store, and goes on doing so.
+    #[error(
+        "store {}: another process writes to it; give each service a store of its own, with `store: {{ url: … }}`",
+        path.display()
+    )]
+    InUse {
+        /// The store's file.
+        path: PathBuf,
+    },
     /// The file is damaged, or was never a store.
     #[error("store {}: the file is damaged or no database; move it aside and start again with a new one", path.display())]
     Corrupt {
@@ -91,7 +100,7 @@ impl StoreError {
             Self::Missing { .. } => "store.missing",
             Self::ReadOnly { .. } => "store.read_only",
             Self::Full { .. } => "store.full",
-            Self::Busy { .. } => "store.busy",
+            Self::Busy { .. } | Self::InUse { .. } => "store.busy",
             Self::Corrupt { .. } => "store.corrupt",
             Self::Foreign { .. } => "store.foreign",
             Self::Newer { .. } => "store.newer_schema",

@@ -5,6 +5,7 @@
 //! which is where the health engine calls it.
 
 mod error;
+mod hold;
 mod reopening;
 mod sqlite;
 

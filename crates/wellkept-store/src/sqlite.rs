@@ -18,6 +18,7 @@ use wellkept_health::trend::{Bucket, MinutePart, Retention, Tier};
 use wellkept_health::{HistoryError, HistoryStore, Record, RunResult, Status, StatusChange, Sweep, Swept, Verdict};
 
 use crate::error::StoreError;
+use crate::hold::Hold;
 
 /// How long another process may hold the file before [`StoreError::Busy`].
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -41,8 +42,9 @@ impl Default for Limits {
 
 /// History in one SQLite file.
 ///
-/// Every method blocks, for two seconds at most while another process holds the file. One process writes; others may
-/// read meanwhile, with [`SqliteStore::open_read_only`]. A process that is killed leaves a file that is whole: what
+/// Every method blocks, for two seconds at most while another process holds the file. One process writes, and may open
+/// the file several times; another one is refused with [`StoreError::InUse`] until that one has closed it or ended, and may
+/// read meanwhile, with [`SqliteStore::open_read_only`]. Who writes is told by a lock on a file beside it, `….lock`. A process that is killed leaves a file that is whole: what
 /// [`append`](HistoryStore::append) has confirmed is in it, and of anything else nothing. (A machine that loses its
 /// power may lose the last confirmed records too, but not the file.) Times are kept to the microsecond.
 ///
@@ -69,6 +71,8 @@ pub struct SqliteStore {
     path: PathBuf,
     limits: Limits,
     kept: Kept,
+    /// Given up after the connection is closed. None for who only reads.
+    _hold: Option<Arc<Hold>>,
 }
 
 /// What is known of the file's contents, so that an append need not count.
@@ -86,8 +90,8 @@ impl SqliteStore {
     /// owner only; folders above it likewise. An older schema is brought up to date.
     ///
     /// # Errors
-    /// When the file or its folder can't be made or opened, is damaged, or belongs to another program or to a newer
-    /// release.
+    /// When the file or its folder can't be made or opened, is damaged, belongs to another program or to a newer
+    /// release, or another process writes to it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         Self::open_with(path, Limits::default())
     }
@@ -100,9 +104,12 @@ impl SqliteStore {
         make_file(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = connect(path, flags)?;
+        schema::check(&connection, path)?;
+        let hold = Hold::take(path)?;
         schema::prepare(&mut connection, path)?;
-        let mut store = Self { connection, path: path.to_owned(), limits, kept: Kept::default() };
-        store.close_minutes().map_err(|error| StoreError::sqlite(path, error))?;
+        let path = path.to_owned();
+        let mut store = Self { connection, path, limits, kept: Kept::default(), _hold: Some(Arc::clone(&hold)) };
+        hold.take_over(|| store.close_minutes()).map_err(|error| StoreError::sqlite(&store.path, error))?;
         Ok(store)
     }
 
@@ -114,7 +121,8 @@ impl SqliteStore {
         std::fs::metadata(path).map_err(|error| StoreError::io(path, &error))?;
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         schema::check(&connection, path)?;
-        Ok(Self { connection, path: path.to_owned(), limits: Limits::default(), kept: Kept::default() })
+        let (path, limits, kept) = (path.to_owned(), Limits::default(), Kept::default());
+        Ok(Self { connection, path, limits, kept, _hold: None })
     }
 
     /// The store's file.
@@ -347,8 +355,12 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
 }
 
 /// Makes the file with its folders, closed to others, when it is not there. SQLite gives the files that it puts
-/// beside it the same permissions.
+/// beside it the same permissions. One that is there is left alone: to close it here would give up the locks that
+/// another connection of this process has on it.
 fn make_file(path: &Path) -> Result<(), StoreError> {
+    if path.exists() {
+        return Ok(());
+    }
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|error| StoreError::Io { path: folder.to_owned(), problem: error.to_string() })?;

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use wellkept_health::{HistoryStore, Record, RunResult, Verdict};
-use wellkept_store::SqliteStore;
+use wellkept_health::{HistoryStore, MaintenanceStore as _, Record, RunResult, Verdict};
+use wellkept_store::{ReopeningStore, SqliteStore};
 use wellkept_testkit::{Program, Signal};
 
 /// Set in a test's child process: the file that it writes.
@@ -103,4 +103,45 @@ fn a_disk_that_takes_no_more_is_an_error_and_the_file_stays_whole() {
     let confirmed = confirmed(&writer.stdout());
     assert!(confirmed > 0);
     assert_eq!(whole_batches(&path), confirmed);
+}
+
+/// Holds the store with a maintenance in it, until something ends it.
+fn hold_until_the_end(path: &str) -> ! {
+    let mut store = SqliteStore::open(Path::new(path)).expect("the store opens");
+    store.append(&batch(0)).expect("it can be written");
+    println!("confirmed 0");
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_file_that_another_process_writes_is_refused_to_writers_until_that_one_ends_and_open_to_readers() {
+    if let Ok(path) = env::var(CHILD) {
+        hold_until_the_end(&path);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wellkept.db");
+    let test = "a_file_that_another_process_writes_is_refused_to_writers_until_that_one_ends_and_open_to_readers";
+    let mut writer = Program::spawn(&mut child(test, &path));
+    writer.wait_for_line(|line| line.ends_with("confirmed 0"), SOON);
+
+    let link = folder.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    for path in [&path, &link] {
+        let error = SqliteStore::open(path).unwrap_err();
+        assert_eq!(error.code(), "store.busy");
+        assert!(error.to_string().contains("another process writes to it; give each service a store"), "{error}");
+    }
+    let mut second = ReopeningStore::new(path.clone());
+    assert_eq!(second.append(&batch(1)).unwrap_err().code, "store.busy");
+    assert_eq!(second.load().unwrap_err().code, "store.busy", "maintenances are the first one's own");
+    assert_eq!(second.save(&[]).unwrap_err().code, "store.busy");
+    assert_eq!(SqliteStore::open_read_only(&path).unwrap().results("component-0", 10).unwrap().len(), 1);
+
+    writer.signal(Signal::KILL);
+    writer.wait(SOON);
+    second.append(&batch(1)).unwrap();
+    assert_eq!(second.results("component-0", 10).unwrap().len(), 2, "what was killed leaves no lock");
+    ReopeningStore::new(path).load().expect("one process may open it twice");
 }

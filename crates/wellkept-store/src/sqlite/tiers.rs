@@ -1,18 +1,21 @@
 //! The tiers in SQLite: rings of buckets, and the minutes that are not over.
 
 use std::ops::RangeInclusive;
+use std::sync::Once;
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use wellkept_health::trend::{Bucket, MinutePart, Tier};
 use wellkept_health::{Sweep, Swept};
 
-use super::{Kept, SqliteStore, unreadable};
+use super::{Kept, SqliteStore};
 
 /// Finds a bucket by its whole key; the slot tells whether it is the one meant or one that stood there before.
 const READ: &str = "SELECT bucket FROM buckets WHERE tier = ?1 AND place = ?2 AND component = ?3 AND slot = ?4";
 
 /// Most components that one sweep forgets, so that it stalls nobody.
 const FORGOTTEN_AT_ONCE: usize = 32;
+/// How many rows one sweep drops for their age before it leaves the rest to the next. A place is dropped as a whole.
+const DROPPED_AT_ONCE: usize = 5000;
 
 impl SqliteStore {
     /// Joins the minutes that are over with the tiers, and puts the others aside.
@@ -45,8 +48,9 @@ impl SqliteStore {
             return Ok(());
         }
         for (component, minute, bytes) in left {
-            let bucket = Bucket::decode(&bytes).ok_or_else(|| unreadable(2))?;
-            join(&transaction, component, minute, &bucket)?;
+            if let Some(bucket) = decoded(&bytes) {
+                join(&transaction, component, minute, &bucket)?;
+            }
         }
         transaction.execute("DELETE FROM open_minutes", [])?;
         transaction.commit()
@@ -79,7 +83,7 @@ impl SqliteStore {
 
     pub(super) fn drop_old(&mut self, sweep: &Sweep) -> rusqlite::Result<Swept> {
         let transaction = self.kept.begin(&mut self.connection)?;
-        drop_places(&transaction, sweep)?;
+        let places = drop_places(&transaction, sweep)?;
         let gone = gone(&transaction, sweep)?;
         for component in gone.iter().take(FORGOTTEN_AT_ONCE) {
             forget(&transaction, *component)?;
@@ -88,7 +92,7 @@ impl SqliteStore {
             self.kept = Kept { data_version: self.kept.data_version, ..Kept::default() };
         }
         transaction.commit()?;
-        Ok(if gone.len() > FORGOTTEN_AT_ONCE { Swept::InPart } else { Swept::Whole })
+        Ok(if gone.len() > FORGOTTEN_AT_ONCE { Swept::InPart } else { places })
     }
 }
 
@@ -116,22 +120,39 @@ fn read(transaction: &Transaction<'_>, component: i64, tier: Tier, slot: i64) ->
         .prepare_cached(READ)?
         .query_row(params![number(tier), tier.place(slot), component, slot], |row| row.get(0))
         .optional()?;
-    bytes.map(|bytes| Bucket::decode(&bytes).ok_or_else(|| unreadable(0))).transpose()
+    Ok(bytes.and_then(|bytes| decoded(&bytes)))
 }
 
-/// Drops the places whose slots are older than what is kept. Only a retention shorter than the ring leaves any.
-fn drop_places(transaction: &Transaction<'_>, sweep: &Sweep) -> rusqlite::Result<()> {
+/// What can't be read is taken as empty, told once: one damaged row must not stop the history of all.
+fn decoded(bytes: &[u8]) -> Option<Bucket> {
+    static TOLD: Once = Once::new();
+    let bucket = Bucket::decode(bytes);
+    if bucket.is_none() {
+        TOLD.call_once(|| {
+            tracing::error!(target: "wellkept::store", "a part of the history can't be read: it is taken as empty");
+        });
+    }
+    bucket
+}
+
+/// Drops the places whose slots are older than what is kept, some at a time. Only a retention shorter than the ring
+/// leaves any.
+fn drop_places(transaction: &Transaction<'_>, sweep: &Sweep) -> rusqlite::Result<Swept> {
+    let mut dropped = 0;
     let keep = i64::try_from(sweep.keep.as_millis()).unwrap_or(i64::MAX);
     for tier in Tier::ALL {
         let latest = tier.slot(sweep.now);
         let oldest = sweep.now.as_millisecond().saturating_sub(keep).div_euclid(tier.millis());
         for slot in latest - tier.slots() + 1..oldest {
-            transaction
+            if dropped >= DROPPED_AT_ONCE {
+                return Ok(Swept::InPart);
+            }
+            dropped += transaction
                 .prepare_cached("DELETE FROM buckets WHERE tier = ?1 AND place = ?2")?
                 .execute(params![number(tier), tier.place(slot)])?;
         }
     }
-    Ok(())
+    Ok(Swept::Whole)
 }
 
 /// The components that are no longer to be remembered, the longest gone first.

@@ -84,6 +84,52 @@ fn an_open_minute_is_in_no_tier_until_the_file_is_opened_again() {
 }
 
 #[test]
+fn what_this_process_has_put_aside_is_its_own_however_often_the_file_is_opened() {
+    let (_folder, mut store) = open();
+    store.keep_time(&[], &[part("db", START)]).unwrap();
+    let mut second = SqliteStore::open(store.path()).unwrap();
+    assert_eq!(all(&mut second, "db", Tier::Hour, START), [], "it is not over");
+    store.keep_time(&[part("db", START)], &[]).unwrap();
+    assert_eq!(all(&mut second, "db", Tier::Hour, START)[0].1.runs(Verdict::Pass), 6, "counted once");
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_empty_and_stops_nobody() {
+    let (_folder, mut store) = open();
+    store.keep_time(&[part("db", START)], &[part("cache", START)]).unwrap();
+    store.connection.execute("UPDATE buckets SET bucket = x'ff00ff'", []).unwrap();
+    store.connection.execute("UPDATE open_minutes SET bucket = x'ff00ff'", []).unwrap();
+    assert_eq!(all(&mut store, "db", Tier::Hour, START), []);
+    store.keep_time(&[part("db", START + 1), part("api", START + 1)], &[]).unwrap();
+    assert_eq!(all(&mut store, "db", Tier::Hour, START)[0].1.known(), 60_000);
+    assert_eq!(all(&mut store, "api", Tier::Hour, START)[0].1.known(), 60_000);
+    let path = store.path().to_owned();
+    drop(store);
+    SqliteStore::open(&path).unwrap();
+}
+
+#[test]
+fn what_is_too_old_is_dropped_some_at_a_time() {
+    let (_folder, mut store) = open();
+    let minutes = i64::try_from(DROPPED_AT_ONCE).unwrap() / 100;
+    let names: Vec<String> = (0..100).map(|number| format!("pod-{number}")).collect();
+    for minute in 0..minutes {
+        let parts = names.iter().map(|name| part(name, START + minute));
+        store.keep_time(&parts.collect::<Vec<_>>(), &[]).unwrap();
+    }
+    let live: Vec<&str> = names.iter().map(String::as_str).collect();
+    let before = count(&store, "SELECT count(*) FROM buckets");
+    let late = sweep(&live, 1000, START + minutes + 65, Duration::from_secs(60));
+    let mut left = vec![before];
+    while store.forget(&late).unwrap() == Swept::InPart {
+        left.push(count(&store, "SELECT count(*) FROM buckets"));
+    }
+    assert!(left.len() > 1, "{left:?}");
+    assert!(left.windows(2).all(|pair| pair[0] - pair[1] <= DROPPED_AT_ONCE as u64 + 100), "{left:?}");
+    assert_eq!(count(&store, "SELECT count(*) FROM buckets WHERE tier = 0"), 0);
+}
+
+#[test]
 fn the_rest_of_a_minute_is_joined_with_its_beginning() {
     let (_folder, mut store) = open();
     let mut half = part("db", START);
