@@ -302,19 +302,26 @@ impl Writer {
     /// Writes the minutes that are over, and puts aside those that are not.
     fn checkpoint(&mut self) {
         self.checkpoint_at = Instant::now() + CHECKPOINT;
-        let open = self.state.ledger().open();
+        let open = self.take_minutes(Ledger::open);
         self.write_minutes(&open);
     }
 
-    fn write_minutes(&mut self, open: &[MinutePart]) {
-        {
-            let mut ledger = self.state.ledger();
+    /// Takes the minutes that are over, and at the same moment what `also` asks for: between two moments a look may
+    /// end a minute, which would be in both or in neither.
+    fn take_minutes<T>(&mut self, also: impl FnOnce(&Ledger) -> T) -> T {
+        let state = Arc::clone(&self.state);
+        let (given_up, also) = {
+            let mut ledger = state.ledger();
             self.minutes.extend(ledger.take_finished());
-            self.state.dropped.fetch_add(ledger.take_given_up(), Ordering::Relaxed);
-        }
+            (ledger.take_given_up(), also(&ledger))
+        };
         let surplus = self.minutes.len().saturating_sub(WAITING);
         self.minutes.drain(..surplus);
-        self.state.dropped.fetch_add(surplus as u64, Ordering::Relaxed);
+        state.dropped.fetch_add(given_up + surplus as u64, Ordering::Relaxed);
+        also
+    }
+
+    fn write_minutes(&mut self, open: &[MinutePart]) {
         let nothing_to_do = self.minutes.is_empty() && open.is_empty();
         if nothing_to_do || self.retry_at.is_some_and(|at| at > Instant::now()) {
             return;
@@ -418,6 +425,7 @@ impl Writer {
                 drop(reply.send(stored.unwrap_or_else(|| self.pending_results(&component, limit))));
             }
             Message::Past { component, at, reply } => {
+                self.take_minutes(|_| ());
                 self.write_minutes(&[]);
                 let mut past = self.past(&component, at, &Span::ALL);
                 past.changes = self.changes(Some(&component), CHANGES);
@@ -449,10 +457,9 @@ impl Writer {
                 self.usable().and_then(|store| caught(|| store.buckets(component, tier, last - reach..=last)).ok());
             slots.extend(read.unwrap_or_default());
         }
-        past.open = self.minutes.iter().filter(|part| &*part.component == component).cloned().collect();
-        let ledger = self.state.ledger();
-        past.open.extend(ledger.open_of(component));
-        past.reading = ledger.reading(component);
+        let (open, reading) = self.take_minutes(|ledger| (ledger.open_of(component), ledger.reading(component)));
+        past.open = self.minutes.iter().filter(|part| &*part.component == component).cloned().chain(open).collect();
+        past.reading = reading;
         past
     }
 
@@ -472,3 +479,6 @@ impl Writer {
         results.take(limit).cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,7 +148,7 @@ impl Ledger {
         self.latest.and_then(|_| Timestamp::from_millisecond(self.until).ok())
     }
 
-    /// Takes the finished minutes, oldest first.
+    /// Takes the finished minutes, oldest first. Under one lock with [`Ledger::open`], or a minute is in both.
     pub(crate) fn take_finished(&mut self) -> VecDeque<MinutePart> {
         std::mem::take(&mut self.finished)
     }
