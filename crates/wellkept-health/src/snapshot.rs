@@ -319,9 +319,13 @@ impl ComponentHealth {
     }
 
     fn known(&self, now: Duration) -> Known<'_> {
-        if active(&self.maintenance, now).is_some() {
-            return Known::Maintenance;
+        match active(&self.maintenance, now) {
+            Some(_) => Known::Maintenance,
+            None => self.known_besides_maintenance(now),
         }
+    }
+
+    fn known_besides_maintenance(&self, now: Duration) -> Known<'_> {
         match &self.served {
             _ if self.activity == Activity::Disabled => Known::Disabled,
             None => Known::Pending,
@@ -332,7 +336,10 @@ impl ComponentHealth {
 
     /// What the history sees of it at one instant.
     pub(crate) fn seen(&self, now: Duration) -> Seen<'_> {
-        Seen { name: &self.name, status: self.status(now), since: self.since.boot, remaining: self.remaining }
+        // What nobody measures any more is no reading of now.
+        let is_current = matches!(self.known_besides_maintenance(now), Known::Served(_));
+        let remaining = self.remaining.filter(|_| is_current);
+        Seen { name: &self.name, status: self.status(now), since: self.since.boot, remaining }
     }
 
     /// When what it watches ends by itself, such as a certificate: its reading `not_after`, in RFC 3339.

@@ -136,7 +136,9 @@ impl Past {
         };
         let by_hour = readings(Tier::Hour, PROJECTED);
         let by_ten_minutes = readings(Tier::TenMinutes, Span::Day.slots(Tier::TenMinutes));
-        Forecast::of(reading, if by_hour.len() < 24 && !by_ten_minutes.is_empty() { &by_ten_minutes } else { &by_hour })
+        let is_young = by_hour.len() < 24 && !by_ten_minutes.is_empty();
+        let (tier, points) = if is_young { (Tier::TenMinutes, by_ten_minutes) } else { (Tier::Hour, by_hour) };
+        Forecast::of(reading, &points, (tier.millis() / 1000) as f64, at.as_second() as f64)
     }
 }
 

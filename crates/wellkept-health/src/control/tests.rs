@@ -325,6 +325,31 @@ async fn a_disabled_component_is_left_out_and_shown_and_counts_again_from_its_fi
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reading_is_handed_on_only_while_its_result_holds() {
+    let check = AnyCheck::from_fn(async || {
+        sleep(SECOND).await;
+        Outcome::pass().with_remaining("free_bytes", 7)
+    });
+    let checker = running([Component::new("disk", check).interval(10 * SECOND)]);
+    let reading = |later: Duration| {
+        let snapshot = checker.snapshot();
+        snapshot.component("disk").unwrap().seen(checker.clock().boot() + later).remaining
+    };
+    sleep(5 * SECOND).await;
+    assert_eq!(reading(Duration::ZERO), Some(("free_bytes", 7.0)));
+    assert_eq!(reading(HOUR), None, "stale");
+    checker.disable("disk").unwrap();
+    sleep(SECOND / 10).await;
+    assert_eq!(reading(Duration::ZERO), None, "disabled");
+    checker.enable("disk").unwrap();
+    sleep(SECOND / 2).await;
+    assert_eq!(reading(Duration::ZERO), None, "pending");
+    assert_eq!(checker.snapshot().component("disk").unwrap().remaining, None, "and nothing of before is shown");
+    sleep(SECOND).await;
+    assert_eq!(reading(Duration::ZERO), Some(("free_bytes", 7.0)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_component_disabled_while_it_runs_leaves_no_failure_in_the_history() {
     let probe = Probe::default();
     let (checker, engine) = made(Settings::new("tested"), [probe.component("db", SECOND), passing("other")]);

@@ -9,6 +9,8 @@ use super::direction::{Line, Point};
 /// Fewer readings, or readings over a shorter time, are not projected.
 const FEWEST: usize = 12;
 const SHORTEST: f64 = 2.0 * 3600.0;
+/// A latest reading that began longer ago than so many slots says nothing of now.
+const LATEST: f64 = 2.0;
 /// The normal quantile of 90 %.
 const QUANTILE: f64 = 1.645;
 const CONFIDENCE: f64 = 0.9;
@@ -52,7 +54,7 @@ pub enum Outlook {
     },
     /// It does not shrink, or not for certain.
     NotShrinking,
-    /// Fewer than twelve readings, or less than two hours of them.
+    /// Fewer than twelve readings, less than two hours of them, or none of late.
     TooLittleKnown,
     /// It does not shrink along a line: it jumps, or goes up and down.
     TooUneven,
@@ -61,10 +63,12 @@ pub enum Outlook {
 }
 
 impl Forecast {
-    /// Projects readings: seconds since 1970 and values, in the order of time.
-    pub(super) fn of(reading: &'static str, points: &[Point]) -> Option<Self> {
-        let remaining = points.last()?.1;
-        Some(Self { reading, remaining, outlook: outlook(points).unwrap_or(Outlook::TooLittleKnown) })
+    /// Projects readings: seconds since 1970 and values, in the order of time, each at the beginning of its slot. A
+    /// slot takes `slot` seconds; `now` is in seconds since 1970 too.
+    pub(super) fn of(reading: &'static str, points: &[Point], slot: f64, now: f64) -> Option<Self> {
+        let (latest, remaining) = *points.last()?;
+        let known = if now - latest > LATEST * slot { None } else { outlook(points) };
+        Some(Self { reading, remaining, outlook: known.unwrap_or(Outlook::TooLittleKnown) })
     }
 }
 
@@ -117,7 +121,11 @@ mod tests {
     }
 
     fn outlook_of(points: &[Point]) -> Outlook {
-        Forecast::of("free_bytes", points).unwrap().outlook
+        outlook_at(points, points.last().unwrap().0)
+    }
+
+    fn outlook_at(points: &[Point], now: f64) -> Outlook {
+        Forecast::of("free_bytes", points, HOUR, now).unwrap().outlook
     }
 
     /// A little up and down, the same in every run.
@@ -150,6 +158,16 @@ mod tests {
         assert_eq!(outlook_of(&hours(49, |hour| 50.0 + hour)), Outlook::NotShrinking);
         assert_eq!(outlook_of(&hours(49, |hour| 50.0 + 5.0 * ripple(hour))), Outlook::NotShrinking);
         assert_eq!(outlook_of(&hours(49, |hour| 1000.0 - hour)), Outlook::TooFarAway);
+    }
+
+    #[test]
+    fn readings_that_stopped_say_nothing_of_now() {
+        let points = hours(49, |hour| 100.0 - hour);
+        let last = START + 48.0 * HOUR;
+        assert!(matches!(outlook_at(&points, last + 2.0 * HOUR), Outlook::RunsOut { .. }));
+        for age in [2.1, 60.0, 100.0] {
+            assert_eq!(outlook_at(&points, last + age * HOUR), Outlook::TooLittleKnown, "{age} hours later");
+        }
     }
 
     #[test]
