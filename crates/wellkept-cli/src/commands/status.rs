@@ -119,10 +119,14 @@ fn render(detailed: &wire::Detailed, changes: &[StatusChange], trends: &Trends) 
     text
 }
 
-/// The share of the last 24 hours in which it was up, of the time known; cut off, so that only always is 100%.
+/// The share of the last 24 hours in which it was up, of the time known, which is told when it is less; cut off, so that
+/// only always is 100%.
 fn up(brief: Option<&Brief>) -> String {
-    let share = brief.and_then(|brief| brief.availability_24h);
-    share.map(|share| format!("{:.2}%", (share * 1e4).floor() / 1e2)).unwrap_or_default()
+    let Some((brief, share)) = brief.and_then(|brief| Some((brief, brief.availability_24h?))) else {
+        return String::new();
+    };
+    let observed = brief.short_of_24h().map(|observed| format!(" of {}", wire::hours(observed))).unwrap_or_default();
+    format!("{:.2}%{observed}", (share * 1e4).floor() / 1e2)
 }
 
 fn changes_table(changes: &[StatusChange]) -> String {

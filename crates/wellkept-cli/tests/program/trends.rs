@@ -70,11 +70,14 @@ fn the_past_is_told_in_brief_on_the_page_and_by_the_status_command() {
     assert_eq!((&brief["availability_24h"], &brief["availability_30d"]), (&1.0.into(), &1.0.into()));
     assert!(brief["p95_ms_24h"].as_f64().unwrap() > 0.0);
     let page = served.get("/").text();
-    assert!(page.contains("up 100.00% of 24 h, up 100.00% of 30 d, p95 "), "{page}");
+    let observed = brief["observed_s_30d"].as_u64().unwrap();
+    assert!((1..60).contains(&observed), "{brief}");
+    let past = page.split("up 100.00% of 24 h (").nth(1).unwrap_or_else(|| panic!("no past in {page}"));
+    assert!(past.contains("s observed), up 100.00% of 30 d (") && past.contains("s observed), p95 "), "{past}");
     let output = run(served.folder.path(), &["status", "--server", &format!("http://{}", served.http)]);
     let shown = text(&output.stdout);
     assert!(shown.contains("UP 24H"), "{shown}");
-    assert!(shown.lines().any(|line| line.starts_with("scratch") && line.contains("100.00%")), "{shown}");
+    assert!(shown.lines().any(|line| line.starts_with("scratch") && line.contains("100.00% of 00:00:")), "{shown}");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use std::time::Duration;
+
 use super::*;
 use crate::outcome::Verdict;
 use crate::status::Status;
@@ -159,6 +161,8 @@ fn a_brief_says_what_the_windows_say() {
     assert_eq!(brief.availability_30d, windows.month.availability);
     assert_eq!(brief.p95_ms_24h, windows.day.response_time_ms.map(|times| times.p95));
     assert!(brief.availability_24h.unwrap() < 0.84);
+    assert_eq!((brief.observed_s_24h, brief.observed_s_30d), (24 * 3600 + 1800, 499 * 3600 + 1800));
+    assert_eq!((brief.short_of_24h(), brief.short_of_30d()), (None, Some(Duration::from_secs(499 * 3600 + 1800))));
 }
 
 #[test]

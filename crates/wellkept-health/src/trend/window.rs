@@ -1,6 +1,7 @@
 //! One window of a trend: what its slots add up to.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -138,6 +139,13 @@ pub struct Brief {
     pub availability_30d: Option<f64>,
     /// 95 in a hundred runs of the last 24 hours took no longer, in milliseconds.
     pub p95_ms_24h: Option<f64>,
+    /// For how many seconds of the last 24 hours somebody looked: [`Brief::availability_24h`] is a share of those. From
+    /// an older server 0.
+    #[serde(default)]
+    pub observed_s_24h: u64,
+    /// The same of the last 30 days.
+    #[serde(default)]
+    pub observed_s_30d: u64,
 }
 
 impl Brief {
@@ -151,9 +159,30 @@ impl Brief {
     ) -> Self {
         let day = Sum::over(day, to, &within(Span::Day, day, to, by_day));
         let month = Sum::over(month, to, &within(Span::Month, month, to, by_month));
-        let p95_ms_24h = day.percentiles().map(|times| times.p95);
-        Self { availability_24h: day.availability(), availability_30d: month.availability(), p95_ms_24h }
+        Self {
+            availability_24h: day.availability(),
+            availability_30d: month.availability(),
+            p95_ms_24h: day.percentiles().map(|times| times.p95),
+            observed_s_24h: day.known() / 1000,
+            observed_s_30d: month.known() / 1000,
+        }
     }
+
+    /// For how long somebody looked in the last 24 hours, when that is notably less: what such a number stands on is to
+    /// be shown beside it. `None` when it is at least 99 in a hundred, and of a server that does not tell.
+    pub fn short_of_24h(&self) -> Option<Duration> {
+        short_of(Span::Day, self.observed_s_24h)
+    }
+
+    /// The same of the last 30 days.
+    pub fn short_of_30d(&self) -> Option<Duration> {
+        short_of(Span::Month, self.observed_s_30d)
+    }
+}
+
+fn short_of(span: Span, observed: u64) -> Option<Duration> {
+    let whole = u64::try_from(span.slots(Tier::Minute)).unwrap_or(0) * 60;
+    (observed > 0 && observed < whole / 100 * 99).then(|| Duration::from_secs(observed))
 }
 
 fn within(span: Span, tier: Tier, to: Timestamp, slots: &BTreeMap<i64, Bucket>) -> Vec<(i64, &Bucket)> {

@@ -176,9 +176,16 @@ fn part_rows(parts: &[Part], level: usize) -> Markup {
 
 /// The last day and the last 30 in a line; what is not known of them is not there.
 fn past(brief: &Brief) -> Markup {
-    let up = |share: Option<f64>, span: &str| share.map(|share| format!("up {} of {span}", percent(share)));
+    let up = |share: Option<f64>, span: &str, observed: Option<Duration>| {
+        let observed = observed.map(|observed| format!(" ({} observed)", lasting(observed))).unwrap_or_default();
+        share.map(|share| format!("up {} of {span}{observed}", percent(share)))
+    };
     let p95 = brief.p95_ms_24h.map(|p95| format!("p95 {}", wire::short_time(Duration::from_secs_f64(p95 / 1000.0))));
-    let known = [up(brief.availability_24h, "24 h"), up(brief.availability_30d, "30 d"), p95];
+    let known = [
+        up(brief.availability_24h, "24 h", brief.short_of_24h()),
+        up(brief.availability_30d, "30 d", brief.short_of_30d()),
+        p95,
+    ];
     let known: Vec<String> = known.into_iter().flatten().collect();
     html! { @if !known.is_empty() { " " small.past { (known.join(", ")) } } }
 }
