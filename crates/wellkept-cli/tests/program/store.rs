@@ -92,3 +92,26 @@ fn a_full_disk_degrades_the_history_and_nothing_else() {
     let output = program.output();
     assert_eq!(output.matches("history can't be written").count(), 1, "one loud line, not one a record: {output}");
 }
+
+/// Two configurations of one user without `store`, so that both mean the same file.
+#[test]
+fn a_second_service_on_the_same_store_keeps_its_history_in_memory_until_the_first_ends() {
+    let file = format!("service: {{ name: one }}\n{}", FILE.trim_start());
+    let mut first = Served::with(&file);
+    first.until_status("history", "healthy");
+    first.until_status("scratch", "healthy");
+    until(PATIENCE, "the first one's file", || first.folder.path().join("history.db.lock").exists());
+    let path = first.folder.path().join("history.db");
+    let url = format!("sqlite:{}", path.display());
+    let second = Served::with(&file.replace("name: one", "name: two").replace("sqlite:history.db", &url));
+    let history = second.until_status("history", "degraded");
+    let detail = history["detail"].as_str().unwrap();
+    assert!(detail.contains("another process writes to it; give each service a store of its own"), "{history}");
+    second.wait_for(|line| line["level"] == "error" && line["code"] == "store.busy");
+    second.until_ready(true);
+    second.until_status("scratch", "healthy");
+    first.until_status("history", "healthy");
+    first.program.signal(Signal::KILL);
+    first.program.wait(PATIENCE);
+    second.until_status("history", "healthy");
+}
