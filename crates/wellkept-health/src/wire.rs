@@ -281,6 +281,9 @@ pub struct Component {
     pub timestamp: Option<String>,
     /// How old the latest result is, in milliseconds.
     pub age_ms: Option<u64>,
+    /// Past which age a result counts no more, in milliseconds.
+    #[serde(default)]
+    pub max_age_ms: u64,
     /// Since when the status is what it is.
     pub since: String,
     /// How many results in a row agreed with the latest.
@@ -289,6 +292,9 @@ pub struct Component {
     pub required: bool,
     /// The groups that see it.
     pub groups: Vec<String>,
+    /// The names of the components that it can't work without; absent when there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub depends_on: Vec<String>,
     /// Whether its settings were changed at run time; absent when they were not.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub tuned: bool,
@@ -356,11 +362,13 @@ impl Component {
             response_time: component.response_time.map(short_time),
             response_time_ms: component.response_time.map(milliseconds),
             timestamp: component.checked.map(|at| rfc3339(at.wall)),
-            age_ms: snapshot.age(component).map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            age_ms: snapshot.age(component).map(whole_milliseconds),
+            max_age_ms: whole_milliseconds(component.max_age),
             since: rfc3339(component.since.wall),
             consecutive: component.consecutive,
             required: component.criticality == Criticality::Required,
             groups: component.groups.iter().map(ToString::to_string).collect(),
+            depends_on: component.depends_on.iter().map(ToString::to_string).collect(),
             tuned: component.tuned,
             maintenance: snapshot.maintenance_of(component).map(|what| Maintenance::of(what, what.since)),
             metadata: (*component.metadata).clone(),
@@ -375,6 +383,10 @@ fn components<'c>(
     components: impl Iterator<Item = &'c ComponentHealth>,
 ) -> BTreeMap<String, Component> {
     components.map(|one| (one.name.to_string(), Component::of(snapshot, one))).collect()
+}
+
+fn whole_milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// RFC 3339 in UTC with milliseconds: `2026-01-15T10:30:00.123Z`.

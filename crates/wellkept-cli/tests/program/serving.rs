@@ -64,6 +64,7 @@ fn each_endpoint_has_the_fields_that_were_promised() {
         "response_time_ms",
         "timestamp",
         "age_ms",
+        "max_age_ms",
         "since",
         "required",
         "groups",

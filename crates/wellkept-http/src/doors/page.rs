@@ -145,6 +145,7 @@ fn row(snapshot: &Snapshot, component: &ComponentHealth, brief: Option<&Brief>) 
                 @if let Some(root) = snapshot.root_cause(component) { ", because of " b { (root.name) } }
                 @if !component.detail.is_empty() { " " small { (component.detail) } }
                 @if let Some(brief) = brief { (past(brief)) }
+                @if !component.depends_on.is_empty() { " " small { "depends on " (component.depends_on.join(", ")) } }
                 (readings(component))
             }
         }

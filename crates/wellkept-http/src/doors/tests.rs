@@ -30,7 +30,7 @@ mod upstream;
 const LOOPBACK: &str = "127.0.0.1:8080";
 const OPEN: &str = "0.0.0.0:8080";
 
-/// A service with one healthy required and one failing optional component, three seconds old.
+/// A service with one healthy required component and a failing optional one that needs it, three seconds old.
 async fn checker() -> Checker {
     let clock = TokioClock::start();
     let settings = Settings { version: "1.4.2".to_owned(), clock, ..Settings::new("orders") };
@@ -38,7 +38,7 @@ async fn checker() -> Checker {
     let database = || async { Outcome::pass().with("connections", serde_json::json!({ "active": 5, "max": 20 })) };
     checker.register(Component::new("orders-db", AnyCheck::from_fn(database))).unwrap();
     let cache = || async { Outcome::fail(Reason::Refused, "connection refused").with_detail("127.0.0.1:6379") };
-    checker.register(Component::new("cache", AnyCheck::from_fn(cache)).optional()).unwrap();
+    checker.register(Component::new("cache", AnyCheck::from_fn(cache)).optional().depends_on(["orders-db"])).unwrap();
     tokio::spawn(engine.run(std::future::pending()));
     tokio::time::sleep(Duration::from_secs(3)).await; // pace: on paused time
     checker
@@ -82,8 +82,8 @@ async fn the_bodies_are_the_shapes_that_were_promised() {
     insta::assert_snapshot!(startup, @r#"{"started":true}"#);
     let (_, detailed) = get(admin(), LOOPBACK, "/health/detailed").await;
     insta::assert_snapshot!(detailed.replace("},\"", "},\n\""), @r#"
-    {"status":"degraded","service":"orders","version":"1.4.2","timestamp":"2026-01-01T00:00:03.000Z","uptime":"00:00:03","ready":true,"lifecycle":"running","components":{"cache":{"status":"unhealthy","reason":"refused","message":"connection refused","detail":"127.0.0.1:6379","raw_status":"fail","raw_reason":"refused","response_time":"0µs","response_time_ms":0.0,"timestamp":"2026-01-01T00:00:00.000Z","age_ms":3000,"since":"2026-01-01T00:00:00.000Z","consecutive":1,"required":false,"groups":["ready"],"metadata":{}},
-    "orders-db":{"status":"healthy","reason":null,"message":"","detail":"","raw_status":"pass","raw_reason":null,"response_time":"0µs","response_time_ms":0.0,"timestamp":"2026-01-01T00:00:00.000Z","age_ms":3000,"since":"2026-01-01T00:00:00.000Z","consecutive":1,"required":true,"groups":["ready"],"metadata":{"connections":{"active":5,"max":20}}}}}
+    {"status":"degraded","service":"orders","version":"1.4.2","timestamp":"2026-01-01T00:00:03.000Z","uptime":"00:00:03","ready":true,"lifecycle":"running","components":{"cache":{"status":"unhealthy","reason":"refused","message":"connection refused","detail":"127.0.0.1:6379","raw_status":"fail","raw_reason":"refused","response_time":"0µs","response_time_ms":0.0,"timestamp":"2026-01-01T00:00:00.000Z","age_ms":3000,"max_age_ms":32000,"since":"2026-01-01T00:00:00.000Z","consecutive":1,"required":false,"groups":["ready"],"depends_on":["orders-db"],"metadata":{}},
+    "orders-db":{"status":"healthy","reason":null,"message":"","detail":"","raw_status":"pass","raw_reason":null,"response_time":"0µs","response_time_ms":0.0,"timestamp":"2026-01-01T00:00:00.000Z","age_ms":3000,"max_age_ms":32000,"since":"2026-01-01T00:00:00.000Z","consecutive":1,"required":true,"groups":["ready"],"metadata":{"connections":{"active":5,"max":20}}}}}
     "#);
 }
 
@@ -252,6 +252,14 @@ async fn a_hostile_name_is_escaped_on_the_page_and_in_the_metrics() {
     assert!(page.contains("&lt;script&gt;") && !page.contains("<script>"));
     let (_, metrics) = get(doors.admin(), LOOPBACK, "/metrics").await;
     assert!(metrics.contains(r#"{component="<script>\"\\ü",verdict="pass"} 1"#), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_page_shows_on_what_a_component_depends() {
+    let checker = checker().await;
+    let (_, page) = get(doors(&checker, Access::loopback_only(), Names::Shown).admin(), LOOPBACK, "/").await;
+    assert_eq!(page.matches("depends on").count(), 1, "{page}");
+    assert!(page.contains("<small>depends on orders-db</small>"), "{page}");
 }
 
 #[tokio::test(start_paused = true)]
