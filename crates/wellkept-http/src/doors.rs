@@ -52,6 +52,7 @@ mod control;
 mod details;
 mod formats;
 mod kubernetes;
+mod large;
 mod maintenance;
 mod metrics;
 mod openapi;
@@ -84,6 +85,7 @@ struct Inner {
     servers: Servers,
     /// Pages of metrics that are being written. A large one takes a while, and only so many threads.
     scrapes: Semaphore,
+    large: large::LargeAnswers,
     reload: reload::ReloadHook,
     /// Runs of all components that are waited for.
     runs: Semaphore,
@@ -148,6 +150,7 @@ impl Doors {
             components,
             servers,
             scrapes,
+            large: large::LargeAnswers::new(),
             reload,
             runs: Semaphore::new(RUNS),
             #[cfg(feature = "grpc")]

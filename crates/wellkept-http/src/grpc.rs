@@ -24,7 +24,7 @@ use crate::doors::{Doors, Names};
 use crate::error::ApiError;
 use call::{Code, Deadline, Failure};
 use messages::{CheckRequest, CheckResponse, ListRequest, ListResponse};
-use services::{OWN, ServingStatus, Table};
+use services::OWN;
 use watches::Watching;
 pub(crate) use watches::{Watches, WatchesCollector};
 
@@ -81,7 +81,7 @@ async fn dispatch(doors: &Doors, request: Request) -> Result<Response, Failure> 
         "/grpc.health.v1.Health/Check" => {
             let CheckRequest { service } = call::message(request, deadline).await?;
             let unknown = Failure::new(Code::NotFound, "unknown service");
-            let serving = ServingStatus::of(doors.watches().checker(), &service).ok_or(unknown)?;
+            let serving = doors.watches().serving(&service).ok_or(unknown)?;
             Ok(call::answer(&CheckResponse::from(serving)))
         }
         "/grpc.health.v1.Health/List" => {
@@ -102,7 +102,7 @@ async fn dispatch(doors: &Doors, request: Request) -> Result<Response, Failure> 
 }
 
 fn list(doors: &Doors) -> Result<ListResponse, Failure> {
-    let mut table = Table::of(doors.watches().checker());
+    let mut table = doors.watches().table();
     if doors.names() == Names::Hidden {
         table.groups.clear();
     }

@@ -51,7 +51,7 @@ impl Subject {
 }
 
 /// How much a reader may see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sight {
     /// Only what all components add up to.
     Status,

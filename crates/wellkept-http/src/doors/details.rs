@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::extract::{Query, Request, State};
 use axum::response::Response;
 use http::StatusCode;
+use http::request::Parts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -24,7 +25,9 @@ pub(super) const MOST: usize = 1000;
 pub(super) fn routes() -> Routes {
     Routes::new()
         .route(
-            Operation::get("/health/detailed", "All components, with their readings.").json::<wire::Detailed>(&[200]),
+            Operation::get("/health/detailed", "All components, with their readings.")
+                .json::<wire::Detailed>(&[200])
+                .error(ApiError::Busy),
             detailed,
         )
         .route(
@@ -43,10 +46,13 @@ pub(super) fn routes() -> Routes {
 }
 
 /// `GET /health/detailed`: all components. Always 200: it is for people, not for probes.
-pub(super) async fn detailed(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
+pub(super) async fn detailed(State(doors): State<Doors>, _: NoBody, request: Request) -> Result<Response, ApiError> {
     let (parts, _) = request.into_parts();
-    let answer = json(StatusCode::OK, &wire::Detailed::of(&doors.inner.checker));
-    doors.tell(&parts, &Subject::Service, answer)
+    let write = |doors: &Doors, parts: &Parts| {
+        let answer = json(StatusCode::OK, &wire::Detailed::of(&doors.inner.checker));
+        doors.tell(parts, &Subject::Service, answer)
+    };
+    doors.large(parts, write).await
 }
 
 /// What to read of the history.

@@ -21,7 +21,7 @@ use crate::error::ApiError;
 const MAX_FRESH: u64 = 5;
 
 /// A format that an answer may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Format {
     /// The endpoint's own.
     Native,

@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
+use http::request::Parts;
 use wellkept_health::wire::{Seen, Sight, Subject, View};
-use wellkept_health::{Life, Lifecycle, Status};
+use wellkept_health::{Checker, Life, Lifecycle, Origins, Status};
 
 use super::formats::pairs;
 use super::routes::{Operation, Routes};
@@ -40,15 +41,15 @@ pub(super) fn routes() -> Routes {
 }
 
 async fn livez(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
-    answered(&doors, request, &Subject::Live, || doors.inner.checker.is_alive())
+    answered(&doors, request, Subject::Live, Checker::is_alive).await
 }
 
 async fn readyz(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
-    answered(&doors, request, &Subject::Ready, || doors.inner.checker.readiness().ready)
+    answered(&doors, request, Subject::Ready, |checker| checker.readiness().ready).await
 }
 
 async fn healthz(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
-    answered(&doors, request, &Subject::Service, || doors.inner.checker.snapshot().overall().is_ready())
+    answered(&doors, request, Subject::Service, |checker| checker.snapshot().overall().is_ready()).await
 }
 
 async fn livez_one(doors: State<Doors>, _: NoBody, name: Segment, request: Request) -> Result<Response, ApiError> {
@@ -73,23 +74,33 @@ fn words(subject: &Subject) -> (&'static str, &'static str) {
 }
 
 /// The probe's answer. Without a query, which is how probes ask, it costs no more than reading a word.
-fn answered(doors: &Doors, request: Request, subject: &Subject, quick: impl FnOnce() -> bool) -> Response {
+async fn answered(doors: &Doors, request: Request, subject: Subject, quick: fn(&Checker) -> bool) -> Response {
     let (parts, _) = request.into_parts();
-    let (path, failed) = words(subject);
-    let word = |good| answer(so_or_503(good), TEXT, if good { "ok" } else { failed });
-    let Some(query) = parts.uri.query() else { return doors.tell(&parts, subject, word(quick())) };
+    if parts.uri.query().is_none() && !parts.headers.contains_key(Origins::ASKER) {
+        return word(&subject, quick(&doors.inner.checker));
+    }
+    doors.on_subject(parts, subject, queried).await
+}
+
+fn word(subject: &Subject, good: bool) -> Response {
+    answer(so_or_503(good), TEXT, if good { "ok" } else { words(subject).1 })
+}
+
+/// The answer to a query, or to another service.
+fn queried(doors: &Doors, parts: &Parts, subject: &Subject) -> Response {
+    let query = parts.uri.query().unwrap_or_default();
     let verbose = pairs(query).any(|(key, _)| key == "verbose");
     let excluded: HashSet<_> = pairs(query).filter(|(key, _)| key == "exclude").map(|(_, name)| name).collect();
-    let view = doors.view(subject.clone(), &parts);
+    let view = doors.view(subject.clone(), parts);
     // Whoever may not read names may not find them out by leaving them out either.
-    let may_exclude = doors.sight(&parts) >= Sight::Names;
+    let may_exclude = doors.sight(parts) >= Sight::Names;
     let is_excluded = |name: &str| may_exclude && excluded.contains(name);
     let good = view.is_good_without(is_excluded);
     // Origins know of no exclusion: without the header, the answer is judged by itself.
     let leaves_out = may_exclude && !excluded.is_empty();
-    let told = |response| if leaves_out { response } else { doors.tell(&parts, subject, response) };
+    let told = |response| if leaves_out { response } else { doors.tell(parts, subject, response) };
     if !verbose {
-        return told(word(good));
+        return told(word(subject, good));
     }
     let mut text = own_lines(doors, &view);
     let mut unknown: HashSet<&str> = excluded.iter().map(AsRef::as_ref).collect();
@@ -109,7 +120,7 @@ fn answered(doors: &Doors, request: Request, subject: &Subject, quick: impl FnOn
         let name: String = name.chars().take(128).collect();
         let _ = writeln!(text, "warn: nothing is excluded by \"{}\"", name.escape_debug());
     }
-    let _ = writeln!(text, "{path} check {}", if good { "passed" } else { "failed" });
+    let _ = writeln!(text, "{} check {}", words(subject).0, if good { "passed" } else { "failed" });
     told(answer(so_or_503(good), TEXT, text))
 }
 

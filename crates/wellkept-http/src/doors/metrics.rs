@@ -38,7 +38,10 @@ pub(super) async fn metrics(State(doors): State<Doors>, _: NoBody, request: Requ
         Exposition::encode_all([&inner.registry].into_iter().chain(components), accept.as_deref())
     });
     match written.await {
-        Ok(Ok(page)) => answer(StatusCode::OK, page.content_type, page.body),
+        Ok(Ok(page)) => match doors.placed_page(page.body.into()) {
+            Some(body) => answer(StatusCode::OK, page.content_type, body),
+            None => ApiError::Busy.into_response(),
+        },
         Ok(Err(error)) => {
             tracing::error!(target: "wellkept::http", %error, "metrics can't be encoded");
             ApiError::Internal.into_response()

@@ -3,6 +3,7 @@
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
+use wellkept_health::Origins;
 use wellkept_health::wire::health_json::{HealthJson, MEDIA_TYPE};
 use wellkept_health::wire::{self, Sight, Subject, View};
 
@@ -53,79 +54,56 @@ pub(super) fn routes() -> Routes {
 
 /// `GET /health`: the service as a whole. 200 when healthy or degraded, 503 otherwise.
 async fn health(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
-    let answer = formats::negotiated(
-        &parts,
-        &Subject::Service,
-        || doors.view(Subject::Service, &parts),
-        || {
+    doors
+        .brief(request, Subject::Service, |doors| {
             let health = wire::Health::of(&doors.inner.checker);
             json(so_or_503(health.status.is_ready()), &health)
-        },
-    );
-    doors.tell(&parts, &Subject::Service, answer)
+        })
+        .await
 }
 
 /// `GET /health/live`: this process only. 200 while it lives, also while it drains.
 async fn live(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
-    formats::negotiated(
-        &parts,
-        &Subject::Live,
-        || doors.view(Subject::Live, &parts),
-        || {
+    doors
+        .brief(request, Subject::Live, |doors| {
             let live = wire::Live::of(&doors.inner.checker);
             json(so_or_503(live.alive), &live)
-        },
-    )
+        })
+        .await
+}
+
+/// `GET /health/startup`: 503 until the start is complete, 200 from then on.
+async fn startup(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
+    doors
+        .brief(request, Subject::Startup, |doors| {
+            let started = doors.inner.checker.is_started();
+            json(so_or_503(started), &wire::Startup { started })
+        })
+        .await
 }
 
 /// `GET /health/ready` and `GET /ready`: whether traffic may come. `?detailed=true` adds the components for
 /// operators; from others it is ignored, and the status code is the same.
 async fn ready(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
-    let answer = formats::negotiated(
-        &parts,
-        &Subject::Ready,
-        || doors.view(Subject::Ready, &parts),
-        || {
-            let ready = wire::Ready::of_view(&doors.native_view(Subject::Ready, &parts));
+    doors
+        .full(request, Subject::Ready, |view| {
+            let ready = wire::Ready::of_view(view);
             json(so_or_503(ready.ready), &ready)
-        },
-    );
-    doors.tell(&parts, &Subject::Ready, answer)
-}
-
-/// `GET /health/startup`: 503 until the start is complete, 200 from then on.
-async fn startup(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
-    formats::negotiated(
-        &parts,
-        &Subject::Startup,
-        || doors.view(Subject::Startup, &parts),
-        || {
-            let started = doors.inner.checker.is_started();
-            json(so_or_503(started), &wire::Startup { started })
-        },
-    )
+        })
+        .await
 }
 
 /// `GET /health/group/{group}`: as readiness, for the components of one group. 404 when no component is in it.
-async fn group(State(doors): State<Doors>, _: NoBody, Segment(name): Segment, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
-    let Some(subject) = Subject::of_group(&doors.inner.checker, &name) else {
+async fn group(State(doors): State<Doors>, _: NoBody, Segment(group): Segment, request: Request) -> Response {
+    let Some(subject) = Subject::of_group(&doors.inner.checker, &group) else {
         return ApiError::NotFound.into_response();
     };
-    let answer = formats::negotiated(
-        &parts,
-        &subject,
-        || doors.view(subject.clone(), &parts),
-        || {
-            let readiness = wire::Ready::of_view(&doors.native_view(subject.clone(), &parts));
-            json(so_or_503(readiness.ready), &wire::Grouped { group: name, readiness })
-        },
-    );
-    doors.tell(&parts, &subject, answer)
+    doors
+        .full(request, subject, |view| {
+            let readiness = wire::Ready::of_view(view);
+            json(so_or_503(readiness.ready), &wire::Grouped { group, readiness })
+        })
+        .await
 }
 
 /// `GET /health/component/{name}`: one component by itself. 404 also where names are hidden.
@@ -143,19 +121,59 @@ async fn component(
 
 /// `GET /health.json`: `application/health+json` for whoever can't say so by `Accept`.
 async fn health_json(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
-    let answer = formats::written(&parts, &doors.view(Subject::Service, &parts), Format::HealthJson);
-    doors.tell(&parts, &Subject::Service, answer)
+    doors.always(request, Format::HealthJson).await
 }
 
 /// `GET /v1/health`: readings for operators; others see names and statuses, and the rest of the shape empty.
 async fn v1(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
-    let answer = formats::written(&parts, &doors.view(Subject::Service, &parts), Format::V1);
-    doors.tell(&parts, &Subject::Service, answer)
+    doors.always(request, Format::V1).await
 }
 
 impl Doors {
+    /// A subject's answer whose own format lists no component: as it is asked for most, it is written on the spot.
+    async fn brief(
+        &self,
+        request: Request,
+        subject: Subject,
+        native: impl FnOnce(&Self) -> Response + Send + 'static,
+    ) -> Response {
+        let (parts, _) = request.into_parts();
+        let is_brief = !parts.headers.contains_key(Origins::ASKER) && Format::wished(&parts) == Ok(Format::Native);
+        let write = move |doors: &Self, parts: &Parts, subject: &Subject| {
+            let view = || doors.view(subject.clone(), parts);
+            let answer = formats::negotiated(parts, subject, view, || native(doors));
+            doors.tell(parts, subject, answer)
+        };
+        if is_brief { write(self, &parts, &subject) } else { self.on_subject(parts, subject, write).await }
+    }
+
+    /// A subject's answer whose own format lists its components.
+    async fn full(
+        &self,
+        request: Request,
+        subject: Subject,
+        native: impl FnOnce(&View<'_>) -> Response + Send + 'static,
+    ) -> Response {
+        let (parts, _) = request.into_parts();
+        let write = |doors: &Self, parts: &Parts, subject: &Subject| {
+            let view = || doors.view(subject.clone(), parts);
+            let native = || native(&doors.native_view(subject.clone(), parts));
+            let answer = formats::negotiated(parts, subject, view, native);
+            doors.tell(parts, subject, answer)
+        };
+        self.on_subject(parts, subject, write).await
+    }
+
+    /// The service as a whole in one format, whatever is asked for.
+    async fn always(&self, request: Request, format: Format) -> Response {
+        let (parts, _) = request.into_parts();
+        let write = move |doors: &Self, parts: &Parts, subject: &Subject| {
+            let answer = formats::written(parts, &doors.view(subject.clone(), parts), format);
+            doors.tell(parts, subject, answer)
+        };
+        self.on_subject(parts, Subject::Service, write).await
+    }
+
     /// What a request's caller may see of a subject.
     pub(super) fn view(&self, subject: Subject, request: &Parts) -> View<'_> {
         View::of(&self.inner.checker, subject, self.sight(request))

@@ -2,11 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use wellkept_health::{Checker, Lifecycle, Status};
 
 /// The services that are always there: the server as a whole, and one for each of Kubernetes' probes.
 pub(super) const OWN: [&str; 4] = ["", "readiness", "liveness", "startup"];
+
+/// So many components are added up in some microseconds.
+const FEW: usize = if cfg!(test) { 8 } else { 256 };
+/// How long what more of them add up to is used again.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// `ServingStatus` of `grpc.health.v1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, prost::Enumeration)]
@@ -30,15 +37,46 @@ pub(super) struct Table {
     pub(super) groups: BTreeMap<Arc<str>, ServingStatus>,
 }
 
+/// What the user's groups add up to. With many components they are added up once for all calls within a moment.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    latest: ArcSwapOption<Look>,
+}
+
+#[derive(Debug)]
+pub(super) struct Look {
+    /// The boot clock then.
+    at: Duration,
+    groups: BTreeMap<Arc<str>, Status>,
+}
+
+impl Groups {
+    /// As they are now.
+    pub(super) fn now(&self, checker: &Checker) -> Arc<Look> {
+        let look = Look { at: checker.clock().boot(), groups: checker.snapshot().named_groups() };
+        let look = Arc::new(look);
+        self.latest.store(Some(Arc::clone(&look)));
+        look
+    }
+
+    /// As they are now, or with many components were a moment ago.
+    pub(super) fn recent(&self, checker: &Checker) -> Arc<Look> {
+        let now = checker.clock().boot();
+        let holds = |look: &Arc<Look>| now.saturating_sub(look.at) < MOMENT;
+        let latest = self.latest.load_full().filter(holds);
+        latest.filter(|_| checker.snapshot().components().len() > FEW).unwrap_or_else(|| self.now(checker))
+    }
+}
+
 impl ServingStatus {
     /// What is said of one service; `None` when there is none of that name.
-    pub(super) fn of(checker: &Checker, service: &str) -> Option<Self> {
+    pub(super) fn of(checker: &Checker, groups: &Groups, service: &str) -> Option<Self> {
         match service {
             "" | "readiness" => Some(Self::when(checker.readiness().ready)),
             "liveness" => Some(Self::when(checker.is_alive())),
             "startup" => Some(Self::when(checker.is_started())),
             group => {
-                let status = checker.snapshot().named_groups().remove(group)?;
+                let status = *groups.recent(checker).groups.get(group)?;
                 Some(Self::of_group(status, checker.lifecycle()))
             }
         }
@@ -54,17 +92,15 @@ impl ServingStatus {
 }
 
 impl Table {
-    pub(super) fn of(checker: &Checker) -> Self {
+    pub(super) fn of(checker: &Checker, look: &Look) -> Self {
         let lifecycle = checker.lifecycle();
-        let groups = checker.snapshot().named_groups();
+        let group =
+            |(name, status): (&Arc<str>, &Status)| (Arc::clone(name), ServingStatus::of_group(*status, lifecycle));
         Self {
             readiness: ServingStatus::when(checker.readiness().ready),
             liveness: ServingStatus::when(checker.is_alive()),
             startup: ServingStatus::when(checker.is_started()),
-            groups: groups
-                .into_iter()
-                .map(|(name, status)| (name, ServingStatus::of_group(status, lifecycle)))
-                .collect(),
+            groups: look.groups.iter().map(group).collect(),
         }
     }
 

@@ -17,6 +17,7 @@ use wellkept_health::{
 use wellkept_shutdown::{Cause, Sequence, Shutdown};
 
 use super::messages::{CheckRequest, CheckResponse, ListRequest, ListResponse};
+use super::services::{Groups, ServingStatus};
 use super::*;
 use crate::access::Access;
 
@@ -225,7 +226,8 @@ async fn in_maintenance_only_liveness_and_startup_hold_and_watchers_hear_of_it()
 #[tokio::test(start_paused = true)]
 async fn before_the_start_is_complete_only_liveness_serves() {
     let (checker, _engine) = Checker::new(Settings { clock: TokioClock::start(), ..Settings::new("orders") });
-    let said = ["", "readiness", "liveness", "startup"].map(|service| ServingStatus::of(&checker, service));
+    let said = ["", "readiness", "liveness", "startup"]
+        .map(|service| ServingStatus::of(&checker, &Groups::default(), service));
     assert_eq!(
         said,
         [ServingStatus::NotServing, ServingStatus::NotServing, ServingStatus::Serving, ServingStatus::NotServing]

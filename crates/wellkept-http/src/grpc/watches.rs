@@ -15,7 +15,7 @@ use wellkept_shutdown::{Phase, Shutdown};
 
 use super::call::{self, Code, Deadline, Failure};
 use super::messages::CheckResponse;
-use super::services::{ServingStatus, Table};
+use super::services::{Groups, Look, ServingStatus, Table};
 use crate::collect::Families;
 
 /// How often the statuses are looked at when nobody says that they changed: results grow stale, and a runtime stalls,
@@ -31,6 +31,7 @@ pub(crate) struct Watches {
     shutdown: Shutdown,
     /// What watchers are told; `None` before anyone looked.
     table: watch::Sender<Option<Table>>,
+    groups: Groups,
     /// Held while the statuses are looked at and told, so that an earlier look never replaces a later one.
     looking: Mutex<()>,
     /// Whether the task that looks is running.
@@ -46,16 +47,13 @@ impl Watches {
             checker,
             shutdown,
             table: watch::Sender::new(None),
+            groups: Groups::default(),
             looking: Mutex::new(()),
             followed: AtomicBool::new(false),
             open: AtomicUsize::new(0),
             limit: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
         })
-    }
-
-    pub(super) fn checker(&self) -> &Checker {
-        &self.checker
     }
 
     /// How many may watch; nobody before it is said.
@@ -75,11 +73,21 @@ impl Watches {
         Ok(Place(Arc::clone(self)))
     }
 
-    /// Looks at the statuses now and tells the watchers if one has changed.
-    fn look(&self) {
+    /// What is said of one service; `None` when there is none of that name.
+    pub(super) fn serving(&self, service: &str) -> Option<ServingStatus> {
+        ServingStatus::of(&self.checker, &self.groups, service)
+    }
+
+    /// What is said of all services.
+    pub(super) fn table(&self) -> Table {
+        Table::of(&self.checker, &self.groups.recent(&self.checker))
+    }
+
+    /// Looks at the statuses and tells the watchers if one has changed.
+    fn look(&self, at_groups: impl FnOnce(&Groups, &Checker) -> Arc<Look>) {
         // Nothing that panics leaves anything half-done under this lock.
         let _turn = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = Some(Table::of(&self.checker));
+        let table = Some(Table::of(&self.checker, &at_groups(&self.groups, &self.checker)));
         self.table.send_if_modified(|told| {
             let changed = *told != table;
             *told = table;
@@ -107,7 +115,7 @@ impl Follower {
         let mut phases = self.watches.shutdown.subscribe();
         while self.is_needed() {
             // First, for what has changed since the watcher looked for itself.
-            self.watches.look();
+            self.watches.look(Groups::now);
             tokio::time::sleep(PAUSE).await;
             tokio::select! {
                 // Neither ends before its sender, which the books hold.
@@ -185,7 +193,7 @@ impl Watching {
     pub(super) fn begin(watches: &Arc<Watches>, service: String, deadline: Deadline) -> Result<Self, Failure> {
         let place = watches.enter()?;
         let table = watches.table.subscribe();
-        watches.look();
+        watches.look(Groups::recent);
         Ok(Self { service, told: None, table, deadline, stage: Stage::Open, place })
     }
 
@@ -221,7 +229,7 @@ impl Watching {
             _ = self.table.changed() => {}
             // From here on nothing changes any more, and the door closes soon.
             () = watches.shutdown.reached(Phase::ClosingResources) => {
-                watches.look();
+                watches.look(Groups::recent);
                 self.stage = Stage::Ending(Failure::new(Code::Unavailable, "the service is shutting down"));
             }
             () = self.deadline.passed() => self.stage = Stage::Ending(Failure::deadline_exceeded()),
