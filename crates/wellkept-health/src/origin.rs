@@ -193,6 +193,12 @@ impl Checker {
             Subject::Ready | Subject::Named(_) => Some(of(subject.group())),
         }
     }
+
+    /// Where what is told of one component comes from; `None` when there is none of this name.
+    pub fn component_origins(&self, name: &str) -> Option<Origins> {
+        let snapshot = self.snapshot();
+        Some(snapshot.component_origins(self.identity(), snapshot.component(name)?))
+    }
 }
 
 impl Snapshot {
@@ -218,16 +224,22 @@ impl Snapshot {
         let own = if told == Status::Maintenance { told } else { own };
         let mut origins = Origins::own(identity, own).0;
         for (component, from) in others {
-            let onward = from.iter().filter(|origin| !origin.leads_over(identity));
-            origins.extend(onward.filter_map(|origin| {
-                let status = component.weigh(origin.status, group)?;
-                let mut path = vec![Hop { identity, component: None }];
-                path.extend(origin.path.iter().cloned());
-                path.get_mut(1)?.component = Some(Arc::clone(&component.name));
-                Some(StatusPath { status, path })
+            let onward = onward(identity, component, from);
+            origins.extend(onward.filter_map(|StatusPath { status, path }| {
+                Some(StatusPath { status: component.weigh(status, group)?, path })
             }));
         }
         Origins::bounded(origins)
+    }
+
+    /// Where the status of one component comes from, by itself: not what it counts for the others. `identity` is the
+    /// service's own.
+    pub fn component_origins(&self, identity: Identity, component: &ComponentHealth) -> Origins {
+        let Some(from) = self.origins_of(component) else {
+            return Origins::own(identity, self.standing(component).status);
+        };
+        let own = Origins::own(identity, Status::Healthy).0;
+        Origins::bounded(own.into_iter().chain(onward(identity, component, from)).collect())
     }
 
     /// Where what a component is served as comes from; nowhere else when its result is too old or left out.
@@ -236,6 +248,21 @@ impl Snapshot {
         let origins = served.origins.as_deref()?;
         (self.standing(component).status == served.status).then_some(origins)
     }
+}
+
+/// What a component's origins are to those who look at this service; not those that lead over it, which they would hear
+/// back.
+fn onward<'o>(
+    identity: Identity,
+    component: &'o ComponentHealth,
+    from: &'o Origins,
+) -> impl Iterator<Item = StatusPath> + 'o {
+    from.iter().filter(move |origin| !origin.leads_over(identity)).filter_map(move |origin| {
+        let mut path = vec![Hop { identity, component: None }];
+        path.extend(origin.path.iter().cloned());
+        path.get_mut(1)?.component = Some(Arc::clone(&component.name));
+        Some(StatusPath { status: origin.status, path })
+    })
 }
 
 /// What a name must not hold in the header.

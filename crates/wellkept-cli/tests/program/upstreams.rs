@@ -42,14 +42,15 @@ struct Ring {
 const NAMES: [&str; 4] = ["orders", "billing", "stock", "mail"];
 
 impl Ring {
-    fn of(count: usize, path: &str) -> Self {
+    /// As many services as paths: by which each looks at the next one.
+    fn of(paths: &[&str]) -> Self {
         let folders = tempfile::tempdir().unwrap();
-        let addresses: Vec<_> = (0..count).map(|_| free_address()).collect();
-        let services = (0..count).map(|number| {
+        let addresses: Vec<_> = paths.iter().map(|_| free_address()).collect();
+        let services = paths.iter().enumerate().map(|(number, path)| {
             let folder = folders.path().join(NAMES[number]);
             std::fs::create_dir(&folder).unwrap();
-            let next = (number + 1) % count;
-            let looks = [(NAMES[next], addresses[next], path)];
+            let next = (number + 1) % paths.len();
+            let looks = [(NAMES[next], addresses[next], *path)];
             Served::listening_as_configured(&service(NAMES[number], addresses[number], &folder, &looks))
         });
         Self { services: services.collect(), folders }
@@ -94,15 +95,42 @@ impl Ring {
 #[test]
 fn two_services_that_look_at_each_other_name_the_loop_and_recover_together() {
     for path in ["/health", "/health/ready", "/health/detailed"] {
-        let ring = Ring::of(2, path);
+        let ring = Ring::of(&[path; 2]);
         ring.fails_and_recovers(0);
         ring.fails_and_recovers(1);
     }
 }
 
 #[test]
+fn a_service_that_looks_at_one_component_of_another_names_the_loop_over_it_and_both_recover() {
+    // The first one looks at what the second one makes of the first one.
+    let ring = Ring::of(&["/health/component/orders", "/health"]);
+    ring.fails_and_recovers(0);
+}
+
+#[test]
+fn two_services_that_look_at_each_others_view_of_themselves_do_not_keep_each_other_from_starting() {
+    let folders = tempfile::tempdir().unwrap();
+    let (orders, billing) = (free_address(), free_address());
+    let started = |name, address, other, other_address| {
+        let path = format!("/health/component/{name}");
+        let looks = [(other, other_address, &*path)];
+        Served::listening_as_configured(&service(name, address, folders.path(), &looks))
+    };
+    let first = started("billing", billing, "orders", orders);
+    first.until_status("orders", "unhealthy");
+    // The first thing that it hears is that it is down itself.
+    let second = started("orders", orders, "billing", billing);
+    for (served, other) in [(&first, "orders"), (&second, "billing")] {
+        served.until_status(other, "healthy");
+        let tells = || served.component(other)["metadata"]["loop"] == "it → this service";
+        until(PATIENCE, &format!("{other} to tell of the loop"), tells);
+    }
+}
+
+#[test]
 fn a_ring_of_three_services_names_the_loop_and_recovers_together() {
-    let ring = Ring::of(3, "/health");
+    let ring = Ring::of(&["/health"; 3]);
     ring.fails_and_recovers(2);
     // By names that everyone may read: its own components' and no others.
     let answer = |path: &str| {

@@ -4,8 +4,8 @@
 use axum::response::Response;
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
-use wellkept_health::Origins;
 use wellkept_health::wire::{Sight, Subject};
+use wellkept_health::{Checker, Origins};
 
 use super::Doors;
 
@@ -15,10 +15,24 @@ impl Doors {
     /// Adds to an answer where it comes from, for who asks as another service does: with the header
     /// [`Origins::ASKER`]. Everyone else costs nothing. The public gets status words, random numbers, and the names of
     /// this service's own components where these are shown; where they are not, no service that is well either.
-    pub(super) fn tell(&self, request: &Parts, subject: &Subject, mut response: Response) -> Response {
+    pub(super) fn tell(&self, request: &Parts, subject: &Subject, response: Response) -> Response {
+        self.tell_origins(request, response, |checker| checker.origins(subject))
+    }
+
+    /// The same for an answer about one component.
+    pub(super) fn tell_of_component(&self, request: &Parts, name: &str, response: Response) -> Response {
+        self.tell_origins(request, response, |checker| checker.component_origins(name))
+    }
+
+    fn tell_origins(
+        &self,
+        request: &Parts,
+        mut response: Response,
+        origins: impl FnOnce(&Checker) -> Option<Origins>,
+    ) -> Response {
         let Some(asker) = request.headers.get(Origins::ASKER) else { return response };
         let asker = asker.to_str().ok().and_then(|asker| asker.parse().ok());
-        let Some(origins) = self.inner.checker.origins(subject) else { return response };
+        let Some(origins) = origins(&self.inner.checker) else { return response };
         let origins = match self.sight(request) {
             Sight::Details => origins,
             Sight::Names => origins.for_everyone(true),

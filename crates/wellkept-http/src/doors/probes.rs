@@ -116,7 +116,8 @@ async fn component(
     let (parts, _) = request.into_parts();
     let view = doors.native_view(Subject::Service, &parts);
     let seen = view.component(&name).ok_or(ApiError::NotFound)?;
-    Ok(json(so_or_503(seen.standing.status.is_ready()), &wire::One::of(&view, &seen)))
+    let answer = json(so_or_503(seen.standing.status.is_ready()), &wire::One::of(&view, &seen));
+    Ok(doors.tell_of_component(&parts, &name, answer))
 }
 
 /// `GET /health.json`: `application/health+json` for whoever can't say so by `Accept`.

@@ -75,6 +75,13 @@ async fn another_service_is_told_where_a_status_comes_from_and_the_public_by_no_
         let with_the_way_back = format!("{without_names}; healthy {orders}>{stock}");
         assert_eq!(header(&hidden, OPEN, path, &who_is_looked_at).await, Some(with_the_way_back), "{path}");
     }
+    let component = "/health/component/stock";
+    assert_eq!(header(&shown, OPEN, component, &[]).await, None, "it tells who did not ask");
+    let to_operators = header(&shown, LOOPBACK, "/health", &asker).await;
+    assert_eq!(header(&shown, LOOPBACK, component, &asker).await, to_operators, "all of it is that component's");
+    let to_everyone = header(&shown, OPEN, "/health", &asker).await;
+    assert_eq!(header(&shown, OPEN, component, &asker).await, to_everyone);
+    assert_eq!(header(&hidden, OPEN, component, &asker).await, None, "there is none where names are hidden");
     let excluding = "/readyz?exclude=stock";
     assert_eq!(header(&shown, LOOPBACK, excluding, &asker).await, None, "origins know of no exclusion");
     for path in ["/health/live", "/livez", "/livez?verbose", "/health/startup", "/metrics"] {
