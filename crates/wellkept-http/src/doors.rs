@@ -23,7 +23,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Request, State};
@@ -85,6 +85,8 @@ struct Inner {
     servers: Servers,
     /// Pages of metrics that are being written. A large one takes a while, and only so many threads.
     scrapes: Semaphore,
+    /// The latest body of `/health`.
+    health: ArcSwapOption<probes::HealthBody>,
     large: large::LargeAnswers,
     reload: reload::ReloadHook,
     /// Runs of all components that are waited for.
@@ -119,6 +121,8 @@ const CODES: [u16; 2] = [200, 503];
 
 /// The media type of words and lines.
 const TEXT: &str = "text/plain; charset=utf-8";
+/// That of our own bodies.
+const JSON: &str = "application/json";
 
 /// Whether the public may read the components' names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -150,6 +154,7 @@ impl Doors {
             components,
             servers,
             scrapes,
+            health: ArcSwapOption::empty(),
             large: large::LargeAnswers::new(),
             reload,
             runs: Semaphore::new(RUNS),
@@ -295,19 +300,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
 
 /// An answer in JSON.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response {
-    json_of(status, "application/json", value)
+    json_of(status, JSON, value)
 }
 
 /// An answer in JSON of another media type.
 fn json_of(status: StatusCode, kind: &'static str, value: &impl Serialize) -> Response {
+    written_as_json(value).map_or_else(|| ApiError::Internal.into_response(), |body| answer(status, kind, body))
+}
+
+/// A body in JSON; what can't be written is logged.
+fn written_as_json(value: &impl Serialize) -> Option<Vec<u8>> {
     let mut body = Vec::with_capacity(256);
-    match serde_json::to_writer(&mut body, value) {
-        Ok(()) => answer(status, kind, body),
-        Err(error) => {
-            tracing::error!(target: "wellkept::http", %error, "an answer can't be written");
-            ApiError::Internal.into_response()
-        }
-    }
+    let written = serde_json::to_writer(&mut body, value);
+    written
+        .inspect_err(|error| tracing::error!(target: "wellkept::http", %error, "an answer can't be written"))
+        .ok()?;
+    Some(body)
 }
 
 async fn operators_only(State(doors): State<Doors>, request: Request, next: Next) -> Response {

@@ -88,6 +88,21 @@ async fn the_bodies_are_the_shapes_that_were_promised() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn health_is_written_once_in_a_millisecond_and_never_of_another() {
+    let checker = checker().await;
+    let doors = doors(&checker, Access::loopback_only(), Names::Shown);
+    let first = get(doors.public(), OPEN, "/health").await;
+    assert_eq!(get(doors.public(), OPEN, "/health").await, first);
+    let written = || doors.inner.health.load_full().unwrap();
+    let kept = written();
+    assert_eq!(get(doors.public(), OPEN, "/health").await, first);
+    assert!(Arc::ptr_eq(&kept, &written()), "it was written again");
+    tokio::time::advance(Duration::from_millis(1)).await;
+    let (_, then) = get(doors.public(), OPEN, "/health").await;
+    assert_eq!(then, first.1.replace("00:03.000Z\",\"checked", "00:03.001Z\",\"checked"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unauthorised_wish_for_details_changes_neither_body_nor_code() {
     let checker = checker().await;
     let public = || doors(&checker, Access::loopback_only(), Names::Shown).public();
