@@ -44,6 +44,7 @@ use crate::collect::{self, Servers};
 use crate::error::ApiError;
 #[cfg(feature = "grpc")]
 use crate::grpc::{Watches, WatchesCollector};
+use crate::haproxy::AgentHandle;
 use crate::server::ServerHandle;
 
 mod acting;
@@ -201,6 +202,11 @@ impl Doors {
     /// Shows a server's connections in the metrics. To be called once for each server, while the process starts.
     pub fn show(&self, server: &Arc<ServerHandle>) {
         self.inner.servers.add(server);
+    }
+
+    /// Shows what the agent for `HAProxy` counts in the metrics. To be called once, while the process starts.
+    pub fn show_agent(&self, agent: &Arc<AgentHandle>) {
+        self.inner.servers.add_agent(agent);
     }
 
     /// Changes who may come in, from the next request on.

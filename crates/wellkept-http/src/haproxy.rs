@@ -4,12 +4,14 @@
 use std::borrow::Cow;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 use wellkept_health::wire::{Sight, Subject, View};
 use wellkept_health::{Checker, Lifecycle, Status};
 use wellkept_shutdown::{BoxFuture, Entrance};
@@ -79,7 +81,7 @@ impl Agent {
     /// Outside a tokio runtime.
     pub fn serve(self, checker: Checker) -> Arc<AgentHandle> {
         let state = watch::Sender::new(State { stage: Stage::Open, connections: 0, listens: true });
-        let handle = Arc::new(AgentHandle { address: self.address, state });
+        let handle = Arc::new(AgentHandle { address: self.address, state, books: Arc::default() });
         tokio::spawn(run(Arc::clone(&handle), self.listener, checker, self.options));
         handle
     }
@@ -90,6 +92,33 @@ impl Agent {
 pub struct AgentHandle {
     address: SocketAddr,
     state: watch::Sender<State>,
+    books: Arc<Books>,
+}
+
+/// The figures of an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AgentStats {
+    /// Connections that are open.
+    pub open: usize,
+    /// Most connections that are open at the same time; more wait in the system's queue.
+    pub max_connections: usize,
+    /// Connections accepted.
+    pub accepted_total: u64,
+    /// Connections that could not be accepted, for want of descriptors or memory.
+    pub accept_errors_total: u64,
+    /// Answers that were handed over whole.
+    pub answered_total: u64,
+    /// Answers that were not: the other end had gone, or did not take them within a second.
+    pub unanswered_total: u64,
+}
+
+/// What is counted while it answers.
+#[derive(Debug, Default)]
+struct Books {
+    accepted: AtomicU64,
+    accept_errors: AtomicU64,
+    answered: AtomicU64,
+    unanswered: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +139,19 @@ impl AgentHandle {
     /// Where it listens.
     pub fn local_address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its figures now.
+    pub fn stats(&self) -> AgentStats {
+        let Books { accepted, accept_errors, answered, unanswered } = &*self.books;
+        AgentStats {
+            open: self.open(),
+            max_connections: MAX_CONNECTIONS,
+            accepted_total: accepted.load(Ordering::Relaxed),
+            accept_errors_total: accept_errors.load(Ordering::Relaxed),
+            answered_total: answered.load(Ordering::Relaxed),
+            unanswered_total: unanswered.load(Ordering::Relaxed),
+        }
     }
 
     fn advance(&self, stage: Stage) {
@@ -190,7 +232,7 @@ impl Answering<'_> {
             // Registering can fail for want of descriptors or memory; that may pass.
             match listener.try_clone().and_then(tokio::net::TcpListener::from_std) {
                 Ok(listener) => break listener,
-                Err(error) => rest(&error).await,
+                Err(error) => self.rest(&error).await,
             }
         };
         loop {
@@ -198,10 +240,16 @@ impl Answering<'_> {
                 Some(_) = self.answers.join_next() => self.count(),
                 accepted = listener.accept(), if self.answers.len() < MAX_CONNECTIONS => match accepted {
                     Ok((connection, _)) => self.spawn(connection),
-                    Err(error) => rest(&error).await,
+                    Err(error) => self.rest(&error).await,
                 },
             }
         }
+    }
+
+    async fn rest(&self, error: &std::io::Error) {
+        self.handle.books.accept_errors.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(target: "wellkept::http", server = "haproxy", %error, "connections cannot be accepted");
+        tokio::time::sleep(PAUSE).await;
     }
 
     /// Asks the system itself: the runtime may not have heard of them yet.
@@ -225,7 +273,9 @@ impl Answering<'_> {
     }
 
     fn spawn(&mut self, connection: TcpStream) {
-        self.answers.spawn(serve(connection, line(&self.checker, self.options)));
+        let books = Arc::clone(&self.handle.books);
+        books.accepted.fetch_add(1, Ordering::Relaxed);
+        self.answers.spawn(serve(connection, line(&self.checker, self.options), books));
         self.count();
     }
 
@@ -234,20 +284,21 @@ impl Answering<'_> {
     }
 }
 
-async fn rest(error: &std::io::Error) {
-    tracing::warn!(target: "wellkept::http", server = "haproxy", %error, "connections cannot be accepted");
-    tokio::time::sleep(PAUSE).await;
-}
-
 /// One connection. Errors are those of the other end, which will ask again.
-async fn serve(mut connection: TcpStream, line: Cow<'static, str>) {
-    let answered = async {
+async fn serve(mut connection: TcpStream, line: Cow<'static, str>, books: Arc<Books>) {
+    let end = Instant::now() + PATIENCE;
+    let answer = async {
         connection.write_all(line.as_bytes()).await?;
-        connection.shutdown().await?;
-        // A connection that is closed with something unread is reset, and the answer may be lost with it.
-        tokio::io::copy(&mut (&mut connection).take(MOST_READ), &mut tokio::io::sink()).await
+        connection.shutdown().await
     };
-    drop(tokio::time::timeout(PATIENCE, answered).await);
+    if !matches!(timeout_at(end, answer).await, Ok(Ok(()))) {
+        books.unanswered.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
+    books.answered.fetch_add(1, Ordering::Relaxed);
+    // A connection that is closed with something unread is reset, and the answer may be lost with it.
+    let (mut rest, mut nowhere) = ((&mut connection).take(MOST_READ), tokio::io::sink());
+    drop(timeout_at(end, tokio::io::copy(&mut rest, &mut nowhere)).await);
 }
 
 fn line(checker: &Checker, options: AgentOptions) -> Cow<'static, str> {
@@ -329,6 +380,23 @@ mod tests {
         handle.until(|state| state.connections == MAX_CONNECTIONS).await;
         assert_eq!(ask(&handle).await, "ready up 100%\n");
         assert!(handle.open() <= MAX_CONNECTIONS);
+        let stats = handle.stats();
+        assert_eq!((stats.max_connections, stats.unanswered_total), (MAX_CONNECTIONS, 0));
+        let all = 2 * MAX_CONNECTIONS as u64 + 1;
+        assert_eq!((stats.accepted_total, stats.answered_total), (all, all), "silent ones are answered, too");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_its_asker_did_not_wait_for_is_counted_apart() {
+        let (_checker, handle) = agent(Verdict::Pass).await;
+        // Nothing here yields: it is closed with a reset before the agent comes to look.
+        let gone = std::net::TcpStream::connect(handle.local_address()).unwrap();
+        gone.set_nonblocking(true).unwrap();
+        TcpStream::from_std(gone).unwrap().set_zero_linger().unwrap();
+        handle.stop_accepting().await;
+        handle.drain().await;
+        let stats = handle.stats();
+        assert_eq!((stats.accepted_total, stats.answered_total, stats.unanswered_total), (1, 0, 1));
     }
 
     #[tokio::test]

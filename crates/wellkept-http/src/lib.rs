@@ -16,5 +16,5 @@ pub use access::{Access, Caller, Credential, Loopback, Token, TokenError};
 pub use collect::{Figure, FigureKind, FigureValues, Figures};
 pub use doors::{Doors, Names, Reloaded};
 pub use error::ApiError;
-pub use haproxy::{Agent, AgentHandle, AgentOptions};
+pub use haproxy::{Agent, AgentHandle, AgentOptions, AgentStats};
 pub use server::{Arrival, BindError, Exempt, Server, ServerHandle, ServerOptions, ServerStats, TimeoutStats};

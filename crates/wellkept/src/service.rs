@@ -12,7 +12,7 @@ use wellkept_health::{
     AlreadyInstalled, AnyCheck, Checker, Component, Engine, ExportError, ExportSettings, Exporter, Heartbeat, History,
     IntoOutcome, LivenessWatch, RegisterError, StartupHold, WatchOptions,
 };
-use wellkept_http::{Access, BindError, Doors, Loopback, Names, Server, ServerOptions};
+use wellkept_http::{Access, Agent, AgentOptions, BindError, Doors, Loopback, Names, Server, ServerOptions};
 use wellkept_shutdown::{EntranceKind, Phase, Report, Resource, Sequence, Shutdown, Tracker, signals, watchdog};
 
 /// An axum application that is kept well: health checks, probes on its own port, graceful shutdown.
@@ -42,6 +42,7 @@ pub struct Service {
     overdue: Overdue,
     liveness: WatchOptions,
     doors: Vec<(SocketAddr, DoorKind)>,
+    agent: Option<(SocketAddr, AgentOptions)>,
     registry: prometheus_client::registry::Registry,
 }
 
@@ -112,6 +113,7 @@ impl Service {
             overdue: options.overdue,
             liveness: options.liveness,
             doors: Vec::new(),
+            agent: None,
             registry: prometheus_client::registry::Registry::default(),
         }
     }
@@ -181,6 +183,14 @@ impl Service {
         self
     }
 
+    /// Answers HAProxy's agent check on an address of its own, which stays open while the application drains. What it
+    /// says of which status: [`Agent`]. Given twice, the later address counts.
+    #[must_use]
+    pub fn haproxy(mut self, address: SocketAddr, options: AgentOptions) -> Self {
+        self.agent = Some((address, options));
+        self
+    }
+
     /// Metrics of the application's own, shown on the same page.
     pub fn metrics(&mut self) -> &mut prometheus_client::registry::Registry {
         &mut self.registry
@@ -244,6 +254,7 @@ impl Service {
         for (address, kind) in self.doors {
             bound.push((bind_door(address, &kind)?, kind));
         }
+        let agent = self.agent.map(|(address, options)| Agent::bind(address, options)).transpose()?;
 
         let local_operators = listener.local_address().ip().is_loopback() && self.loopback == Loopback::Trusted;
         let before = if local_operators { doors.operators() } else { doors.public() };
@@ -263,6 +274,12 @@ impl Service {
             tracing::info!(target: "wellkept", door = name, address = %door.local_address(), "listening");
             let entrance = door.serve(name, router, Tracker::default());
             doors.show(&entrance);
+            self.shutdown.add_entrance(EntranceKind::Probe, entrance);
+        }
+        if let Some(agent) = agent {
+            tracing::info!(target: "wellkept", door = "haproxy", address = %agent.local_address(), "listening");
+            let entrance = agent.serve(self.checker.clone());
+            doors.show_agent(&entrance);
             self.shutdown.add_entrance(EntranceKind::Probe, entrance);
         }
 
@@ -393,7 +410,7 @@ impl ServeError {
     }
 }
 
-#[cfg(all(test, feature = "grpc"))]
+#[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::TcpStream;
@@ -411,6 +428,7 @@ mod tests {
         Ok(answer)
     }
 
+    #[cfg(feature = "grpc")]
     #[tokio::test(flavor = "multi_thread")]
     async fn the_grpc_door_of_a_service_opens_and_closes_with_it() {
         let (application, grpc) = (free_address(), free_address());
@@ -426,5 +444,25 @@ mod tests {
         shutdown.trigger(Cause::requested("test"));
         assert_eq!(served.await.unwrap().unwrap().exit_code(), 0);
         ask(grpc, "/").unwrap_err();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_agent_for_haproxy_of_a_service_opens_and_closes_with_it() {
+        let (application, agent) = (free_address(), free_address());
+        let service = Service::new("orders", "1.4.2").haproxy(agent, AgentOptions::default());
+        let shutdown = service.shutdown().clone();
+        let served = tokio::spawn(service.serve(Router::new(), application));
+        let says = || {
+            let mut line = String::new();
+            TcpStream::connect(agent).ok()?.read_to_string(&mut line).ok()?;
+            (line == "ready up 100%\n").then_some(())
+        };
+        until_some(Duration::from_secs(20), "the agent to say that the service is ready", says);
+        let metrics = ask(application, "/metrics").unwrap();
+        assert!(metrics.contains("wellkept_haproxy_connections_limit 64.0"), "{metrics}");
+        assert!(!metrics.contains("wellkept_haproxy_checks_total{fate=\"answered\"} 0.0"), "{metrics}");
+        shutdown.trigger(Cause::requested("test"));
+        assert_eq!(served.await.unwrap().unwrap().exit_code(), 0);
+        TcpStream::connect(agent).unwrap_err();
     }
 }

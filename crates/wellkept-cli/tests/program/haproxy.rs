@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use wellkept_testkit::{Haproxy, Signal, http, until};
 
-use crate::served::{PATIENCE, Served, listening};
+use crate::served::{PATIENCE, Served, listening, run, text};
 
 /// Waits until HAProxy says this of the server.
 fn until_seen(haproxy: &Haproxy, status: &str, weight: &str) {
@@ -43,4 +43,26 @@ checks:
     served.program.signal(Signal::TERM);
     until_seen(&haproxy, "DRAIN", "100");
     assert_eq!(http::get(served.http, "/livez").status, 200);
+}
+
+#[test]
+fn a_service_in_maintenance_is_taken_out_by_haproxy_and_brought_back() {
+    let served = Served::with("haproxy: { listen: '127.0.0.1:0' }");
+    let agent = listening(&served.program, "HAProxy");
+    let haproxy = Haproxy::with_agent(served.http, agent);
+    until_seen(&haproxy, "UP", "100");
+    let door = format!("http://{}", served.http);
+    let maintenance = |arguments: &[&str]| {
+        let arguments = [&["maintenance"], arguments, &["--server", &door]].concat();
+        let output = run(served.folder.path(), &arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    };
+    maintenance(&["start", "--open", "--reason", "new disks"]);
+    until_seen(&haproxy, "MAINT", "100");
+    maintenance(&["end"]);
+    until_seen(&haproxy, "UP", "100");
+    let metrics = served.get("/metrics").text();
+    let answered = "wellkept_haproxy_checks_total{fate=\"answered\"} ";
+    let answered = metrics.lines().find_map(|line| line.strip_prefix(answered)).unwrap_or_else(|| panic!("{metrics}"));
+    assert!(answered.parse::<f64>().unwrap() >= 2.0, "{metrics}");
 }

@@ -1,21 +1,36 @@
 //! The servers as metrics: connections, their limit, and what was refused or cut.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::Families;
+use crate::haproxy::{AgentHandle, AgentStats};
 use crate::server::{ServerHandle, ServerStats};
 
 /// The servers that are shown. There are a handful at most, added while the process starts.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Servers(Arc<Mutex<Vec<Arc<ServerHandle>>>>);
+pub(crate) struct Servers(Arc<Mutex<Shown>>);
+
+#[derive(Debug, Clone, Default)]
+struct Shown {
+    servers: Vec<Arc<ServerHandle>>,
+    agent: Option<Arc<AgentHandle>>,
+}
 
 impl Servers {
     pub(crate) fn add(&self, server: &Arc<ServerHandle>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(server));
+        self.shown().servers.push(Arc::clone(server));
+    }
+
+    pub(crate) fn add_agent(&self, agent: &Arc<AgentHandle>) {
+        self.shown().agent = Some(Arc::clone(agent));
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -39,10 +54,9 @@ const COUNTERS: [(&str, &str, Read); 4] = [
 impl Collector for Servers {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families = Families(encoder);
-        let servers: Vec<_> = {
-            let servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            servers.iter().map(|server| (server.name().to_owned(), server.stats())).collect()
-        };
+        let shown = self.shown().clone();
+        let server = |server: &Arc<ServerHandle>| (server.name().to_owned(), server.stats());
+        let servers: Vec<_> = shown.servers.iter().map(server).collect();
         for (name, help, read) in GAUGES {
             families.gauges(
                 name,
@@ -72,6 +86,21 @@ impl Collector for Servers {
             ]
             .map(|(kind, count)| ([("door", door.as_str()), ("kind", kind)], count as f64))
         });
-        families.counters("wellkept_server_timeouts", "Connections closed by a time limit, by which.", timeouts)
+        families.counters("wellkept_server_timeouts", "Connections closed by a time limit, by which.", timeouts)?;
+        shown.agent.map_or(Ok(()), |agent| agent_figures(&mut families, agent.stats()))
     }
+}
+
+/// HAProxy's agent speaks no HTTP: it has connections and answers, and no requests.
+fn agent_figures(families: &mut Families<'_>, stats: AgentStats) -> fmt::Result {
+    families.gauge("wellkept_haproxy_connections", "Open connections of HAProxy's agent check.", stats.open as f64)?;
+    let limit = stats.max_connections as f64;
+    families.gauge("wellkept_haproxy_connections_limit", "Most connections of HAProxy's agent check.", limit)?;
+    let fates = [
+        ("answered", stats.answered_total),
+        ("unanswered", stats.unanswered_total),
+        ("not_accepted", stats.accept_errors_total),
+    ];
+    let fates = fates.map(|(fate, count)| ([("fate", fate)], count as f64));
+    families.counters("wellkept_haproxy_checks", "Agent checks by what became of them.", fates)
 }

@@ -197,7 +197,9 @@ fn open_doors(runtime: &DoorsRuntime, shutdown: &Shutdown, doors: &Doors, server
     }
     if let Some(agent) = haproxy {
         let address = agent.local_address();
-        shutdown.add_entrance(EntranceKind::Probe, agent.serve(doors.checker().clone()));
+        let entrance = agent.serve(doors.checker().clone());
+        doors.show_agent(&entrance);
+        shutdown.add_entrance(EntranceKind::Probe, entrance);
         tracing::info!(target: "wellkept", %address, "HAProxy's agent check on {address}");
     }
 }
