@@ -6,6 +6,7 @@ mod checks;
 mod configuration;
 mod history;
 mod listeners;
+mod liveness;
 mod machine;
 mod maintenance;
 mod once;

@@ -13,6 +13,7 @@ mod maintenance;
 mod openapi;
 mod served;
 mod serving;
+mod stalled;
 mod start;
 mod store;
 mod trends;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use wellkept_config::{Diagnostics, Document, FromNode, LocateError, Located, Locations, Section, one_of};
+use wellkept_health::WatchOptions;
 use wellkept_health::trend::Retention;
 use wellkept_shutdown::Settings as ShutdownSettings;
 use wellkept_telemetry::logging::{Format, Level};
@@ -12,6 +13,7 @@ use wellkept_telemetry::logging::{Format, Level};
 use super::checks::{self, CheckDefinition, RESERVED, Timing};
 use super::history;
 use super::listeners::Listeners;
+use super::liveness;
 use super::machine;
 use super::maintenance::MaintenanceRules;
 use super::store::StoreLocation;
@@ -36,6 +38,9 @@ pub struct Configuration {
     pub logging: Logging,
     /// The checks.
     pub checks: Vec<CheckDefinition>,
+    /// How the runtime that the checks run on is watched, and what happens when it stays stalled. Default: after 5 s
+    /// the liveness probe fails and the log says so; the process is left alone.
+    pub liveness: WatchOptions,
     /// When what is taken out.
     pub maintenance: MaintenanceRules,
     /// The shutdown's times.
@@ -94,6 +99,7 @@ impl Configuration {
             history: Retention::default(),
             logging: Logging::default(),
             checks: machine::checks(),
+            liveness: WatchOptions::default(),
             maintenance: MaintenanceRules::default(),
             shutdown: ShutdownSettings::default(),
             file: None,
@@ -139,6 +145,7 @@ impl Configuration {
             let listeners = Listeners::read(root);
             let store = root.section("store", StoreLocation::read);
             let history = root.section("history", |section| Some(history::read(section)));
+            let liveness = root.section("liveness", |section| Some(liveness::read(section)));
             let logging = root.section("logging", |section| Some(Logging::read(section)));
             let defaults = root.section("defaults", |section| Some(Timing::read_defaults(section))).unwrap_or_default();
             let (checks, names) = checks::read(root, &defaults);
@@ -163,6 +170,7 @@ impl Configuration {
                 history: history.map(|(retention, _)| retention).unwrap_or_default(),
                 logging: logging.unwrap_or_default(),
                 checks: checks?,
+                liveness: liveness.unwrap_or_default(),
                 maintenance: maintenance.unwrap_or_default(),
                 shutdown: shutdown.unwrap_or_default(),
                 file: None,

@@ -273,6 +273,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
         ("admin.listen", admin(old) != admin(new)),
         ("grpc.listen", old.listeners.grpc != new.listeners.grpc),
         ("haproxy", old.listeners.haproxy != new.listeners.haproxy),
+        ("liveness", old.liveness != new.liveness),
         ("maintenance.longest", old.maintenance.longest != new.maintenance.longest),
         ("store.url", old.store != new.store),
         ("history", old.history != new.history),

@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use wellkept_health::{Checker, Component, History, Identity, RegisterError, Settings, Thresholds, WatchOptions};
+use wellkept_health::{Checker, Component, History, Identity, RegisterError, Settings, Thresholds};
 use wellkept_http::{Agent, BindError, Doors, Figure, FigureKind, FigureValues, Figures, Server, ServerOptions};
 use wellkept_shutdown::{EntranceKind, Phase, Report, Shutdown, Tracker, signals, watchdog};
 use wellkept_store::ReopeningStore;
@@ -64,7 +64,7 @@ pub async fn serve(
     let (shutdown, sequence) = Shutdown::new(configuration.shutdown);
     follow(&shutdown, &checker);
     let _watchdog = watchdog::arm(&shutdown, OVERDUE).map_err(StartError::Thread)?;
-    let _liveness = watch_runtime(&checker, WatchOptions::default()).map_err(StartError::Thread)?;
+    let _liveness = watch_runtime(&checker, configuration.liveness).map_err(StartError::Thread)?;
     for warning in configuration.warnings() {
         tracing::warn!(target: "wellkept::config", "{warning}");
     }
