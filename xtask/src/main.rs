@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "what a command prints is its product")]
 
 mod deny;
+mod docs;
 mod servers;
 mod test;
 mod tidy;
@@ -15,6 +16,7 @@ Examples:
   cargo xtask test                    all tests, with the real servers they need
   cargo xtask test -p wellkept-http   more arguments go to `cargo test`
   cargo xtask tidy                    the house rules, in seconds
+  cargo xtask docs                    the reference pages of the checks, made anew
   cargo xtask bench --quick           the figures beside the named peers
   cargo xtask bench soak --minutes 20   memory over time
   cargo xtask deny                    licences, duplicates, sources of all dependencies
@@ -25,7 +27,8 @@ Commands:
                   each, runs `cargo test --workspace --all-features --no-fail-fast ARGS`, and closes with the counts
   bench [ARGS]    runs `cargo run --release -p wellkept-bench -- ARGS`: probes, reads, checks, peers, soak; the peers
                   in Node and Python are installed under target/ by name and version
-  tidy            checks floors, file sizes, headers, requirements, sleeps in tests, lints, licences
+  tidy            checks floors, file sizes, headers, requirements, reference pages, sleeps in tests, lints, licences
+  docs            makes docs/checks.md and docs/checks/ from the documentation of each kind's settings
   deny [--install]  runs cargo-deny; --install builds it first when it is missing (two minutes)
   deep            runs the ignored tests of all crates
 ";
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         "deep" => test::deep(rest),
         "bench" => exit_code(cargo().args(["run", "--release", "-p", "wellkept-bench", "--"]).args(rest)),
         "tidy" => tidy::run(&root()),
+        "docs" => docs::run(&root()),
         "deny" => deny::run(rest),
         "help" | "-h" | "--help" => {
             print!("{HELP}");

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use crate::cargo;
+use crate::{cargo, docs};
 
 /// Checks the tree under `root` and prints what it finds.
 pub(crate) fn run(root: &Path) -> ExitCode {
@@ -46,6 +46,7 @@ fn check(tree: &Tree, metadata: &Value) -> BTreeSet<Finding> {
     findings.extend(licences::check(tree, metadata));
     findings.extend(sources::check(tree));
     findings.extend(documents::check(tree));
+    findings.extend(docs::check(tree));
     findings
 }
 
@@ -62,14 +63,14 @@ fn metadata() -> Result<Value, String> {
 
 /// One violation of one rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Finding {
+pub(crate) struct Finding {
     file: String,
     line: usize,
     message: String,
 }
 
 impl Finding {
-    fn new(file: &str, line: usize, message: impl Into<String>) -> Self {
+    pub(crate) fn new(file: &str, line: usize, message: impl Into<String>) -> Self {
         Self { file: file.to_owned(), line, message: message.into() }
     }
 }
@@ -82,13 +83,13 @@ impl fmt::Display for Finding {
 
 /// The text files of the repository, by their path from its root. What `.gitignore` names is left out.
 #[derive(Debug, Default)]
-struct Tree {
+pub(crate) struct Tree {
     root: PathBuf,
     files: Vec<(String, String)>,
 }
 
 impl Tree {
-    fn read(root: &Path) -> Result<Self, String> {
+    pub(crate) fn read(root: &Path) -> Result<Self, String> {
         let ignored = fs::read_to_string(root.join(".gitignore")).unwrap_or_default();
         let mut ignored: Vec<&str> = ignored.lines().map(|line| line.trim().trim_matches('/')).collect();
         ignored.push(".git");
@@ -119,11 +120,11 @@ impl Tree {
         Ok(tree)
     }
 
-    fn text(&self, file: &str) -> Option<&str> {
+    pub(crate) fn text(&self, file: &str) -> Option<&str> {
         self.files.iter().find(|(name, _)| name == file).map(|(_, text)| text.as_str())
     }
 
-    fn with_extension(&self, extension: &str) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn with_extension(&self, extension: &str) -> impl Iterator<Item = (&str, &str)> {
         self.files
             .iter()
             .filter(move |(name, _)| Path::new(name).extension().is_some_and(|it| it == extension))
@@ -131,14 +132,14 @@ impl Tree {
     }
 
     #[cfg(test)]
-    fn of(files: &[(&str, &str)]) -> Self {
+    pub(crate) fn of(files: &[(&str, &str)]) -> Self {
         let files = files.iter().map(|&(name, text)| (name.to_owned(), text.to_owned())).collect();
         Self { root: PathBuf::from("/nowhere"), files }
     }
 }
 
 /// The lines of a text, numbered from 1.
-fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(crate) fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().map(|(index, line)| (index + 1, line))
 }
 

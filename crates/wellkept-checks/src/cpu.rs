@@ -3,6 +3,22 @@
 //! A reading is the time between two samples. A run compares with the sample that the run before it took, so it tells
 //! of the whole interval; the first run, and one that follows within 200 ms, waits until 200 ms lie between them. A
 //! load at its limit is no fault by itself, so by default it degrades and never fails.
+//!
+//! # Verdicts
+//!
+//! | what is wrong | status | reason |
+//! |---|---|---|
+//! | more than `degraded_above` is used | degraded | `threshold` |
+//! | more than `unhealthy_above` is used, where it is set | unhealthy | `threshold` |
+//! | the counters can't be read | unhealthy | `internal` |
+//!
+//! # Rights
+//!
+//! None.
+//!
+//! # Cost
+//!
+//! Nothing over a network: a few small files of the kernel per run.
 
 use std::time::Duration;
 
@@ -23,7 +39,7 @@ const SHORTEST: Duration = Duration::from_millis(200);
 pub struct Options {
     /// Degraded when more than this part is used. Default 90%.
     pub degraded_above: Ratio,
-    /// Unhealthy when more than this part is used. Not set by default: then load never fails the check.
+    /// Unhealthy when more than this part is used. Default: not set, so that load never fails the check.
     pub unhealthy_above: Option<Ratio>,
 }
 

@@ -2,6 +2,24 @@
 //!
 //! Free is what everyone may still use, without the reserve that many file systems keep for root; ratios are those
 //! that `df` shows. The check runs on a thread of its own: a network mount whose server is gone can hang for good.
+//!
+//! # Verdicts
+//!
+//! | what is wrong | status | reason |
+//! |---|---|---|
+//! | less than `degraded_below` is free, of bytes or of files | degraded | `threshold` |
+//! | less than `unhealthy_below` is free, of bytes or of files | unhealthy | `threshold` |
+//! | it is mounted read-only | degraded | `not_ready` |
+//! | the path is not there, or may not be looked at | unhealthy | `error` |
+//! | the file system does not answer | unhealthy | `timeout` |
+//!
+//! # Rights
+//!
+//! To reach the path: search permission on the folders above it.
+//!
+//! # Cost
+//!
+//! One `statvfs` per run.
 
 use std::path::PathBuf;
 

@@ -3,6 +3,30 @@
 //! Each run is one request over a connection of its own, so that it takes the way a new client would. No redirect is
 //! followed: a redirect is an answer with its own status, and not the expected one unless that is said. Certificates
 //! are verified against the system's roots; `SSL_CERT_FILE` names others.
+//!
+//! # Verdicts
+//!
+//! | what is wrong | status | reason |
+//! |---|---|---|
+//! | the name can't be resolved | unhealthy | `dns` |
+//! | nobody listens there | unhealthy | `refused` |
+//! | no answer in time, and the detail says in which stage | unhealthy | `timeout` |
+//! | the address is one that is never asked (cloud metadata) | unhealthy | `blocked` |
+//! | the connection broke | unhealthy | `network` |
+//! | no descriptor or thread is left on this side | unhealthy | `internal` |
+//! | the TLS handshake failed, or the certificate is not trusted | unhealthy | `tls` |
+//! | what came is not HTTP | unhealthy | `protocol` |
+//! | the status is 401, 403 or 407, and not expected | unhealthy | `auth` |
+//! | the status is 429, and not expected | unhealthy | `exhausted` |
+//! | another status, or a header, the body or a JSON value is not as expected | unhealthy | `unexpected` |
+//!
+//! # Rights
+//!
+//! Whatever the URL asks for: a user and password in it, or a header.
+//!
+//! # Cost
+//!
+//! One connection and one request per run; at most 64 KiB of head and 1 MiB of body are read.
 
 mod expect;
 mod json_path;
@@ -29,9 +53,9 @@ pub struct Options {
     pub url: Url,
     /// `GET` or `HEAD`. Default `GET`.
     pub method: Method,
-    /// Headers to send, by name. None by default.
+    /// Headers to send, by name. Default: none.
     pub headers: Vec<(String, SecretString)>,
-    /// What is expected of the answer. Default: any status from 200 to 299.
+    /// What is expected of the answer. All of it must hold. Default: any status from 200 to 299.
     pub expect: Expect,
 }
 
@@ -119,17 +143,18 @@ fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let url = section.required("url");
     let method = section.or("method", Method::default());
     let headers = named_secrets(section, "headers");
-    let expect = if section.has("expect") { section.section("expect", Expect::read) } else { Some(Expect::default()) };
+    let expect = section.section("expect", Expect::read);
+    let expect = if section.has("expect") { expect } else { Some(Expect::default()) };
     built(section, Http::new(Options { url: url?, method, headers: headers?, expect: expect? }))
 }
 
 /// `headers: { NAME: value }`, or nothing when the key is not there.
 pub(crate) fn named_secrets(section: &mut Section<'_>, key: &'static str) -> Option<Vec<(String, SecretString)>> {
+    let entries = section.entries(key);
     if !section.has(key) {
         return Some(Vec::new());
     }
-    let entries = section.entries(key)?;
-    let values: Vec<_> = entries.into_iter().map(|(name, _, node)| Some((name, section.value(node)?))).collect();
+    let values: Vec<_> = entries?.into_iter().map(|(name, _, node)| Some((name, section.value(node)?))).collect();
     values.into_iter().collect()
 }
 

@@ -27,11 +27,30 @@
 //!
 //! # Adding a kind
 //!
-//! One file and one line (and a row in the table above, which a test asks for). The file is named like the kind and has, in this order: its documentation, `Options` whose
-//! fields' documentation states defaults and units, the check's type with its constructors, `impl Check`,
-//! `pub const KIND`, `fn read` which turns a section of the configuration into the check, tests. The line goes into the
-//! sorted list below; it declares the module, registers the kind, and names the feature if the kind needs one. A feature
-//! is also declared in the manifests of this crate, of `wellkept`, and of the program if it is an everyday one.
+//! 1. One file, named like the kind, in this order: its documentation, `Options`, the check's type with its
+//!    constructors, `impl Check`, `pub const KIND`, `fn read` which turns a section of the configuration into the check,
+//!    tests. What is too much for one file goes into a folder of the same name.
+//! 2. One line in the sorted list below, `name,` or `name if "feature",`: it declares the module, registers the kind and
+//!    its page, and names the feature if the kind needs a third-party client. One row in the table above.
+//! 3. With a feature: the client in the root manifest's `[workspace.dependencies]`, default features off; in this
+//!    crate's manifest optional, with the feature, which `full` lists too; in the manifest of `wellkept` a feature that
+//!    passes it on, which `full` lists too; the same in the program's manifest, in `default` if it is an everyday one.
+//! 4. `cargo xtask docs`, which makes the page `docs/checks/KIND.md` that the build then takes in: before that, the
+//!    build does not find it. Again after each change of what is documented; `cargo xtask tidy` says when it is due.
+//!
+//! The page is made from the documentation, so each part has its form:
+//!
+//! * The module's begins with what is asked and how, then has the headings `# Verdicts` (a table
+//!   `what is wrong | status | reason`, with `degraded` or `unhealthy` and the reason's code), `# Rights` (what the
+//!   account needs) and `# Cost` (what a run costs the target: round trips, connections). Further headings may follow.
+//! * `Options` has what a configuration can say and nothing else: its fields are the keys, by name. Each says what it is
+//!   for, its unit, and in a sentence of its own `Default …` or `Required.` A field whose type is a struct with documented fields is
+//!   a section, a `Vec` of pairs a mapping with free keys; any other type is a `FromNode`. What only code can bring,
+//!   such as the application's own pool, goes into a constructor of its own.
+//! * `KIND`'s has an example in backticks, or in a block of `yaml`. Variables in it are called `…_URL`.
+//!
+//! `fn read` asks its section for every key, also for those that are not there; a test holds the keys that it asks for to
+//! those that are documented.
 //!
 //! `tcp.rs` is the shortest kind, `redis.rs` one that keeps a connection. `reach.rs` has what a run gives up with and the
 //! outcomes of a failed connection, `testing.rs` the listeners that faults are tried on. A run that gets no whole answer
@@ -50,6 +69,7 @@ mod kept;
 mod kind;
 #[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
 mod reach;
+mod reference;
 #[cfg(test)]
 #[cfg_attr(
     not(feature = "full"),
@@ -58,6 +78,7 @@ mod reach;
 mod testing;
 
 pub use kind::{InvalidOption, Kind};
+pub use reference::{Key, Reference};
 
 /// The one list of kinds: `name,` or `name if "feature",`.
 macro_rules! kinds {
@@ -78,6 +99,15 @@ macro_rules! kinds {
             const GATED: &[(&str, &str)] =
                 &[$($(#[cfg(not(feature = $feature))] (stringify!($module), $feature),)?)*];
             GATED
+        }
+
+        /// The reference page of a kind that this build knows.
+        pub fn reference(kind: &str) -> Option<Reference> {
+            const PAGES: &[(&str, &str)] = &[$(
+                $(#[cfg(feature = $feature)])?
+                (stringify!($module), include_str!(concat!("../../../docs/checks/", stringify!($module), ".md"))),
+            )*];
+            PAGES.iter().find(|(name, _)| *name == kind).map(|(_, page)| Reference::of(page))
         }
     };
 }

@@ -1,5 +1,21 @@
 //! How much memory is used: of the container's limit where there is one, of the machine's otherwise. Page cache that
 //! can be given back does not count as used.
+//!
+//! # Verdicts
+//!
+//! | what is wrong | status | reason |
+//! |---|---|---|
+//! | more than `degraded_above` is used | degraded | `threshold` |
+//! | more than `unhealthy_above` is used | unhealthy | `threshold` |
+//! | the figures can't be read | unhealthy | `internal` |
+//!
+//! # Rights
+//!
+//! None.
+//!
+//! # Cost
+//!
+//! Nothing over a network: a few small files of the kernel per run.
 
 use wellkept_config::{Ratio, Section};
 use wellkept_health::{AnyCheck, Check, Context, Outcome, Reason, Scope};

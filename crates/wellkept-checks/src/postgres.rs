@@ -15,6 +15,32 @@
 //! | `require`, `verify-ca`, `verify-full` | always; the certificate is **verified**, for the host's name too |
 //!
 //! Note that `require` is stricter here than in `libpq`. The roots are the system's; `SSL_CERT_FILE` names others.
+//!
+//! # Verdicts
+//!
+//! | what is wrong | status | reason |
+//! |---|---|---|
+//! | the name can't be resolved | unhealthy | `dns` |
+//! | nobody listens there | unhealthy | `refused` |
+//! | no answer in time, and the detail says in which stage | unhealthy | `timeout` |
+//! | the address is one that is never asked (cloud metadata) | unhealthy | `blocked` |
+//! | the connection broke | unhealthy | `network` |
+//! | no descriptor or thread is left on this side | unhealthy | `internal` |
+//! | the TLS handshake failed, or the certificate is not trusted | unhealthy | `tls` |
+//! | the password or the user is not accepted, or the query is not permitted | unhealthy | `auth` |
+//! | too many connections, or the server is out of resources | unhealthy | `exhausted` |
+//! | the server starts up or shuts down, or accepts no writes where the URL asks for it | unhealthy | `not_ready` |
+//! | the database does not exist, or the query failed | unhealthy | `error` |
+//! | what came is no answer that PostgreSQL gives | unhealthy | `protocol` |
+//!
+//! # Rights
+//!
+//! To log in, and what the query needs. `pg_monitor` shows what the sessions of others do; without it there is only their
+//! number.
+//!
+//! # Cost
+//!
+//! One connection, kept from run to run, and one round trip per run.
 
 mod failure;
 mod session;
@@ -37,7 +63,7 @@ use crate::{InvalidOption, Kind};
 /// The settings of a [`Postgres`] check.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where the server is and who asks. Required; a secret, as it may hold a password.
+    /// Where the server is and who asks. Required. It is kept secret, as it may hold a password.
     pub url: SecretString,
     /// What is asked. Its rows are not looked at; an error fails the check. Default `SELECT 1`.
     ///

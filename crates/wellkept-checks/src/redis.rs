@@ -6,6 +6,35 @@
 //! The URL is `redis://user:password@host:6379/0`; user, password, port and database may be left out. With `rediss://`
 //! the connection is encrypted and the certificate verified against the system's roots; `SSL_CERT_FILE` names others.
 //! `valkey://` and `valkeys://` mean the same.
+//!
+//! # Verdicts
+//!
+//! | what is wrong | status | reason |
+//! |---|---|---|
+//! | the name can't be resolved | unhealthy | `dns` |
+//! | nobody listens there | unhealthy | `refused` |
+//! | no answer in time, and the detail says in which stage | unhealthy | `timeout` |
+//! | the address is one that is never asked (cloud metadata) | unhealthy | `blocked` |
+//! | the connection broke | unhealthy | `network` |
+//! | no descriptor or thread is left on this side | unhealthy | `internal` |
+//! | the TLS handshake failed, or the certificate is not trusted | unhealthy | `tls` |
+//! | a password is required or not accepted, or the user may not ask | unhealthy | `auth` |
+//! | the server loads its data, is busy with a script, or its cluster is down | unhealthy | `not_ready` |
+//! | a replica has lost its primary | degraded; unhealthy where it then refuses reads | `not_ready` |
+//! | writes are refused: the server is a replica, or can't save its data | degraded | `not_ready` |
+//! | writes are refused: the memory is full, and nothing may be evicted | degraded | `exhausted` |
+//! | the last save failed | degraded | `error` |
+//! | too many connections | unhealthy | `exhausted` |
+//! | another refusal | unhealthy | `error` |
+//! | what came is no answer that Redis gives | unhealthy | `protocol` |
+//!
+//! # Rights
+//!
+//! `PING`; `INFO` for all that goes beyond it. A user who may not run `INFO` gets a verdict from `PING` alone.
+//!
+//! # Cost
+//!
+//! One connection, kept from run to run, and one round trip per run.
 
 mod info;
 mod overheard;
@@ -35,7 +64,7 @@ use crate::{InvalidOption, Kind};
 /// The settings of a [`Redis`] check.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where the server is and who asks. Required; a secret, as it may hold a password.
+    /// Where the server is and who asks. Required. It is kept secret, as it may hold a password.
     pub url: SecretString,
 }
 

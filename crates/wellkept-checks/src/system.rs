@@ -2,6 +2,21 @@
 //! which there are the kinds `cpu`, `memory` and `disk`.
 //!
 //! The check runs on a thread of its own: a network mount whose server is gone can hang for good.
+//!
+//! # Verdicts
+//!
+//! | what is wrong | status | reason |
+//! |---|---|---|
+//! | a figure can't be read | unhealthy | `internal` |
+//! | the file system does not answer | unhealthy | `timeout` |
+//!
+//! # Rights
+//!
+//! To reach the path: search permission on the folders above it.
+//!
+//! # Cost
+//!
+//! Nothing over a network: a few small files of the kernel and one `statvfs` per run.
 
 use std::path::PathBuf;
 use std::thread;

@@ -2,6 +2,25 @@
 //!
 //! A connection is accepted by the kernel before the program behind it has seen it: a program that hangs still passes.
 //! Where there is a kind that speaks the program's protocol, that one says more.
+//!
+//! # Verdicts
+//!
+//! | what is wrong | status | reason |
+//! |---|---|---|
+//! | the name can't be resolved | unhealthy | `dns` |
+//! | nobody listens there | unhealthy | `refused` |
+//! | no answer in time, and the detail says in which stage | unhealthy | `timeout` |
+//! | the address is one that is never asked (cloud metadata) | unhealthy | `blocked` |
+//! | the connection broke | unhealthy | `network` |
+//! | no descriptor or thread is left on this side | unhealthy | `internal` |
+//!
+//! # Rights
+//!
+//! None.
+//!
+//! # Cost
+//!
+//! One connection per run, closed as soon as it is accepted; nothing is sent.
 
 use wellkept_config::Section;
 use wellkept_health::{AnyCheck, Check, Context, Outcome, Scope};

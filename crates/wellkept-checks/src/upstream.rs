@@ -8,6 +8,34 @@
 //! Services of this kind that look at each other are told which services a status comes from
 //! ([`wellkept_health::Origins`]): what comes from the asking one itself is left out of the verdict and named, so that
 //! they do not hold each other down. `docs/upstream.md` has the tables.
+//!
+//! # Verdicts
+//!
+//! | what is wrong | status | reason |
+//! |---|---|---|
+//! | the name can't be resolved | unhealthy | `dns` |
+//! | nobody listens there | unhealthy | `refused` |
+//! | no answer in time, and the detail says in which stage | unhealthy | `timeout` |
+//! | the address is one that is never asked (cloud metadata) | unhealthy | `blocked` |
+//! | the connection broke | unhealthy | `network` |
+//! | no descriptor or thread is left on this side | unhealthy | `internal` |
+//! | the TLS handshake failed, or the certificate is not trusted | unhealthy | `tls` |
+//! | the service says that it is degraded, or unhealthy | degraded, or unhealthy | `upstream` |
+//! | the service says that it is starting, draining or in maintenance | unhealthy | `not_ready` |
+//! | only trouble of the asking service itself came back | degraded | `loop` |
+//! | the answer is a copy past `max_age`, or its time does not go on | unhealthy | `stale` |
+//! | a reading in the answer is older than `max_age` | degraded | `stale` |
+//! | it is a web page, broken JSON, more than 1 MiB, or a word that is none | unhealthy | `protocol` |
+//! | a redirect, or a bad status without a word | unhealthy | `unexpected` |
+//! | the status is 401, 403 or 407; 429 | unhealthy | `auth`; `exhausted` |
+//!
+//! # Rights
+//!
+//! None for the verdict. What the service consists of is told to its operators: a header with their token.
+//!
+//! # Cost
+//!
+//! One connection and one request per run; at most 64 KiB of head and 1 MiB of body are read.
 
 mod answer;
 mod fresh;
@@ -38,13 +66,13 @@ use crate::{InvalidOption, Kind};
 pub struct Options {
     /// The other service's health endpoint. Required. A user and password in it are sent as `Authorization: Basic`.
     pub url: Url,
-    /// How it says what it says. Default: found out from each answer.
+    /// How it says what it says; `auto` finds it out from each answer. Default `auto`.
     pub format: Format,
-    /// Headers to send, by name, such as `Authorization: Bearer …` for details. None by default.
+    /// Headers to send, by name, such as `Authorization: Bearer …` for details. Default: none.
     pub headers: Vec<(String, SecretString)>,
-    /// How old an answer may be: past it, a copy of an answer fails, and a reading in an answer is a warning. Default:
-    /// 60 s; for the readings of a service that Wellkept keeps only when it is set, as that one calls results that are
-    /// too old unknown by itself.
+    /// How old an answer may be: past it, a copy of an answer fails, and a reading in an answer is a warning. The
+    /// readings of a service that Wellkept keeps are held to it only when it is set, as that one calls results that
+    /// are too old unknown by itself. Default 60s.
     pub max_age: Option<Duration>,
 }
 

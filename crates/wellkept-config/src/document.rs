@@ -1,6 +1,7 @@
 //! A file's life: loaded, parsed, interpolated, read. Decides what is reported when.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::diagnostics::{Diagnostic, Diagnostics, Reported, codes};
 use crate::interpolate;
 use crate::parse::{self, MAX_FILE_BYTES};
-use crate::section::Section;
+use crate::section::{Section, Walk};
 use crate::tree::{Node, Position};
 
 /// A parsed file: its name, its text and the tree.
@@ -100,9 +101,9 @@ impl Document {
     ///
     /// Fails when anything was reported, even if `read` returned a value. See [`Section`] for how to ask.
     pub fn read<T>(&self, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Result<T, Diagnostics> {
-        let reported = RefCell::new(self.deferred.clone());
-        let result = Section::read_root(&self.root, &reported, read);
-        let mut reported = reported.into_inner();
+        let walk = Walk { reported: RefCell::new(self.deferred.clone()), asked: None };
+        let result = Section::read_root(&self.root, &walk, read);
+        let mut reported = walk.reported.into_inner();
         if let Some(value) = result
             && reported.is_empty()
         {
@@ -113,6 +114,27 @@ impl Document {
             reported.push(Diagnostic::new(self.root.position, codes::REJECTED, message));
         }
         Err(Diagnostics::collect(&self.name, reported).expect("an error was reported"))
+    }
+
+    /// Every key that `read` asks for, by its path (`http.listen`), whether or not the document has it. Sections are
+    /// asked for their keys where the document has them, be it empty; a key of a list's items has the list's path. For
+    /// tests that hold a program's documentation to its code.
+    ///
+    /// ```
+    /// use wellkept_config::Document;
+    ///
+    /// let document = Document::parse("app.yaml", "http:").unwrap();
+    /// let asked = document.asked(|section| {
+    ///     let name = section.optional::<String>("name");
+    ///     section.section("http", |http| http.optional::<u16>("port"));
+    ///     name
+    /// });
+    /// assert_eq!(asked.into_iter().collect::<Vec<_>>(), ["http", "http.port", "name"]);
+    /// ```
+    pub fn asked<T>(&self, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> BTreeSet<String> {
+        let walk = Walk { reported: RefCell::default(), asked: Some(RefCell::default()) };
+        drop(Section::read_root(&self.root, &walk, read));
+        walk.asked.map(RefCell::into_inner).unwrap_or_default()
     }
 
     /// What messages call the file.

@@ -1,7 +1,7 @@
 //! The walk: a mapping that is asked for its keys. Decides which keys are unknown, and what is reported about them.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::diagnostics::{Diagnostic, Reported, codes, nearest, quoted};
 use crate::from_node::FromNode;
@@ -30,7 +30,17 @@ pub struct Section<'d> {
     used: Vec<bool>,
     asked: Vec<&'static str>,
     progress: Progress,
-    reported: &'d RefCell<Reported>,
+    walk: &'d Walk,
+    /// The keys that lead here, each with a dot behind it. Only kept where what is asked for is recorded.
+    path: String,
+}
+
+/// What the sections of one walk share.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    pub(crate) reported: RefCell<Reported>,
+    /// The paths of all keys that were asked for, where they are recorded.
+    pub(crate) asked: Option<RefCell<BTreeSet<String>>>,
 }
 
 /// What tells a closure that gave up early from one that asked for everything.
@@ -135,7 +145,7 @@ impl<'d> Section<'d> {
             Err(diagnostics) => {
                 self.failed();
                 for diagnostic in diagnostics {
-                    self.reported.borrow_mut().push(diagnostic);
+                    self.walk.reported.borrow_mut().push(diagnostic);
                 }
                 None
             }
@@ -183,7 +193,7 @@ impl<'d> Section<'d> {
     /// what a variable may have brought in: [`Scalar::written`](crate::Scalar::written) is safe.
     pub fn report(&mut self, position: Position, code: &'static str, message: impl Into<String>) {
         self.failed();
-        self.reported.borrow_mut().push(Diagnostic::new(position, code, message));
+        self.walk.reported.borrow_mut().push(Diagnostic::new(position, code, message));
     }
 
     /// Reports that `written` is none of the `known` words, and suggests the nearest: "unknown check kind `postgress`".
@@ -195,7 +205,7 @@ impl<'d> Section<'d> {
         self.failed();
         let diagnostic = Diagnostic::new(position, codes::UNKNOWN_VALUE, format!("unknown {what} {}", quoted(written)))
             .suggesting(nearest(written, known.iter().copied()));
-        self.reported.borrow_mut().push(diagnostic);
+        self.walk.reported.borrow_mut().push(diagnostic);
     }
 
     /// [`Node::fingerprint`] of the section.
@@ -205,14 +215,14 @@ impl<'d> Section<'d> {
 
     pub(crate) fn read_root<T>(
         root: &Node,
-        reported: &RefCell<Reported>,
+        walk: &Walk,
         read: impl FnOnce(&mut Section<'_>) -> Option<T>,
     ) -> Option<T> {
         if let Value::Mapping(entries) = &root.value {
-            return Section::walk(None, root, entries, reported, read);
+            return Section::walk(None, String::new(), (root, entries), walk, read);
         }
         let message = format!("expected a mapping such as `key: value`, found {}", root.kind());
-        reported.borrow_mut().push(Diagnostic::new(root.position, codes::WRONG_TYPE, message));
+        walk.reported.borrow_mut().push(Diagnostic::new(root.position, codes::WRONG_TYPE, message));
         None
     }
 
@@ -230,7 +240,11 @@ impl<'d> Section<'d> {
                 return None;
             }
         };
-        let value = Section::walk(key.map(Key::text), node, entries, self.reported, read);
+        let path = match key {
+            Some(key) if self.walk.asked.is_some() => format!("{}{}.", self.path, key.text),
+            _ => self.path.clone(),
+        };
+        let value = Section::walk(key.map(Key::text), path, (node, entries), self.walk, read);
         if value.is_none() {
             self.failed();
         }
@@ -239,9 +253,9 @@ impl<'d> Section<'d> {
 
     fn walk<T>(
         name: Option<&str>,
-        node: &Node,
-        entries: &[(Key, Node)],
-        reported: &RefCell<Reported>,
+        path: String,
+        (node, entries): (&Node, &[(Key, Node)]),
+        walk: &Walk,
         read: impl FnOnce(&mut Section<'_>) -> Option<T>,
     ) -> Option<T> {
         let mut section = Section {
@@ -253,7 +267,8 @@ impl<'d> Section<'d> {
             used: vec![false; entries.len()],
             asked: Vec::new(),
             progress: Progress::Clean,
-            reported,
+            walk,
+            path,
         };
         let value = read(&mut section);
         let asked_for_all = value.is_some() || matches!(section.progress, Progress::WentOn | Progress::Complete);
@@ -265,7 +280,7 @@ impl<'d> Section<'d> {
         let absent: Vec<_> = self.asked.iter().copied().filter(|key| self.find(key).is_none()).collect();
         let place = self.name.map(|name| format!(" in {}", quoted(name))).unwrap_or_default();
         for ((key, _), _) in self.entries.iter().zip(&self.used).filter(|(_, used)| !**used) {
-            let mut reported = self.reported.borrow_mut();
+            let mut reported = self.walk.reported.borrow_mut();
             // A suggestion that nobody will see is not looked for: a large file may hold many unknown keys.
             let near =
                 |known: &[&'static str]| nearest(&key.text, known.iter().copied().filter(|_| !reported.is_full()));
@@ -284,6 +299,9 @@ impl<'d> Section<'d> {
     fn ask(&mut self, key: &'static str) -> Option<(&'d Key, &'d Node)> {
         if !self.asked.contains(&key) {
             self.asked.push(key);
+            if let Some(asked) = &self.walk.asked {
+                asked.borrow_mut().insert(format!("{}{key}", self.path));
+            }
         }
         self.take(key)
     }

@@ -15,13 +15,13 @@ const MOST_QUOTED: usize = 64;
 pub struct Expect {
     /// One of these. Default: any from 200 to 299.
     pub status: Vec<StatusPattern>,
-    /// A text that the body holds, in its first MiB. Not looked for by default.
+    /// A text that the body holds, in its first MiB. Default: none.
     pub body: Option<String>,
     /// Values in a JSON body, by path. A text, number, truth value or null is compared by how it is written: `healthy`,
-    /// `3`, `true`, `null`. Not looked for by default.
+    /// `3`, `true`, `null`. Default: none.
     pub json: Vec<(JsonPath, String)>,
-    /// Headers and their whole values. Not looked for by default.
-    pub headers: Vec<(String, String)>,
+    /// Headers and their whole values. Default: none.
+    pub header: Vec<(String, String)>,
 }
 
 impl Default for Expect {
@@ -30,7 +30,7 @@ impl Default for Expect {
             status: vec![StatusPattern::Class(2)],
             body: None,
             json: Vec::new(),
-            headers: Vec::new(),
+            header: Vec::new(),
         }
     }
 }
@@ -42,16 +42,17 @@ impl Expect {
         let status = section.or("status", defaults.status);
         let body = section.optional("body");
         let json = Self::read_json(section);
-        let headers = Self::read_headers(section);
-        Some(Self { status, body, json: json?, headers: headers? })
+        let header = Self::read_headers(section);
+        Some(Self { status, body, json: json?, header: header? })
     }
 
     fn read_json(section: &mut Section<'_>) -> Option<Vec<(JsonPath, String)>> {
+        let entries = section.entries("json");
         if !section.has("json") {
             return Some(Vec::new());
         }
         let mut expected = Vec::new();
-        for (path, position, node) in section.entries("json")? {
+        for (path, position, node) in entries? {
             // `null` is a value here, not a missing one.
             let text = if node.is_null() { Some("null".to_owned()) } else { section.value(node) };
             match path.parse::<JsonPath>() {
@@ -66,11 +67,12 @@ impl Expect {
     }
 
     fn read_headers(section: &mut Section<'_>) -> Option<Vec<(String, String)>> {
+        let entries = section.entries("header");
         if !section.has("header") {
             return Some(Vec::new());
         }
         let mut expected = Vec::new();
-        for (name, position, node) in section.entries("header")? {
+        for (name, position, node) in entries? {
             let value: Option<String> = section.value(node);
             if HeaderName::try_from(name.as_str()).is_err() {
                 section.report(position, "check.invalid_option", "this is no header's name");
@@ -91,7 +93,7 @@ impl Expect {
         if !self.status.iter().any(|pattern| pattern.matches(status)) {
             return self.unexpected_status(status);
         }
-        if let Some(name) = self.headers.iter().find(|(name, value)| !has_header(response, name, value)) {
+        if let Some(name) = self.header.iter().find(|(name, value)| !has_header(response, name, value)) {
             let detail = format!("header `{}` is missing or has another value", name.0);
             return unexpected("unexpected header", detail);
         }

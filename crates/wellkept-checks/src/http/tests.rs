@@ -80,9 +80,9 @@ async fn every_part_of_what_is_expected_must_hold() {
         (Expect { json: json("$.components[0].load", "1.5"), ..none.clone() }, ""),
         (Expect { json: json("$.components[0].load", "1.6"), ..none.clone() }, "unexpected value"),
         (Expect { json: json("$.components[0].note", "null"), ..none.clone() }, ""),
-        (Expect { headers: vec![("Content-Type".to_owned(), "application/json".to_owned())], ..none.clone() }, ""),
-        (Expect { headers: vec![("content-type".to_owned(), "text/html".to_owned())], ..none.clone() }, "unexpected header"),
-        (Expect { headers: vec![("x-ready".to_owned(), "1".to_owned())], ..none.clone() }, "unexpected header"),
+        (Expect { header: vec![("Content-Type".to_owned(), "application/json".to_owned())], ..none.clone() }, ""),
+        (Expect { header: vec![("content-type".to_owned(), "text/html".to_owned())], ..none.clone() }, "unexpected header"),
+        (Expect { header: vec![("x-ready".to_owned(), "1".to_owned())], ..none.clone() }, "unexpected header"),
     ] {
         let outcome = run(&expecting(server.url("/"), expect.clone())).await;
         assert_eq!(outcome.message(), message, "{expect:?}: {outcome:?}");
