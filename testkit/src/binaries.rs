@@ -25,6 +25,9 @@ pub fn missing_servers() -> Vec<&'static str> {
     if !crate::python::is_installed() {
         missing.push("python3-venv");
     }
+    if !crate::node::is_installed() {
+        missing.push("npm");
+    }
     missing
 }
 

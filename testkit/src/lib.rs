@@ -4,6 +4,8 @@
 mod binaries;
 mod haproxy;
 pub mod http;
+pub mod node;
+mod packages;
 mod postgres;
 mod program;
 pub mod python;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -55,6 +56,20 @@ impl Program {
         read(child.stdout.take().expect("standard output is piped"), Stream::Output, &output);
         read(child.stderr.take().expect("standard error is piped"), Stream::Errors, &output);
         Self { child, name, output }
+    }
+
+    /// Starts a program that prints `listening on PORT` once it does, on 127.0.0.1.
+    ///
+    /// # Panics
+    /// With all output when it has not done so at the deadline.
+    #[track_caller]
+    pub fn listening(command: &mut Command, deadline: Duration) -> (Self, SocketAddr) {
+        const LISTENS: &str = "listening on ";
+        let program = Self::spawn(command);
+        let line = program.wait_for_line(|line| line.starts_with(LISTENS), deadline);
+        let port = line.strip_prefix(LISTENS).and_then(|port| port.trim().parse().ok());
+        let port: u16 = port.unwrap_or_else(|| panic!("no port in `{line}`"));
+        (program, (Ipv4Addr::LOCALHOST, port).into())
     }
 
     /// The process id.

@@ -1,7 +1,5 @@
 //! The systems that are compared: each with ten checks of one dependency, and an HTTP endpoint that tells of them.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -19,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use wellkept::health::{AnyCheck, Checker, Component, Settings};
 use wellkept::http::{Access, Doors, Names, Server, ServerOptions};
 use wellkept::shutdown::{Shutdown, Tracker};
-use wellkept_testkit::{Program, python, wait_within};
+use wellkept_testkit::{Program, node, python};
 
 use super::dependency::ask;
 
@@ -129,7 +127,7 @@ async fn indicators(dependency: SocketAddr) -> SocketAddr {
 }
 
 fn terminus(dependency: SocketAddr) -> Result<Running, String> {
-    let modules = node_modules(&["@godaddy/terminus@4.12.1"])?;
+    let modules = or_its_panic(|| node::modules(&["@godaddy/terminus@4.12.1"]))?;
     let mut command = Command::new("node");
     command.arg(script("terminus.js")).env("NODE_PATH", modules);
     program("/health", &mut command, dependency)
@@ -161,16 +159,9 @@ async fn serve(router: Router) -> SocketAddr {
 
 /// A program that prints `listening on PORT`.
 fn program(path: &'static str, command: &mut Command, dependency: SocketAddr) -> Result<Running, String> {
-    const LISTENS: &str = "listening on ";
     command.env("DEPENDENCY_PORT", dependency.port().to_string()).env("CHECKS", CHECKS.to_string());
-    let begun = or_its_panic(|| {
-        let program = Program::spawn(command);
-        let line = program.wait_for_line(|line| line.starts_with(LISTENS), START);
-        (program, line)
-    });
-    let (program, line) = begun?;
-    let port: u16 = line[LISTENS.len()..].trim().parse().map_err(|_| format!("no port in `{line}`"))?;
-    Ok(Running { address: ([127, 0, 0, 1], port).into(), path, _process: Process::Program { _program: program } })
+    let (program, address) = or_its_panic(|| Program::listening(command, START))?;
+    Ok(Running { address, path, _process: Process::Program { _program: program } })
 }
 
 fn script(name: &str) -> PathBuf {
@@ -179,26 +170,6 @@ fn script(name: &str) -> PathBuf {
 
 fn python_with(packages: &[&str]) -> Result<PathBuf, String> {
     or_its_panic(|| python::environment(packages).join("python"))
-}
-
-/// The folder of modules that holds `packages`, each with its version; npm makes it once, under `target/`.
-fn node_modules(packages: &[&str]) -> Result<PathBuf, String> {
-    let mut hasher = DefaultHasher::new();
-    packages.hash(&mut hasher);
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target");
-    let folder = target.join("node").join(format!("{:016x}", hasher.finish()));
-    let modules = folder.join("node_modules");
-    // npm writes this one when all the others are there.
-    if !modules.join(".package-lock.json").exists() {
-        std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-        let mut npm = Command::new("npm");
-        npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]).arg(&folder).args(packages);
-        let output = wait_within(Duration::from_secs(300), &mut npm).map_err(|error| error.to_string())?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-        }
-    }
-    Ok(modules)
 }
 
 /// The test helpers panic when something is not there; here that is a line of the table.

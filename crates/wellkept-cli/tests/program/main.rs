@@ -11,6 +11,7 @@ mod grpc;
 mod haproxy;
 mod maintenance;
 mod openapi;
+mod peers;
 mod served;
 mod serving;
 mod stalled;
