@@ -22,6 +22,9 @@ pub fn missing_servers() -> Vec<&'static str> {
     if find_in_path("haproxy").is_none() {
         missing.push("haproxy");
     }
+    if find_in_path("nginx").is_none() {
+        missing.push("nginx-light");
+    }
     if !crate::python::is_installed() {
         missing.push("python3-venv");
     }
@@ -72,6 +75,11 @@ pub(crate) fn redis(name: &str) -> PathBuf {
 /// HAProxy.
 pub(crate) fn haproxy() -> PathBuf {
     find_in_path("haproxy").unwrap_or_else(|| missing("haproxy", "haproxy"))
+}
+
+/// nginx.
+pub(crate) fn nginx() -> PathBuf {
+    find_in_path("nginx").unwrap_or_else(|| missing("nginx", "nginx-light"))
 }
 
 fn missing(name: &str, package: &str) -> ! {

@@ -4,6 +4,7 @@
 mod binaries;
 mod haproxy;
 pub mod http;
+mod nginx;
 pub mod node;
 mod packages;
 mod postgres;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 pub use binaries::{missing_servers, wait_within};
 pub use haproxy::Haproxy;
+pub use nginx::Nginx;
 pub use postgres::{Postgres, SharedPostgres};
 pub use program::Program;
 pub use redis::{Redis, RedisOptions, SharedRedis};
