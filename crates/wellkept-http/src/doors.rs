@@ -171,6 +171,11 @@ impl Doors {
         self.mount(Self::probes())
     }
 
+    /// The public routes but `/metrics`: for an application that has a page of metrics of its own.
+    pub fn public_without_metrics(&self) -> Router {
+        self.mount(Self::probes_alone())
+    }
+
     /// The public routes, those with details and those that act, without a page at `/`: for an application's own
     /// listener.
     pub fn operators(&self) -> Router {
@@ -245,7 +250,11 @@ impl Doors {
     }
 
     fn probes() -> Routes {
-        probes::routes().merge(kubernetes::routes()).merge(metrics::routes())
+        Self::probes_alone().merge(metrics::routes())
+    }
+
+    fn probes_alone() -> Routes {
+        probes::routes().merge(kubernetes::routes())
     }
 
     fn details() -> Routes {

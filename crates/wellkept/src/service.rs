@@ -12,8 +12,22 @@ use wellkept_health::{
     AlreadyInstalled, AnyCheck, Checker, Component, Engine, ExportError, ExportSettings, Exporter, Heartbeat, History,
     IntoOutcome, LivenessWatch, RegisterError, StartupHold, WatchOptions,
 };
-use wellkept_http::{Access, Agent, AgentOptions, BindError, Doors, Loopback, Names, Server, ServerOptions};
+use wellkept_http::{Access, Agent, AgentOptions, Doors, Names, Server, ServerOptions};
 use wellkept_shutdown::{EntranceKind, Phase, Report, Resource, Sequence, Shutdown, Tracker, signals, watchdog};
+
+mod doors;
+mod error;
+mod options;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use doors::door_options;
+#[cfg(feature = "grpc")]
+pub(crate) use doors::grpc_options;
+pub use error::ServeError;
+pub use options::{ApplicationDoors, Overdue, ServiceOptions};
+
+use doors::{bind_door, nobody};
 
 /// An axum application that is kept well: health checks, probes on its own port, graceful shutdown.
 ///
@@ -38,7 +52,7 @@ pub struct Service {
     sequence: Sequence,
     server: ServerOptions,
     names: Names,
-    loopback: Loopback,
+    application: ApplicationDoors,
     overdue: Overdue,
     liveness: WatchOptions,
     doors: Vec<(SocketAddr, DoorKind)>,
@@ -52,39 +66,6 @@ enum DoorKind {
     Admin(Access),
     #[cfg(feature = "grpc")]
     Grpc,
-}
-
-/// What a [`Service`] may be told before it is made.
-#[derive(Debug, Clone, Default)]
-pub struct ServiceOptions {
-    /// The shutdown's times. Default: 30 s in all, no delay, 300 ms of announcement, 10 s of draining.
-    pub shutdown: wellkept_shutdown::Settings,
-    /// The limits of the application's listener. Probes are exempt from the stop besides what is exempt here.
-    pub server: ServerOptions,
-    /// Whether the public may read the components' names. Default: yes.
-    pub names: Names,
-    /// Whether an application that listens on a loopback address serves details, and what acts, to who comes straight to
-    /// it. Default: yes. To be turned off behind a proxy on the same machine; [`Service::admin`] with
-    /// [`Access::token_only`] serves them then.
-    pub loopback: Loopback,
-    /// Requests that may be in flight before more are refused. Default 1,000.
-    pub max_in_flight_requests: Option<usize>,
-    /// What happens when the process is still there at the deadline. Default: nothing more.
-    pub overdue: Overdue,
-    /// How the runtime is watched, and what happens when it stays stalled. Default: asked every 500 ms, stalled when an
-    /// answer is 5 s late, which is logged and counted and fails the liveness probe; the process is left alone.
-    pub liveness: WatchOptions,
-}
-
-/// What happens when a process is still there half a second after its shutdown's deadline: a task that blocks its
-/// thread can keep the shutdown itself from running.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Overdue {
-    /// Nothing more: whatever watches the process from outside will end it.
-    #[default]
-    Wait,
-    /// A thread outside the runtime ends the process with exit code 75.
-    Exit,
 }
 
 /// How long after the deadline that is.
@@ -109,7 +90,7 @@ impl Service {
             sequence,
             server: options.server,
             names: options.names,
-            loopback: options.loopback,
+            application: options.doors,
             overdue: options.overdue,
             liveness: options.liveness,
             doors: Vec::new(),
@@ -229,8 +210,8 @@ impl Service {
     /// Serves `app` on `address` until SIGTERM, SIGINT or [`Shutdown::trigger`], then takes it down without losing a
     /// request. Installs handlers for the two signals.
     ///
-    /// The probes (`/health`, `/livez`, `/readyz`, `/metrics` …) come before the application's own routes; on a
-    /// loopback address `/health/detailed` and `/api/v1/…` do too. The application's `/` stays its own.
+    /// The probes (`/health`, `/livez`, `/readyz`, `/metrics` …) come before the application's own routes, as
+    /// [`ServiceOptions::doors`] says. Details are for [`Service::admin`].
     pub async fn serve(self, app: Router, address: SocketAddr) -> Result<Report, ServeError> {
         let signals = signals::install().map_err(ServeError::Signals)?;
         follow(&self.shutdown, &self.checker);
@@ -242,12 +223,11 @@ impl Service {
             Overdue::Exit => Some(watchdog::arm(&self.shutdown, OVERDUE).map_err(ServeError::Thread)?),
             Overdue::Wait => None,
         };
-        let access = Access::loopback_only().loopback(self.loopback);
-        let doors = Doors::new(self.checker.clone(), self.shutdown.clone(), access, self.names, self.registry);
+        let doors = Doors::new(self.checker.clone(), self.shutdown.clone(), nobody(), self.names, self.registry);
 
-        let own = self.server.exempt.clone();
+        let (application, own) = (self.application, self.server.exempt.clone());
         let exempt = Arc::new(move |request: &Parts| {
-            Doors::is_probe(request.uri.path()) || own.as_ref().is_some_and(|own| own(request))
+            application.answer(request.uri.path()) || own.as_ref().is_some_and(|own| own(request))
         });
         let listener = Server::bind(address, ServerOptions { exempt: Some(exempt), ..self.server })?;
         let mut bound = Vec::new();
@@ -256,14 +236,17 @@ impl Service {
         }
         let agent = self.agent.map(|(address, options)| Agent::bind(address, options)).transpose()?;
 
-        let local_operators = listener.local_address().ip().is_loopback() && self.loopback == Loopback::Trusted;
-        let before = if local_operators { doors.operators() } else { doors.public() };
         let name = self.checker.service().to_owned();
         let local = listener.local_address();
-        let entrance = listener.serve(&name, before.fallback_service(app), self.shutdown.tracker().clone());
+        let app = self.application.before(app, &doors, local);
+        let entrance = listener.serve(&name, app, self.shutdown.tracker().clone());
         doors.show(&entrance);
         self.shutdown.add_entrance(EntranceKind::Application, entrance);
         tracing::info!(target: "wellkept", service = name, address = %local, "listening");
+        let has_admin = bound.iter().any(|(_, kind)| matches!(kind, DoorKind::Admin(_)));
+        if !has_admin {
+            application.tell(local);
+        }
         for (door, kind) in bound {
             let (router, name) = match kind {
                 DoorKind::Probes => (doors.public(), "probes"),
@@ -324,145 +307,4 @@ pub(crate) fn follow(shutdown: &Shutdown, checker: &Checker) {
 /// Has an OS thread ask the current runtime for signs of life.
 pub(crate) fn watch_runtime(checker: &Checker, options: WatchOptions) -> std::io::Result<LivenessWatch> {
     checker.liveness().watch(Handle::current(), options)
-}
-
-fn bind_door(address: SocketAddr, kind: &DoorKind) -> Result<Server, ServeError> {
-    if let DoorKind::Admin(access) = kind
-        && !access.has_token()
-        && !address.ip().is_loopback()
-    {
-        return Err(ServeError::OpenAdmin { address });
-    }
-    let options = match kind {
-        DoorKind::Probes | DoorKind::Admin(_) => door_options(),
-        #[cfg(feature = "grpc")]
-        DoorKind::Grpc => grpc_options(),
-    };
-    Ok(Server::bind(address, options)?)
-}
-
-/// The limits of the probe and admin doors: tighter than an application's.
-pub(crate) fn door_options() -> ServerOptions {
-    ServerOptions {
-        max_connections: 1024,
-        // Nothing here takes long: a request that lasts is a client that does not take its answer.
-        evict_busy_after: Some(Duration::from_secs(1)),
-        first_byte_timeout: Duration::from_secs(5),
-        header_timeout: Duration::from_secs(5),
-        write_timeout: Duration::from_secs(10),
-        max_streams: 32,
-        exempt: Some(Arc::new(|_: &Parts| true)),
-        ..ServerOptions::default()
-    }
-}
-
-/// The limits of the gRPC door. Its Watch calls last, and are none to cut: they are fewer than the connections, so that
-/// one is always left for a probe. Any other call is short, or its client does not take a few bytes.
-#[cfg(feature = "grpc")]
-pub(crate) fn grpc_options() -> ServerOptions {
-    ServerOptions {
-        max_connections: 2 * Doors::MAX_WATCHES,
-        evict_busy_after: None,
-        write_timeout: Duration::from_secs(2),
-        ..door_options()
-    }
-}
-
-/// Why a service could not be served.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServeError {
-    /// An address could not be listened on.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// An admin door would have been open to everyone.
-    #[error("the admin door on {address} has no token: give it one, or bind it to 127.0.0.1")]
-    OpenAdmin {
-        /// Where it would have listened.
-        address: SocketAddr,
-    },
-    /// The signal handlers could not be installed.
-    #[error("the signal handlers can't be installed: {0}")]
-    Signals(std::io::Error),
-    /// A thread could not be started.
-    #[error("a thread can't be started: {0}")]
-    Thread(std::io::Error),
-}
-
-impl ServeError {
-    /// The stable code.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Bind(_) => "serve.bind",
-            Self::OpenAdmin { .. } => "serve.open_admin",
-            Self::Signals(_) => "serve.signals",
-            Self::Thread(_) => "serve.thread",
-        }
-    }
-
-    /// The exit code of the process: 69 can't listen, 70 the process lacks something, 78 a wrong setting.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Bind(_) => 69,
-            Self::OpenAdmin { .. } => 78,
-            Self::Signals(_) | Self::Thread(_) => 70,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{Read as _, Write as _};
-    use std::net::TcpStream;
-
-    use wellkept_shutdown::Cause;
-    use wellkept_testkit::{free_address, until_some};
-
-    use super::*;
-
-    fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
-        let mut socket = TcpStream::connect(address)?;
-        write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer)?;
-        Ok(answer)
-    }
-
-    #[cfg(feature = "grpc")]
-    #[tokio::test(flavor = "multi_thread")]
-    async fn the_grpc_door_of_a_service_opens_and_closes_with_it() {
-        let (application, grpc) = (free_address(), free_address());
-        let service = Service::new("orders", "1.4.2").grpc(grpc);
-        let shutdown = service.shutdown().clone();
-        let served = tokio::spawn(service.serve(Router::new(), application));
-        // It speaks HTTP/2 only, and says so.
-        let refusal = until_some(Duration::from_secs(20), "the door to open", || ask(grpc, "/").ok());
-        assert!(refusal.starts_with("HTTP/1.1 505 "), "{refusal}");
-        let metrics = ask(application, "/metrics").unwrap();
-        assert!(metrics.contains("wellkept_server_connections_limit{door=\"grpc\"} 2000.0"), "{metrics}");
-        assert!(metrics.contains("wellkept_grpc_watches_limit 1000.0"), "{metrics}");
-        shutdown.trigger(Cause::requested("test"));
-        assert_eq!(served.await.unwrap().unwrap().exit_code(), 0);
-        ask(grpc, "/").unwrap_err();
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn the_agent_for_haproxy_of_a_service_opens_and_closes_with_it() {
-        let (application, agent) = (free_address(), free_address());
-        let service = Service::new("orders", "1.4.2").haproxy(agent, AgentOptions::default());
-        let shutdown = service.shutdown().clone();
-        let served = tokio::spawn(service.serve(Router::new(), application));
-        let says = || {
-            let mut line = String::new();
-            TcpStream::connect(agent).ok()?.read_to_string(&mut line).ok()?;
-            (line == "ready up 100%\n").then_some(())
-        };
-        until_some(Duration::from_secs(20), "the agent to say that the service is ready", says);
-        let metrics = ask(application, "/metrics").unwrap();
-        assert!(metrics.contains("wellkept_haproxy_connections_limit 64.0"), "{metrics}");
-        assert!(!metrics.contains("wellkept_haproxy_checks_total{fate=\"answered\"} 0.0"), "{metrics}");
-        shutdown.trigger(Cause::requested("test"));
-        assert_eq!(served.await.unwrap().unwrap().exit_code(), 0);
-        TcpStream::connect(agent).unwrap_err();
-    }
 }

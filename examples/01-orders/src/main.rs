@@ -4,8 +4,9 @@
 //! ```sh
 //! docker run --rm -d --name orders -p 5432:5432 -e POSTGRES_PASSWORD=secret postgres
 //! docker exec -u postgres orders psql -c 'CREATE TABLE orders (id bigint)'
-//! DATABASE_URL=postgres://postgres:secret@127.0.0.1/postgres cargo run -p example-orders
-//! curl 127.0.0.1:3000/readyz; curl 127.0.0.1:3000/health/detailed
+//! export DATABASE_URL=postgres://postgres:secret@127.0.0.1/postgres ORDERS_ADMIN=127.0.0.1:3001
+//! cargo run -p example-orders
+//! curl 127.0.0.1:3000/readyz; curl 127.0.0.1:3001/health/detailed
 //! curl '127.0.0.1:3000/slow?ms=5000' & kill "$(pidof orders)"; wait
 //! ```
 

@@ -3,7 +3,7 @@
 //!
 //! ```sh
 //! seq 12 > stock.txt; cargo run -p example-five-lines --bin shop
-//! curl 127.0.0.1:3000/stock; curl 127.0.0.1:3000/readyz; curl 127.0.0.1:3000/health/detailed
+//! curl 127.0.0.1:3000/stock; curl 127.0.0.1:3000/readyz; curl 127.0.0.1:3000/health/ready
 //! ```
 
 use std::net::SocketAddr;

@@ -1,0 +1,95 @@
+//! A service's own listener: which doors stand before the application's routes, and who gets in through a real proxy.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use tokio::task::JoinHandle;
+use wellkept::health::Checker;
+use wellkept::shutdown::{Cause, Report, Shutdown};
+use wellkept::{ApplicationDoors, ServeError, Service, ServiceOptions};
+use wellkept_testkit::{Nginx, free_address, http, until};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A service that serves, with one healthy component `queue`.
+struct Served {
+    address: SocketAddr,
+    checker: Checker,
+    shutdown: Shutdown,
+    task: JoinHandle<Result<Report, ServeError>>,
+}
+
+impl Served {
+    fn with(doors: ApplicationDoors, app: Router) -> Self {
+        let service = Service::with_options("orders", "1.4.2", ServiceOptions { doors, ..ServiceOptions::default() });
+        service.check("queue", async || ()).expect("the name is free");
+        let (address, checker, shutdown) = (free_address(), service.checker().clone(), service.shutdown().clone());
+        let task = tokio::spawn(service.serve(app, address));
+        until(PATIENCE, "the service to be ready", || checker.readiness().ready);
+        until(PATIENCE, "the service to listen", || std::net::TcpStream::connect(address).is_ok());
+        Self { address, checker, shutdown, task }
+    }
+
+    async fn end(self) {
+        self.shutdown.trigger(Cause::requested("test"));
+        let report = self.task.await.expect("it does not panic").expect("it has served");
+        assert_eq!(report.exit_code(), 0);
+    }
+}
+
+fn post(address: SocketAddr, path: &str) -> u16 {
+    http::request(address, "POST", path, &[], b"").expect("it answers").status
+}
+
+fn app() -> Router {
+    let own = |path| Router::new().route(path, get(async || "own"));
+    own("/orders").merge(own("/metrics")).merge(own("/health"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_on_the_same_machine_makes_nobody_an_operator() {
+    let served = Served::with(ApplicationDoors::default(), app());
+    let nginx = Nginx::in_front_of(served.address);
+    for address in [nginx.address(), served.address] {
+        assert_eq!(http::get(address, "/orders").text(), "own");
+        assert_eq!(http::get(address, "/readyz").status, 200);
+        assert_eq!(post(address, "/api/v1/components/queue/disable"), 404);
+        assert_eq!(post(address, "/api/v1/run"), 404);
+        assert_eq!(http::get(address, "/health/detailed").status, 404);
+        assert_eq!(http::get(address, "/api/v1/history").status, 404);
+        let ready = http::get(address, "/health/ready?detailed=true").json();
+        assert!(ready["dependencies"]["queue"] == "healthy" && ready.get("components").is_none(), "{ready}");
+    }
+    served.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_are_served_on_the_applications_listener_where_that_is_asked_for() {
+    let served = Served::with(ApplicationDoors::Operators, app());
+    assert_eq!(http::get(served.address, "/health/detailed").json()["components"]["queue"]["status"], "healthy");
+    assert_eq!(post(served.address, "/api/v1/components/queue/disable"), 200);
+    until(PATIENCE, "the component to be disabled", || {
+        let detailed = http::get(served.address, "/health/detailed").json();
+        detailed["components"]["queue"]["reason"] == "disabled"
+    });
+    assert!(served.checker.readiness().ready);
+    served.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_keeps_the_metrics_and_probes_of_its_own_where_it_says_so() {
+    let own = |served: &Served, path: &str| http::get(served.address, path).text() == "own";
+    let public = Served::with(ApplicationDoors::Public, app());
+    assert!(!own(&public, "/metrics") && !own(&public, "/health") && own(&public, "/orders"));
+    public.end().await;
+    let without_metrics = Served::with(ApplicationDoors::WithoutMetrics, app());
+    assert!(own(&without_metrics, "/metrics") && !own(&without_metrics, "/health"));
+    assert_eq!(http::get(without_metrics.address, "/readyz").status, 200);
+    without_metrics.end().await;
+    let none = Served::with(ApplicationDoors::None, app());
+    assert!(own(&none, "/metrics") && own(&none, "/health"));
+    assert_eq!(http::get(none.address, "/readyz").status, 404);
+    none.end().await;
+}
