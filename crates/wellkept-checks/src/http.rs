@@ -51,7 +51,7 @@ use crate::{InvalidOption, Kind};
 pub struct Options {
     /// What is asked for. Required. A user and password in it are sent as `Authorization: Basic`.
     pub url: Url,
-    /// `GET` or `HEAD`. Default `GET`.
+    /// How it is asked. Default `GET`.
     pub method: Method,
     /// Headers to send, by name. Default: none.
     pub headers: Vec<(String, SecretString)>,

@@ -50,7 +50,8 @@
 //! * `KIND`'s has an example in backticks, or in a block of `yaml`. Variables in it are called `…_URL`.
 //!
 //! `fn read` asks its section for every key, also for those that are not there; a test holds the keys that it asks for to
-//! those that are documented.
+//! those that are documented. The program's `check --kind KIND --KEY VALUE` takes the same keys, so none is called `kind`,
+//! `timeout`, `json`, `nagios` or `help`. A secret that may come in a file has a second key, `KEY_file`.
 //!
 //! `tcp.rs` is the shortest kind, `redis.rs` one that keeps a connection. `reach.rs` has what a run gives up with and the
 //! outcomes of a failed connection, `testing.rs` the listeners that faults are tried on. A run that gets no whole answer

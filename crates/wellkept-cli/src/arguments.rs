@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ use crate::exit::Exit;
   wellkept serve --config wellkept.yaml      watch what the file names
   wellkept check --config wellkept.yaml      run its checks once; exit 0 or 1
   wellkept check --server http://127.0.0.1:8080   ask a running one, as Docker's HEALTHCHECK does
+  wellkept check --kind tcp --address db:5432     run one check without a file
   wellkept status                            what a running one knows, and what changed
   wellkept reload                            have a running one read its configuration again
   wellkept maintenance start --for 30m --reason \"new disks\"   take a running one out
@@ -65,7 +67,9 @@ pub(crate) struct Serve {
   wellkept check                                      this machine's disk, memory and CPU
   wellkept check --config wellkept.yaml orders-db     one check of a file
   wellkept check --server http://127.0.0.1:8080       whether a running server is ready
-  wellkept check --config wellkept.yaml --nagios      exit 0 to 3, one line, perfdata")]
+  wellkept check --config wellkept.yaml --nagios      exit 0 to 3, one line, perfdata
+  wellkept check --kind postgres --url '${DATABASE_URL}'   one check without a file, as Docker's HEALTHCHECK
+  wellkept check --kind http --help                   the keys of a kind")]
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) file: File,
@@ -81,9 +85,38 @@ pub(crate) struct Check {
     /// Answer as a monitoring plugin: one line with perfdata, exit 0 (ok), 1 (warning), 2 (critical), 3 (unknown).
     #[arg(long, conflicts_with = "json")]
     pub(crate) nagios: bool,
+    /// Run one check of this kind. What follows are its keys, as `--KEY VALUE`: nested ones with a dot, lists by giving
+    /// the key again. Variables, `${NAME}`, are filled in as in a file; `--KEY @FILE` stands for `--KEY_file FILE`.
+    #[arg(long, value_name = "KIND", conflicts_with_all = ["config", "server", "names"])]
+    pub(crate) kind: Option<String>,
+    /// With --kind: how long it may take. Default: 2s.
+    #[arg(long, value_name = "DURATION", requires = "kind")]
+    pub(crate) timeout: Option<String>,
+    /// The words after `check`, where they name a kind: its keys are no options of this program.
+    #[arg(skip)]
+    pub(crate) one_liner: Option<Vec<OsString>>,
     /// Only these checks.
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
+}
+
+impl Check {
+    /// `check --kind KIND --KEY VALUE …`, to be read by those who know the kind's keys. `None` for anything else.
+    fn of_one_kind(words: &[OsString]) -> Option<Self> {
+        let (command, words) = words.get(1..)?.split_first()?;
+        let is_kind = |word: &OsString| word == "--kind" || word.as_encoded_bytes().starts_with(b"--kind=");
+        (command == "check" && words.iter().any(is_kind)).then(|| Self {
+            file: File { config: None },
+            server: None,
+            token_file: None,
+            json: words.iter().any(|word| word == "--json"),
+            nagios: words.iter().any(|word| word == "--nagios"),
+            kind: None,
+            timeout: None,
+            one_liner: Some(words.to_vec()),
+            names: Vec::new(),
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -224,7 +257,11 @@ pub(crate) struct File {
 impl Arguments {
     /// Reads the command line. Help and version are printed and end well.
     pub(crate) fn read() -> Result<Self, Exit> {
-        Self::try_parse().map_err(|error| {
+        let words: Vec<OsString> = std::env::args_os().collect();
+        if let Some(check) = Check::of_one_kind(&words) {
+            return Ok(Self { command: Command::Check(check) });
+        }
+        Self::try_parse_from(words).map_err(|error| {
             // Nothing can be done when even this can't be printed.
             drop(error.print());
             if error.use_stderr() { Exit::Usage } else { Exit::Clean }

@@ -12,6 +12,20 @@ fail and who hears of it is the same for all kinds.
 
 ";
 
+const BELOW: &str = "
+Every kind can be asked once, without a file; what follows the kind are its keys, a nested one with a dot, a list by
+giving its key again. `${NAME}` is filled in from the environment by the program itself, so it needs no shell:
+
+```sh
+wellkept check --kind http --url https://example.com/health --expect.status 200 --timeout 2s
+wellkept check --kind http --help
+```
+
+```dockerfile
+HEALTHCHECK CMD [\"wellkept\", \"check\", \"--kind\", \"redis\", \"--url\", \"${REDIS_URL}\"]
+```
+";
+
 /// The page of one kind.
 pub(super) fn of_kind(kind: &Kind) -> String {
     let name = &kind.name;
@@ -47,7 +61,7 @@ pub(super) fn index(kinds: &[Kind]) -> String {
         // Writing to a String can't fail.
         let _ = writeln!(page, "| [`{name}`](checks/{name}.md) | {summary} | {feature}|");
     }
-    page
+    page + BELOW
 }
 
 fn made_from(file: &str) -> String {

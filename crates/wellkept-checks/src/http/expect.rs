@@ -13,7 +13,7 @@ const MOST_QUOTED: usize = 64;
 /// What is expected of an answer. All of it must hold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expect {
-    /// One of these. Default: any from 200 to 299.
+    /// The status is one of these. Default: any from 200 to 299.
     pub status: Vec<StatusPattern>,
     /// A text that the body holds, in its first MiB. Default: none.
     pub body: Option<String>,

@@ -1,5 +1,7 @@
 //! `wellkept check`: run the checks once, or ask a running server; the exit code says what came of it.
 
+mod one_liner;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -11,15 +13,24 @@ use wellkept::health::wire::nagios;
 use wellkept::health::{Activity, Component, Criticality, wire};
 use wellkept::program::{Verdicts, run_all};
 
+use self::one_liner::Asked;
 use crate::arguments::Check;
 use crate::ask::{AskError, Server};
 use crate::exit::{Exit, Failure};
 use crate::output::{Cell, Colours, Table, escaped, indented, print, print_json};
 
 pub(crate) fn run(options: &Check) -> Result<Exit, Failure> {
-    let findings = match &options.server {
-        Some(address) => ask(options, address),
-        None => run_once(options),
+    let findings = match (&options.one_liner, &options.server) {
+        (Some(words), _) => match one_liner::read(words, &|name| std::env::var_os(name)) {
+            Ok(Asked::Help(text)) => {
+                print(&text);
+                return Ok(Exit::Clean);
+            }
+            Ok(Asked::Check(component)) => run_all_once(vec![*component]),
+            Err(failure) => Err(failure),
+        },
+        (None, Some(address)) => ask(options, address),
+        (None, None) => run_configured(options),
     };
     let findings = match findings {
         Ok(findings) => findings,
@@ -85,12 +96,16 @@ impl Finding {
     }
 }
 
-fn run_once(options: &Check) -> Result<Findings, Failure> {
+fn run_configured(options: &Check) -> Result<Findings, Failure> {
     let configuration = super::configuration(options.file.config.as_deref())?;
     let components: Vec<Component> = configuration.checks.into_iter().map(|check| check.component).collect();
     let mut wanted = select(components, &options.names)?;
     // One that is named is wanted, also when it is disabled.
     wanted.retain(|one| !options.names.is_empty() || one.first_activity() == Activity::Enabled);
+    run_all_once(wanted)
+}
+
+fn run_all_once(wanted: Vec<Component>) -> Result<Findings, Failure> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

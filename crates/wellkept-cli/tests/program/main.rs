@@ -10,6 +10,7 @@ mod faults;
 mod grpc;
 mod haproxy;
 mod maintenance;
+mod one_liners;
 mod openapi;
 mod peers;
 mod served;

@@ -1,0 +1,124 @@
+//! `wellkept check --kind KIND --KEY VALUE …`: one check without a file and without a shell.
+
+use std::process::Output;
+
+use serde_json::Value;
+use wellkept_testkit::{Postgres, Redis, free_address, wait_within};
+
+use crate::served::{PATIENCE, Served, run, text, wellkept};
+
+const PLANTED: &str = "hunter2-planted";
+
+/// As a HEALTHCHECK runs it: the words as they are, and what they name in the environment.
+fn check(words: &[&str], environment: &[(&str, &str)]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = wellkept(folder.path());
+    command.arg("check").args(words).envs(environment.iter().copied());
+    wait_within(PATIENCE, &mut command).expect("the program runs and ends")
+}
+
+#[test]
+fn each_kind_is_asked_without_a_file() {
+    let (postgres, redis) = (Postgres::shared(), Redis::shared());
+    let served = Served::with("checks: []\n");
+    served.until_ready(true);
+    let (address, url) = (served.http.to_string(), format!("http://{}/health", served.http));
+    let environment =
+        [("DATABASE_URL", postgres.url()), ("REDIS_URL", redis.url()), ("ADDRESS", &address), ("PAGE_URL", &url)];
+    let room = ["--degraded_below=0%", "--unhealthy_below=0%"];
+    for words in [
+        &["--kind", "postgres", "--url", "${DATABASE_URL}", "--query=SELECT 2"][..],
+        &["--kind", "redis", "--url", "${REDIS_URL}"],
+        &["--kind", "http", "--url", "${PAGE_URL}", "--expect.status", "200", "--expect.json.$.status", "healthy"],
+        &["--kind", "upstream", "--url", "${PAGE_URL}", "--format", "wellkept"],
+        &["--kind", "tcp", "--address", "${ADDRESS}", "--timeout", "5s"],
+        &["--kind", "disk", "--path", "/", room[0], room[1]],
+        &["--kind", "memory", "--degraded_above", "100%", "--unhealthy_above", "100%"],
+        &["--kind", "cpu"],
+        &["--kind", "system"],
+    ] {
+        let words = [words, &["--json"]].concat();
+        let output = check(&words, &environment);
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{words:?}: {said}");
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(json["components"][words[1]]["metadata"].is_object(), "{words:?}: {said}");
+    }
+}
+
+#[test]
+fn its_exit_code_is_one_for_docker_or_one_for_a_monitoring_system() {
+    let closed = free_address().to_string();
+    let refused = ["--kind", "tcp", "--address", &closed];
+    let output = check(&refused, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("refused"));
+    let tight = ["--kind", "disk", "--path", "/", "--degraded_below", "100%", "--unhealthy_below", "0%"];
+    assert_eq!(check(&tight, &[]).status.code(), Some(0), "degraded is ready");
+    let mistaken = ["--kind", "tcp", "--adress", &closed];
+    assert_eq!(check(&mistaken, &[]).status.code(), Some(64));
+    for (words, code, begin) in [
+        (&tight[..], 1, "WELLKEPT WARNING - 0 of 1 healthy: disk degraded (threshold) | 'disk'="),
+        (&refused, 2, "WELLKEPT CRITICAL - 0 of 1 healthy: tcp unhealthy (refused) | 'tcp'="),
+        (&mistaken, 3, "WELLKEPT UNKNOWN - missing key `address` in `tcp`"),
+    ] {
+        let output = check(&[words, &["--nagios"]].concat(), &[]);
+        let said = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.starts_with(begin), "{said}");
+    }
+}
+
+#[test]
+fn no_secret_of_a_one_liner_is_ever_shown() {
+    let url = format!("postgres://app:{PLANTED}@127.0.0.1:1/orders?token={PLANTED}");
+    let environment = [("DATABASE_URL", url.as_str())];
+    for words in [
+        &["--kind", "postgres", "--url", "${DATABASE_URL}"][..],
+        &["--kind", "postgres", "--url", &url],
+        &["--kind", "postgres", &url],
+        &["--kind", "http", "--url", &url],
+        &["--kind", "tcp", "--address", "${DATABASE_URL}"],
+        &["--kind", "postgres", "--url", "${DATABASE_URL}", "--timeout", "${DATABASE_URL}"],
+        &["--kind", "postgres", "--url", "${DATABASE_URL}", "--query", "${DATABASE_URL}"],
+        &["--kind", "http", "--url", "http://127.0.0.1:1/", "--headers.authorization", PLANTED],
+        &["--kind", &url],
+    ] {
+        for format in [&[][..], &["--json"], &["--nagios"], &["--help"]] {
+            let output = check(&[words, format].concat(), &environment);
+            let said = text(&output.stdout) + &text(&output.stderr);
+            assert!(!said.is_empty() && !said.contains(PLANTED), "{words:?} {format:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn help_shows_the_keys_of_a_kind_wherever_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let after = run(folder.path(), &["check", "--kind", "tcp", "--help"]);
+    assert_eq!(after.status.code(), Some(0));
+    insta::assert_snapshot!(text(&after.stdout), @r#"
+    Whether an address accepts TCP connections. An accepted connection is a pass; it is closed at once.
+
+    Usage: wellkept check --kind tcp [--KEY VALUE]... [--timeout DURATION] [--json | --nagios]
+
+    Keys, as below the kind in a configuration:
+      --address VALUE
+          Where to connect to, as `host:port`, an IPv6 address in brackets. (text; required)
+      --timeout DURATION
+          How long it may take. (duration such as 10s or 250ms; default: 2s)
+
+    Rights: None.
+
+    Cost: One connection per run, closed as soon as it is accepted; nothing is sent.
+
+    The same in a configuration:
+
+    checks:
+      - name: tcp
+        tcp: { address: "10.0.0.1:443" }
+    "#);
+    let before = run(folder.path(), &["check", "--help", "--kind=tcp"]);
+    assert_eq!(text(&before.stdout), text(&after.stdout));
+    assert!(text(&run(folder.path(), &["check", "--help"]).stdout).contains("--kind <KIND>"));
+}
