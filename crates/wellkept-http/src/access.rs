@@ -215,7 +215,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
-        parts.extensions.insert(Arrival { bound: bound.parse().unwrap(), peer: "127.0.0.1:5".parse().unwrap() });
+        parts.extensions.insert(Arrival::new(bound.parse().unwrap(), "127.0.0.1:5".parse().unwrap()));
         access.caller(&parts)
     }
 
@@ -287,7 +287,7 @@ mod tests {
             let request = request.header(AUTHORIZATION, format!("Bearer {secret}"));
             let (mut parts, ()) = request.body(()).unwrap().into_parts();
             let (bound, peer) = ("127.0.0.1:8080".parse().unwrap(), "127.0.0.1:5".parse().unwrap());
-            parts.extensions.insert(Arrival { bound, peer });
+            parts.extensions.insert(Arrival::new(bound, peer));
             access.credential(&parts)
         };
         assert_eq!(asked(Version::HTTP_10, "none"), None);

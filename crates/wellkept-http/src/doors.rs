@@ -36,7 +36,6 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use wellkept_health::Checker;
-use wellkept_health::wire::Sight;
 use wellkept_shutdown::Shutdown;
 
 use crate::access::{Access, Caller};
@@ -48,10 +47,13 @@ use crate::haproxy::AgentHandle;
 use crate::server::ServerHandle;
 
 mod acting;
+mod aside;
+mod asked;
 mod asker;
 mod control;
 mod details;
 mod formats;
+pub(crate) mod groups;
 mod kubernetes;
 mod large;
 mod maintenance;
@@ -61,6 +63,7 @@ mod page;
 mod period;
 mod probes;
 mod reload;
+mod room;
 pub(crate) mod routes;
 mod trends;
 
@@ -85,10 +88,11 @@ struct Inner {
     components: Registry,
     servers: Servers,
     /// Pages of metrics that are being written. A large one takes a while, and only so many threads.
-    scrapes: Semaphore,
+    scrapes: Arc<Semaphore>,
     /// The latest body of `/health`.
     health: ArcSwapOption<probes::HealthBody>,
     large: large::LargeAnswers,
+    groups: Arc<groups::Groups>,
     reload: reload::ReloadHook,
     /// Runs of all components that are waited for.
     runs: Semaphore,
@@ -141,10 +145,10 @@ impl Doors {
     pub fn new(checker: Checker, shutdown: Shutdown, access: Access, names: Names, mut registry: Registry) -> Self {
         let servers = collect::register(&mut registry, &checker, &shutdown);
         let components = collect::components(&checker);
-        let scrapes = Semaphore::new(SCRAPES);
-        let reload = reload::ReloadHook::default();
+        let scrapes = Arc::new(Semaphore::new(SCRAPES));
+        let (reload, groups) = (reload::ReloadHook::default(), Arc::new(groups::Groups::default()));
         #[cfg(feature = "grpc")]
-        let watches = Watches::new(checker.clone(), shutdown.clone());
+        let watches = Watches::new(checker.clone(), shutdown.clone(), Arc::clone(&groups));
         #[cfg(feature = "grpc")]
         registry.register_collector(Box::new(WatchesCollector(Arc::clone(&watches))));
         let inner = Inner {
@@ -156,6 +160,7 @@ impl Doors {
             servers,
             scrapes,
             health: ArcSwapOption::empty(),
+            groups,
             large: large::LargeAnswers::new(),
             reload,
             runs: Semaphore::new(RUNS),
@@ -222,15 +227,6 @@ impl Doors {
     /// Whether a path is one that probes use.
     pub fn is_probe(path: &str) -> bool {
         PROBES.contains(&path) || PROBES_BELOW.iter().any(|above| path.starts_with(above))
-    }
-
-    /// How much a request's caller may see.
-    fn sight(&self, request: &Parts) -> Sight {
-        match (self.caller(request), self.inner.names) {
-            (Caller::Operator, _) => Sight::Details,
-            (Caller::Public, Names::Shown) => Sight::Names,
-            (Caller::Public, Names::Hidden) => Sight::Status,
-        }
     }
 
     /// The books of the Watch calls on these doors.

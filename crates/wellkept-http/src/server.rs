@@ -15,8 +15,8 @@ mod stream;
 mod tests;
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use serde::Serialize;
 use wellkept_shutdown::{BoxFuture, Entrance, Tracker};
@@ -25,6 +25,7 @@ pub use listen::BindError;
 pub(crate) use listen::listen;
 pub use options::{Exempt, ServerOptions};
 
+use connection::Connection;
 use shared::{Shared, Stage};
 
 /// A server that listens but does not serve yet.
@@ -130,12 +131,27 @@ impl Entrance for ServerHandle {
 }
 
 /// How a request came in; a request extension.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Arrival {
     /// The address of the listening socket, not of this connection: `0.0.0.0` if it listens everywhere.
     pub bound: SocketAddr,
     /// The other end of the connection.
     pub peer: SocketAddr,
+    connection: Weak<Connection>,
+}
+
+impl Arrival {
+    /// Of a request that another server took, or none.
+    pub fn new(bound: SocketAddr, peer: SocketAddr) -> Self {
+        Self { bound, peer, connection: Weak::new() }
+    }
+
+    /// Ends the connection of a client that does not take its answers while others wait for the room.
+    pub(crate) fn end_slow_connection(&self) {
+        if let Some(connection) = self.connection.upgrade() {
+            connection.end_slow();
+        }
+    }
 }
 
 /// What a server counts. Totals are since the start.

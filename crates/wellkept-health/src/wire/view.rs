@@ -157,7 +157,7 @@ impl<'c> View<'c> {
 
     /// The subject's components, as far as the reader may see their names.
     pub fn components(&self) -> impl Iterator<Item = Seen<'_>> {
-        self.counted().filter(|_| self.sight >= Sight::Names)
+        (self.sight >= Sight::Names).then(|| self.counted()).into_iter().flatten()
     }
 
     /// One of the subject's components, if the reader may see its name.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use wellkept_health::{Change, Checked, Component, ControlError, Group, Origin, Switched, Tuning, Which, Window, wire};
 
 use super::acting::{Input, Nothing};
+use super::aside::aside;
 use super::period::Period;
 use super::routes::{Operation, Routes};
 use super::{Doors, Segment, json};
@@ -267,10 +268,14 @@ async fn run_all(
         return Err(Refusal::bad_query("the timeout may be 60s at most"));
     }
     let Ok(_turn) = doors.inner.runs.try_acquire() else { return Err(ApiError::Busy.into()) };
-    let checker = &doors.inner.checker;
+    let checker = doors.inner.checker.clone();
     let all = checker.check_all_at_most_every(timeout, which, GAP).await?;
-    let unfinished = all.unfinished.iter().map(ToString::to_string).collect();
-    Ok(json(StatusCode::OK, &RanAll { unfinished, health: wire::Detailed::of(checker) }))
+    // With many components that takes a while: not on the thread that answers probes.
+    let written = aside(move || {
+        let unfinished = all.unfinished.iter().map(ToString::to_string).collect();
+        json(StatusCode::OK, &RanAll { unfinished, health: wire::Detailed::of(&checker) })
+    });
+    Ok(written.await?)
 }
 
 impl From<ControlError> for Refusal {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::extract::{Query, Request, State};
 use axum::response::Response;
 use http::StatusCode;
-use http::request::Parts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -13,6 +12,7 @@ use wellkept_health::wire::{self, Subject};
 use wellkept_health::{History, RunResult, StatusChange};
 use wellkept_shutdown::{Progress, Stats};
 
+use super::asked::Asked;
 use super::routes::{Operation, Routes};
 use super::{Doors, NoBody, json};
 use crate::error::ApiError;
@@ -47,12 +47,11 @@ pub(super) fn routes() -> Routes {
 
 /// `GET /health/detailed`: all components. Always 200: it is for people, not for probes.
 pub(super) async fn detailed(State(doors): State<Doors>, _: NoBody, request: Request) -> Result<Response, ApiError> {
-    let (parts, _) = request.into_parts();
-    let write = |doors: &Doors, parts: &Parts| {
+    let write = |doors: &Doors, asked: &Asked| {
         let answer = json(StatusCode::OK, &wire::Detailed::of(&doors.inner.checker));
-        doors.tell(parts, &Subject::Service, answer)
+        doors.tell(asked, &Subject::Service, answer)
     };
-    doors.large(parts, write).await
+    doors.large(&doors.asked(request), write).await
 }
 
 /// What to read of the history.

@@ -12,6 +12,7 @@ use wellkept_health::wire::foreign::{AspNet, MicroProfile, SPRING_MEDIA_TYPE, Sp
 use wellkept_health::wire::health_json::{self, HealthJson};
 use wellkept_health::wire::{Subject, V1, View, nagios};
 
+use super::asked::Asked;
 use super::routes::Operation;
 use super::{CODES, TEXT, answer, json_of, so_or_503};
 use crate::error::ApiError;
@@ -152,15 +153,15 @@ impl JsonSchema for Named {
 /// The answer in the format that the request wishes for; `native` when that is the endpoint's own. Of a probe an unknown
 /// format is passed over: its code must tell of the service and not of a typing error in a manifest.
 pub(super) fn negotiated<'c>(
-    request: &Parts,
+    asked: &Asked,
     subject: &Subject,
     view: impl FnOnce() -> View<'c>,
     native: impl FnOnce() -> Response,
 ) -> Response {
     let is_probe = matches!(subject, Subject::Live | Subject::Ready | Subject::Startup);
-    let mut response = match Format::wished(request) {
+    let mut response = match asked.format() {
         Ok(Format::Native) => native(),
-        Ok(format) => written(request, &view(), format),
+        Ok(format) => written(asked, &view(), format),
         Err(_) if is_probe => native(),
         Err(error) => error.into_response(),
     };
@@ -171,11 +172,11 @@ pub(super) fn negotiated<'c>(
 
 /// A view in one of the formats. All have the probe's status code, but for health+json, where the body's status rules it
 /// (section 3.1 of the draft): in maintenance the service as a whole is a `warn` with 200.
-pub(super) fn written(request: &Parts, view: &View<'_>, format: Format) -> Response {
+pub(super) fn written(asked: &Asked, view: &View<'_>, format: Format) -> Response {
     let code = so_or_503(view.is_good());
     let text = |text: String| answer(code, TEXT, text);
     match format {
-        Format::HealthJson => health_json(request, view),
+        Format::HealthJson => health_json(asked, view),
         Format::Spring => json_of(code, SPRING_MEDIA_TYPE, &Spring::of(view)),
         Format::MicroProfile => super::json(code, &MicroProfile::of(view)),
         Format::AspNet => super::json(code, &AspNet::of(view)),
@@ -189,12 +190,12 @@ pub(super) fn written(request: &Parts, view: &View<'_>, format: Format) -> Respo
 
 /// Of the service as a whole it may be kept as long as it is fresh, and not when it fails (section 6 of the draft wishes
 /// for a lifetime). A probe's answer is never kept, nor one that tells another service where it comes from.
-fn health_json(request: &Parts, view: &View<'_>) -> Response {
+fn health_json(asked: &Asked, view: &View<'_>) -> Response {
     let body = HealthJson::of(view);
     let code = if body.is_acceptable() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = json_of(code, health_json::MEDIA_TYPE, &body);
     let fresh = view.fresh_for().map_or(MAX_FRESH, |fresh| fresh.as_secs()).min(MAX_FRESH);
-    let may_be_kept = *view.subject() == Subject::Service && !request.headers.contains_key(Origins::ASKER);
+    let may_be_kept = *view.subject() == Subject::Service && !asked.is_of_a_service();
     if may_be_kept && body.is_acceptable() && fresh > 0 {
         response.headers_mut().append(VARY, HeaderValue::from_static(Origins::ASKER));
         // Details are for the caller alone.

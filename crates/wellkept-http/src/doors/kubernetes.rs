@@ -1,15 +1,16 @@
 //! Kubernetes' own spellings: `/livez`, `/readyz`, `/healthz`, with `?verbose` and `?exclude=`, and one check by its
 //! path. Answers are text like those of the kube-apiserver (Kubernetes, "Kubernetes API health endpoints").
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::request::Parts;
 use wellkept_health::wire::{Seen, Sight, Subject, View};
-use wellkept_health::{Checker, Life, Lifecycle, Origins, Status};
+use wellkept_health::{Checker, Life, Lifecycle, Status};
 
+use super::asked::Asked;
 use super::formats::pairs;
 use super::routes::{Operation, Routes};
 use super::{CODES, Doors, NoBody, Segment, TEXT, answer, so_or_503};
@@ -53,15 +54,15 @@ async fn healthz(State(doors): State<Doors>, _: NoBody, request: Request) -> Res
 }
 
 async fn livez_one(doors: State<Doors>, _: NoBody, name: Segment, request: Request) -> Result<Response, ApiError> {
-    one(&doors, &name, request, Subject::Live)
+    one(&doors, &name, request, &Subject::Live)
 }
 
 async fn readyz_one(doors: State<Doors>, _: NoBody, name: Segment, request: Request) -> Result<Response, ApiError> {
-    one(&doors, &name, request, Subject::Ready)
+    one(&doors, &name, request, &Subject::Ready)
 }
 
 async fn healthz_one(doors: State<Doors>, _: NoBody, name: Segment, request: Request) -> Result<Response, ApiError> {
-    one(&doors, &name, request, Subject::Service)
+    one(&doors, &name, request, &Subject::Service)
 }
 
 /// The path's name, and what it says when the probe fails.
@@ -75,39 +76,68 @@ fn words(subject: &Subject) -> (&'static str, &'static str) {
 
 /// The probe's answer. Without a query, which is how probes ask, it costs no more than reading a word.
 async fn answered(doors: &Doors, request: Request, subject: Subject, quick: fn(&Checker) -> bool) -> Response {
-    let (parts, _) = request.into_parts();
-    if parts.uri.query().is_none() && !parts.headers.contains_key(Origins::ASKER) {
-        return word(&subject, quick(&doors.inner.checker));
+    let asked = doors.asked(request);
+    let query = asked.request.uri.query();
+    let verbose = query.is_some_and(|query| pairs(query).any(|(key, _)| key == "verbose"));
+    if !verbose && !asked.is_of_a_service() {
+        return if query.is_none() {
+            word(&subject, quick(&doors.inner.checker))
+        } else {
+            judged(doors, &asked, &subject)
+        };
     }
-    doors.on_subject(parts, subject, queried).await
+    let of_whole = subject.clone();
+    let whole = move |doors: &Doors, asked: &Asked| {
+        let answer = if verbose { listed(doors, asked, &of_whole) } else { judged(doors, asked, &of_whole) };
+        // Origins know of no exclusion: without the header, the answer is judged by itself.
+        if Exclusion::of(asked).is_nothing() { doors.tell(asked, &of_whole, answer) } else { answer }
+    };
+    // When too many want large answers, the word is the same.
+    doors.large(&asked, whole).await.unwrap_or_else(|_| judged(doors, &asked, &subject))
 }
 
 fn word(subject: &Subject, good: bool) -> Response {
     answer(so_or_503(good), TEXT, if good { "ok" } else { words(subject).1 })
 }
 
-/// The answer to a query, or to another service.
-fn queried(doors: &Doors, parts: &Parts, subject: &Subject) -> Response {
-    let query = parts.uri.query().unwrap_or_default();
-    let verbose = pairs(query).any(|(key, _)| key == "verbose");
-    let excluded: HashSet<_> = pairs(query).filter(|(key, _)| key == "exclude").map(|(_, name)| name).collect();
-    let view = doors.view(subject.clone(), parts);
-    // Whoever may not read names may not find them out by leaving them out either.
-    let may_exclude = doors.sight(parts) >= Sight::Names;
-    let is_excluded = |name: &str| may_exclude && excluded.contains(name);
-    let good = view.is_good_without(is_excluded);
-    // Origins know of no exclusion: without the header, the answer is judged by itself.
-    let leaves_out = may_exclude && !excluded.is_empty();
-    let told = |response| if leaves_out { response } else { doors.tell(parts, subject, response) };
-    if !verbose {
-        return told(word(subject, good));
+/// What a query wants to be left out.
+struct Exclusion<'q> {
+    names: HashSet<Cow<'q, str>>,
+    /// Whoever may not read names may not find them out by leaving them out either.
+    is_allowed: bool,
+}
+
+impl<'q> Exclusion<'q> {
+    fn of(asked: &'q Asked) -> Self {
+        let named = pairs(asked.request.uri.query().unwrap_or_default()).filter(|(key, _)| key == "exclude");
+        Self { names: named.map(|(_, name)| name).collect(), is_allowed: asked.sight >= Sight::Names }
     }
+
+    fn leaves_out(&self, name: &str) -> bool {
+        self.is_allowed && self.names.contains(name)
+    }
+
+    fn is_nothing(&self) -> bool {
+        !self.is_allowed || self.names.is_empty()
+    }
+}
+
+/// The answer in a word, with what is left out left out.
+fn judged(doors: &Doors, asked: &Asked, subject: &Subject) -> Response {
+    let exclusion = Exclusion::of(asked);
+    word(subject, doors.view(subject, asked).is_good_without(|name| exclusion.leaves_out(name)))
+}
+
+/// The answer with a line for each check.
+fn listed(doors: &Doors, asked: &Asked, subject: &Subject) -> Response {
+    let (view, exclusion) = (doors.view(subject, asked), Exclusion::of(asked));
+    let good = view.is_good_without(|name| exclusion.leaves_out(name));
     let mut text = own_lines(doors, &view);
-    let mut unknown: HashSet<&str> = excluded.iter().map(AsRef::as_ref).collect();
+    let mut unknown: HashSet<&str> = exclusion.names.iter().map(AsRef::as_ref).collect();
     // Writing to a String can't fail.
     for seen in view.components() {
         let name = &*seen.component.name;
-        let _ = if is_excluded(name) {
+        let _ = if exclusion.leaves_out(name) {
             unknown.remove(name);
             writeln!(text, "[+]{name} excluded: ok")
         } else {
@@ -121,7 +151,7 @@ fn queried(doors: &Doors, parts: &Parts, subject: &Subject) -> Response {
         let _ = writeln!(text, "warn: nothing is excluded by \"{}\"", name.escape_debug());
     }
     let _ = writeln!(text, "{} check {}", words(subject).0, if good { "passed" } else { "failed" });
-    told(answer(so_or_503(good), TEXT, text))
+    answer(so_or_503(good), TEXT, text)
 }
 
 /// What the probe looks at besides the components.
@@ -171,9 +201,8 @@ fn failure(seen: &Seen<'_>, details: bool) -> String {
 }
 
 /// One check, by itself: not what it counts for the others.
-fn one(doors: &Doors, Segment(name): &Segment, request: Request, subject: Subject) -> Result<Response, ApiError> {
-    let (parts, _) = request.into_parts();
-    let view = doors.view(subject, &parts);
+fn one(doors: &Doors, Segment(name): &Segment, request: Request, subject: &Subject) -> Result<Response, ApiError> {
+    let view = doors.view(subject, &doors.asked(request));
     let seen = view.component(name).ok_or(ApiError::NotFound)?;
     // Maintenance is no reason for a restart.
     let tolerated = *view.subject() == Subject::Live && seen.standing.status == Status::Maintenance;

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use http::{HeaderValue, StatusCode};
 use maud::{DOCTYPE, Markup, html};
 use wellkept_health::trend::Brief;
 use wellkept_health::{Checker, ComponentHealth, Criticality, Lifecycle, Part, Snapshot, Status, StatusChange, wire};
 
+use super::aside::aside;
 use super::{Doors, NoBody, answer};
+use crate::error::ApiError;
 
 /// How many of the latest changes are shown.
 const CHANGES: usize = 15;
@@ -28,13 +30,14 @@ const POLICY: &str =
 
 pub(super) async fn page(State(doors): State<Doors>, _: NoBody) -> Response {
     let checker = doors.inner.checker.clone();
-    let history = checker.history();
-    let read = tokio::task::spawn_blocking(move || {
-        history.and_then(|history| history.changes(None, CHANGES, PATIENCE)).unwrap_or_default()
+    // To read the history may take a while, and so may many components: not on the thread that answers probes.
+    let page = aside(move || {
+        let history = checker.history();
+        let changes = history.as_ref().and_then(|history| history.changes(None, CHANGES, PATIENCE)).unwrap_or_default();
+        let briefs = history.map(|history| history.briefs()).unwrap_or_default();
+        render(&checker, &changes, &briefs).into_string()
     });
-    let changes = read.await.unwrap_or_default();
-    let briefs = checker.history().map(|history| history.briefs()).unwrap_or_default();
-    let page = render(&checker, &changes, &briefs).into_string();
+    let Ok(page) = page.await else { return ApiError::Internal.into_response() };
     let mut response = answer(StatusCode::OK, "text/html; charset=utf-8", page);
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response.headers_mut().insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

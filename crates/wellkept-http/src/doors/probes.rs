@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::request::Parts;
 use wellkept_health::wire::health_json::{HealthJson, MEDIA_TYPE};
-use wellkept_health::wire::{self, Sight, Subject, View};
-use wellkept_health::{Origins, Status};
+use wellkept_health::wire::{self, Subject, View};
+use wellkept_health::{Group, Status};
 
+use super::asked::Asked;
 use super::formats::{self, Format};
 use super::routes::{Operation, Routes};
 use super::{CODES, Doors, JSON, NoBody, Segment, answer, json, so_or_503, written_as_json};
@@ -93,7 +93,7 @@ async fn ready(State(doors): State<Doors>, _: NoBody, request: Request) -> Respo
 
 /// `GET /health/group/{group}`: as readiness, for the components of one group. 404 when no component is in it.
 async fn group(State(doors): State<Doors>, _: NoBody, Segment(group): Segment, request: Request) -> Response {
-    let Some(subject) = Subject::of_group(&doors.inner.checker, &group) else {
+    let Some(subject) = doors.subject_of_group(&group) else {
         return ApiError::NotFound.into_response();
     };
     doors
@@ -111,11 +111,11 @@ async fn component(
     Segment(name): Segment,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let (parts, _) = request.into_parts();
-    let view = doors.native_view(Subject::Service, &parts);
+    let asked = doors.asked(request);
+    let view = doors.native_view(&Subject::Service, &asked);
     let seen = view.component(&name).ok_or(ApiError::NotFound)?;
     let answer = json(so_or_503(seen.standing.status.is_ready()), &wire::One::of(&view, &seen));
-    Ok(doors.tell_of_component(&parts, &name, answer))
+    Ok(doors.tell_of_component(&asked, &name, answer))
 }
 
 /// `GET /health.json`: `application/health+json` for whoever can't say so by `Accept`.
@@ -156,20 +156,14 @@ impl Doors {
     }
 
     /// A subject's answer whose own format lists no component: as it is asked for most, it is written on the spot.
-    async fn brief(
-        &self,
-        request: Request,
-        subject: Subject,
-        native: impl FnOnce(&Self) -> Response + Send + 'static,
-    ) -> Response {
-        let (parts, _) = request.into_parts();
-        let is_brief = !parts.headers.contains_key(Origins::ASKER) && Format::wished(&parts) == Ok(Format::Native);
-        let write = move |doors: &Self, parts: &Parts, subject: &Subject| {
-            let view = || doors.view(subject.clone(), parts);
-            let answer = formats::negotiated(parts, subject, view, || native(doors));
-            doors.tell(parts, subject, answer)
+    async fn brief(&self, request: Request, subject: Subject, native: fn(&Self) -> Response) -> Response {
+        let asked = self.asked(request);
+        let is_brief = !asked.is_of_a_service() && asked.format() == Ok(Format::Native);
+        let write = move |doors: &Self, asked: &Asked, subject: &Subject| {
+            let view = || doors.view(subject, asked);
+            formats::negotiated(asked, subject, view, || native(doors))
         };
-        if is_brief { write(self, &parts, &subject) } else { self.on_subject(parts, subject, write).await }
+        if is_brief { write(self, &asked, &subject) } else { self.on_subject(asked, subject, write).await }
     }
 
     /// A subject's answer whose own format lists its components.
@@ -177,40 +171,32 @@ impl Doors {
         &self,
         request: Request,
         subject: Subject,
-        native: impl FnOnce(&View<'_>) -> Response + Send + 'static,
+        native: impl FnOnce(&View<'_>) -> Response + Clone + Send + 'static,
     ) -> Response {
-        let (parts, _) = request.into_parts();
-        let write = |doors: &Self, parts: &Parts, subject: &Subject| {
-            let view = || doors.view(subject.clone(), parts);
-            let native = || native(&doors.native_view(subject.clone(), parts));
-            let answer = formats::negotiated(parts, subject, view, native);
-            doors.tell(parts, subject, answer)
+        let write = |doors: &Self, asked: &Asked, subject: &Subject| {
+            let native = || native(&doors.native_view(subject, asked));
+            formats::negotiated(asked, subject, || doors.view(subject, asked), native)
         };
-        self.on_subject(parts, subject, write).await
+        self.on_subject(self.asked(request), subject, write).await
     }
 
     /// The service as a whole in one format, whatever is asked for.
     async fn always(&self, request: Request, format: Format) -> Response {
-        let (parts, _) = request.into_parts();
-        let write = move |doors: &Self, parts: &Parts, subject: &Subject| {
-            let answer = formats::written(parts, &doors.view(subject.clone(), parts), format);
-            doors.tell(parts, subject, answer)
+        let write = move |doors: &Self, asked: &Asked, subject: &Subject| {
+            formats::written(asked, &doors.view(subject, asked), format)
         };
-        self.on_subject(parts, Subject::Service, write).await
+        self.on_subject(self.asked(request), Subject::Service, write).await
     }
 
-    /// What a request's caller may see of a subject.
-    pub(super) fn view(&self, subject: Subject, request: &Parts) -> View<'_> {
-        View::of(&self.inner.checker, subject, self.sight(request))
-    }
-
-    /// The same for our own bodies, which have details only for those who ask for them.
-    fn native_view(&self, subject: Subject, request: &Parts) -> View<'_> {
-        let asked = request
-            .uri
-            .query()
-            .is_some_and(|query| formats::pairs(query).any(|pair| pair == ("detailed".into(), "true".into())));
-        let most = if asked { Sight::Details } else { Sight::Names };
-        View::of(&self.inner.checker, subject, self.sight(request).min(most))
+    /// What a group's name stands for; `None` when no component is in it.
+    fn subject_of_group(&self, name: &str) -> Option<Subject> {
+        let checker = &self.inner.checker;
+        match Group::from(name) {
+            named @ Group::Named(_) => {
+                let known = self.inner.groups.recent(checker).groups.contains_key(name);
+                known.then_some(Subject::Named(named))
+            }
+            _ => Subject::of_group(checker, name),
+        }
     }
 }

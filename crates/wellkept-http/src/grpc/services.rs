@@ -2,18 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use wellkept_health::{Checker, Lifecycle, Status};
+
+use crate::doors::groups::{Groups, Look};
 
 /// The services that are always there: the server as a whole, and one for each of Kubernetes' probes.
 pub(super) const OWN: [&str; 4] = ["", "readiness", "liveness", "startup"];
-
-/// So many components are added up in some microseconds.
-const FEW: usize = if cfg!(test) { 8 } else { 256 };
-/// How long what more of them add up to is used again.
-const MOMENT: Duration = Duration::from_millis(20);
 
 /// `ServingStatus` of `grpc.health.v1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, prost::Enumeration)]
@@ -35,37 +30,6 @@ pub(super) struct Table {
     startup: ServingStatus,
     /// The user's groups.
     pub(super) groups: BTreeMap<Arc<str>, ServingStatus>,
-}
-
-/// What the user's groups add up to. With many components they are added up once for all calls within a moment.
-#[derive(Debug, Default)]
-pub(super) struct Groups {
-    latest: ArcSwapOption<Look>,
-}
-
-#[derive(Debug)]
-pub(super) struct Look {
-    /// The boot clock then.
-    at: Duration,
-    groups: BTreeMap<Arc<str>, Status>,
-}
-
-impl Groups {
-    /// As they are now.
-    pub(super) fn now(&self, checker: &Checker) -> Arc<Look> {
-        let look = Look { at: checker.clock().boot(), groups: checker.snapshot().named_groups() };
-        let look = Arc::new(look);
-        self.latest.store(Some(Arc::clone(&look)));
-        look
-    }
-
-    /// As they are now, or with many components were a moment ago.
-    pub(super) fn recent(&self, checker: &Checker) -> Arc<Look> {
-        let now = checker.clock().boot();
-        let holds = |look: &Arc<Look>| now.saturating_sub(look.at) < MOMENT;
-        let latest = self.latest.load_full().filter(holds);
-        latest.filter(|_| checker.snapshot().components().len() > FEW).unwrap_or_else(|| self.now(checker))
-    }
 }
 
 impl ServingStatus {

@@ -17,9 +17,10 @@ use wellkept_health::{
 use wellkept_shutdown::{Cause, Sequence, Shutdown};
 
 use super::messages::{CheckRequest, CheckResponse, ListRequest, ListResponse};
-use super::services::{Groups, ServingStatus};
+use super::services::ServingStatus;
 use super::*;
 use crate::access::Access;
+use crate::doors::groups::Groups;
 
 const MAX_WATCHES: usize = 5;
 

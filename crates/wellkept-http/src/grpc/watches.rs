@@ -15,8 +15,9 @@ use wellkept_shutdown::{Phase, Shutdown};
 
 use super::call::{self, Code, Deadline, Failure};
 use super::messages::CheckResponse;
-use super::services::{Groups, Look, ServingStatus, Table};
+use super::services::{ServingStatus, Table};
 use crate::collect::Families;
+use crate::doors::groups::{Groups, Look};
 
 /// How often the statuses are looked at when nobody says that they changed: results grow stale, and a runtime stalls,
 /// without a word.
@@ -31,7 +32,7 @@ pub(crate) struct Watches {
     shutdown: Shutdown,
     /// What watchers are told; `None` before anyone looked.
     table: watch::Sender<Option<Table>>,
-    groups: Groups,
+    groups: Arc<Groups>,
     /// Held while the statuses are looked at and told, so that an earlier look never replaces a later one.
     looking: Mutex<()>,
     /// Whether the task that looks is running.
@@ -42,12 +43,12 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
-    pub(crate) fn new(checker: Checker, shutdown: Shutdown) -> Arc<Self> {
+    pub(crate) fn new(checker: Checker, shutdown: Shutdown, groups: Arc<Groups>) -> Arc<Self> {
         Arc::new(Self {
             checker,
             shutdown,
             table: watch::Sender::new(None),
-            groups: Groups::default(),
+            groups,
             looking: Mutex::new(()),
             followed: AtomicBool::new(false),
             open: AtomicUsize::new(0),

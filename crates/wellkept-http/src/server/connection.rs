@@ -243,7 +243,7 @@ impl Connection {
 
     /// Everything handed over has left, or never will.
     pub(super) fn flushed(&self) {
-        if self.handed_over.load(Ordering::Relaxed) == 0 {
+        if self.handed_over.load(Ordering::SeqCst) == 0 {
             return;
         }
         let ended = self.handed_over.swap(0, Ordering::SeqCst);
@@ -365,6 +365,13 @@ impl Connection {
         let first = self.ending.compare_exchange(0, ended as u8, Ordering::SeqCst, Ordering::SeqCst).is_ok();
         self.wake();
         first
+    }
+
+    /// Ends it as one whose client does not take what it asked for.
+    pub(super) fn end_slow(&self) {
+        if self.end(Ended::Write) {
+            self.server.counts.write.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn is_ending(&self) -> bool {

@@ -58,7 +58,8 @@ impl hyper::service::Service<Request<Incoming>> for RequestService {
         }
         let in_flight = InFlight::new(Arc::clone(connection));
         let extensions = request.extensions_mut();
-        extensions.insert(Arrival { bound: server.bound, peer: connection.peer });
+        extensions
+            .insert(Arrival { connection: Arc::downgrade(connection), ..Arrival::new(server.bound, connection.peer) });
         extensions.insert(ConnectInfo::<SocketAddr>(connection.peer));
         Answer::Routed { route: server.router.clone().call(request), in_flight: Some(in_flight), version }
     }

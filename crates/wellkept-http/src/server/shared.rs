@@ -89,7 +89,7 @@ pub(super) struct Counts {
     first_byte: AtomicU64,
     header: AtomicU64,
     idle: AtomicU64,
-    write: AtomicU64,
+    pub(super) write: AtomicU64,
     /// Of connections that are closed; the open ones keep their own.
     requests: AtomicU64,
 }

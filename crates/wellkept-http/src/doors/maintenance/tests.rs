@@ -37,7 +37,7 @@ async fn send(doors: &Doors, method: Method, path: &str, body: &Value) -> (u16, 
     let request = Request::builder().method(method).uri(path).header("host", "localhost:8080");
     let mut request = request.header("content-type", "application/json").body(Body::from(bytes)).unwrap();
     let peer: SocketAddr = "127.0.0.1:50000".parse().unwrap();
-    request.extensions_mut().insert(Arrival { bound: "127.0.0.1:8080".parse().unwrap(), peer });
+    request.extensions_mut().insert(Arrival::new("127.0.0.1:8080".parse().unwrap(), peer));
     let response = doors.admin().oneshot(request).await.unwrap();
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -108,7 +108,7 @@ async fn a_component_in_maintenance_is_left_out_and_shown() {
     let request = Request::get("/").header("host", "localhost:8080");
     let mut request = request.body(Body::empty()).unwrap();
     let bound: SocketAddr = "127.0.0.1:8080".parse().unwrap();
-    request.extensions_mut().insert(Arrival { bound, peer: bound });
+    request.extensions_mut().insert(Arrival::new(bound, bound));
     let page = doors.admin().oneshot(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
     let page = String::from_utf8(page.to_vec()).unwrap();
     assert!(page.contains("until 2026-01-08T00:00:00.010Z by loopback from 127.0.0.1:50000: &lt;b&gt;moved&lt;/b&gt;"));
