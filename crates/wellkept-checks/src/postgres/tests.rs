@@ -153,6 +153,38 @@ async fn a_query_that_is_refused_fails_and_keeps_the_connection() {
 }
 
 #[tokio::test]
+async fn bytes_that_are_no_text_give_an_outcome_in_whole_text() {
+    let server = Server::start();
+    // A database without an encoding keeps what it is given, and hands it to who wants no encoding either.
+    server.execute("create database raw encoding 'SQL_ASCII' template template0");
+    let url = server.url().replace("/postgres", "/raw");
+    let as_it_is = "SET client_encoding = SQL_ASCII; ";
+    for (before, query, expected, detail) in [
+        (as_it_is, r"SELECT E'\xff\xfe'", "pass", ""),
+        ("", r"SELECT E'\xff\xfe'", "error", "ERROR 22021: invalid byte sequence for encoding \"UTF8\": 0xff"),
+        (
+            as_it_is,
+            r"DO $$ BEGIN RAISE EXCEPTION USING MESSAGE = E'no \xff\xfe here'; END $$",
+            "error",
+            "ERROR P0001: no \u{fffd}\u{fffd} here",
+        ),
+        (
+            as_it_is,
+            r#"DO $$ BEGIN EXECUTE E'create temp table t ("\xff\xfe" int)'; END $$; SELECT * FROM t"#,
+            "protocol",
+            "error parsing response from server: invalid utf-8 sequence of 1 bytes from index 0",
+        ),
+    ] {
+        let check = check_with_query(url.clone(), &format!("{before}{query}"));
+        for _ in 0..2 {
+            let outcome = run(&check).await;
+            assert_eq!((reason(&outcome), outcome.detail()), (expected, detail), "{query}: {outcome:?}");
+            assert!(outcome.message().is_ascii(), "{outcome:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_rights_the_total_is_told_and_nothing_is_guessed() {
     let server = Server::start();
     server.execute("create role plain login password 'x'");

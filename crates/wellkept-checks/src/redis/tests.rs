@@ -260,12 +260,33 @@ fn a_url_says_where_and_who() {
     configured("redis: { url: 'redis://127.0.0.1:6379/0' }").unwrap();
 }
 
+#[tokio::test]
+async fn bytes_that_are_no_text_give_an_outcome_in_whole_text() {
+    let server = Server::start();
+    // The first word of an error that a script makes stands in INFO from then on.
+    server.execute(&["EVAL", r"return redis.error_reply('\255\254 boom')", "0"]);
+    let told = server.execute(&["INFO"]);
+    assert!(told.contains("errorstat_\u{fffd}\u{fffd}:count=1"), "{told}");
+    let outcome = run(&check(server.url())).await;
+    assert_eq!(reason(&outcome), "pass", "{outcome:?}");
+    assert_eq!(outcome.metadata()["role"], "primary");
+    assert_eq!(outcome.metadata().len(), run(&check(Server::start().url())).await.metadata().len(), "{outcome:?}");
+
+    // What a script says is no answer to PING: for that it takes a server of another make.
+    for answer in [&b"-ERR \xff\xfe boom\r\n"[..], b"-\xff\xfe\r\n", b"+\xff\xfe\r\n"] {
+        let (port, _connections) = false_server(answer).await;
+        let outcome = run(&check(format!("redis://127.0.0.1:{port}"))).await;
+        assert_eq!((reason(&outcome), outcome.message()), ("protocol", "not an answer that Redis gives"), "{outcome:?}");
+        assert!(outcome.detail().contains("invalid utf-8 sequence"), "{outcome:?}");
+    }
+}
+
 /// A server that answers every read with this text, and closes when it has none.
-async fn false_server(answer: String) -> (u16, std::sync::Arc<AtomicUsize>) {
+async fn false_server(answer: impl Into<Vec<u8>>) -> (u16, std::sync::Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let connections = std::sync::Arc::<AtomicUsize>::default();
-    let count = connections.clone();
+    let (answer, count) = (answer.into(), connections.clone());
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             count.fetch_add(1, Ordering::SeqCst);
@@ -276,7 +297,7 @@ async fn false_server(answer: String) -> (u16, std::sync::Arc<AtomicUsize>) {
                 let commands = String::from_utf8_lossy(&buffer[..read]).matches('*').count();
                 let answers = answer.repeat(commands.min(left));
                 left -= commands.min(left);
-                if answers.is_empty() || stream.write_all(answers.as_bytes()).await.is_err() {
+                if answers.is_empty() || stream.write_all(&answers).await.is_err() {
                     break;
                 }
             }

@@ -52,7 +52,8 @@ fn raise_descriptors(connections: usize) {
 }
 
 #[test]
-fn a_process_that_was_stopped_as_a_whole_has_stale_results_and_no_healthy_ones() {
+fn after_a_stop_of_the_whole_process_what_is_past_its_age_is_stale_and_the_rest_holds() {
+    const MAX_AGE: Duration = Duration::from_millis(1500);
     let peer = Peer::start();
     let configuration = format!(
         "
@@ -61,9 +62,15 @@ checks:
     http: {{ url: 'http://127.0.0.1:{}/' }}
     interval: 200ms
     timeout: 5s
-    max_age: 1500ms
+    max_age: {}ms
+  - name: billing-api
+    http: {{ url: 'http://127.0.0.1:{0}/' }}
+    interval: 200ms
+    timeout: 5s
+    max_age: 1h
 ",
-        peer.port
+        peer.port,
+        MAX_AGE.as_millis()
     );
     let mut served = Served::with(&configuration);
     served.until_ready(true);
@@ -72,11 +79,12 @@ checks:
     peer.silent.store(true, Ordering::Release);
     served.program.signal(Signal::STOP);
     // pace: the process sleeps; its results grow old meanwhile.
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(MAX_AGE + Duration::from_millis(500));
     served.program.signal(Signal::CONT);
     let first = served.get("/health/ready");
     assert_eq!(first.status, 503, "{}", first.text());
     assert_eq!(first.json()["dependencies"]["payments-api"], "unknown");
+    assert_eq!(first.json()["dependencies"]["billing-api"], "healthy", "its result may be an hour old");
     assert_eq!(served.component("payments-api")["reason"], "stale");
     assert_eq!(served.get("/livez").status, 200, "a process that was stopped is not a stalled one");
 
