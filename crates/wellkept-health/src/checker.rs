@@ -131,7 +131,8 @@ pub struct Readiness {
 /// Where a process is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lifecycle {
-    /// Not everything has had its first result, or someone still holds the start.
+    /// Not everything that readiness or the startup probe requires has had its first result, or someone still holds
+    /// the start.
     Starting,
     /// Started, and not on its way out.
     Running,
@@ -180,8 +181,9 @@ impl Checker {
         (checker, engine)
     }
 
-    /// Adds a component. Its first run starts at once, or after its initial delay. One that is added once
-    /// the start is complete counts for no group before its first result.
+    /// Adds a component. Its first run starts at once, or after its initial delay. Before its first result it counts for
+    /// no group, unless the start waits for it: that waits for required components that groups `ready` or `startup` see
+    /// and that replicas do not share.
     pub fn register(&self, component: Component) -> Result<(), RegisterError> {
         let component = Arc::new(component);
         self.table().insert(Arc::clone(&component), &*self.shared.settings.clock)?;

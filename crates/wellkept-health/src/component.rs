@@ -296,6 +296,14 @@ impl Component {
         }
     }
 
+    /// Whether the start waits for its first result: whether it could make readiness or the startup probe fail. What is
+    /// optional, shared by all replicas or seen by neither of the two holds nobody up (`MicroProfile` Health,
+    /// "Readiness").
+    pub(crate) fn holds_start(&self) -> bool {
+        let is_required = self.criticality == Criticality::Required && !self.shared;
+        is_required && self.effective_groups().iter().any(|group| matches!(group, Group::Ready | Group::Startup))
+    }
+
     pub(crate) fn effective_max_age(&self) -> Duration {
         self.max_age.unwrap_or(self.schedule.interval.saturating_mul(3).saturating_add(self.schedule.timeout))
     }
@@ -308,6 +316,14 @@ impl Component {
             self.name
         );
         let mut warnings = if age <= interval { vec![short] } else { Vec::new() };
+        let delay = self.schedule.initial_delay;
+        if delay > LONG_DELAY && self.holds_start() {
+            let name = &self.name;
+            warnings.push(format!(
+                "component `{name}`: the service is not ready before its first run, which initial_delay puts off by \
+                 {delay:?}; an optional component holds nothing up"
+            ));
+        }
         for (own, meant) in [("readiness", "ready"), ("liveness", "live")] {
             if self.effective_groups().iter().any(|group| matches!(group, Group::Named(name) if &**name == own)) {
                 let name = &self.name;
@@ -364,6 +380,8 @@ fn is_name(text: &str) -> bool {
 }
 
 const MAX_NAME: usize = 128;
+/// An initial delay that is longer is seldom meant where the start waits for it.
+const LONG_DELAY: Duration = Duration::from_secs(60);
 const MAX_INTERVAL: Duration = Duration::from_secs(366 * 24 * 3600);
 pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
@@ -442,6 +460,26 @@ mod tests {
         assert_eq!(error.code(), "component.remote_liveness");
         assert!(error.to_string().contains("put it into `ready`"));
         component("loop").scope(Scope::Process).groups([Group::Live]).validate().unwrap();
+    }
+
+    #[test]
+    fn a_long_initial_delay_is_warned_of_where_the_start_waits_for_it() {
+        let delayed = |seconds| {
+            let initial_delay = Duration::from_secs(seconds);
+            component("db").schedule(Schedule { initial_delay, ..Schedule::default() })
+        };
+        let warning = "component `db`: the service is not ready before its first run, which initial_delay puts off by \
+                       300s; an optional component holds nothing up";
+        assert_eq!(delayed(300).warnings(), [warning]);
+        assert_eq!(delayed(60).warnings(), <[String; 0]>::default());
+        for holds_nothing_up in [
+            delayed(300).optional(),
+            delayed(300).shared(true),
+            delayed(300).groups(["orders".into()]),
+            delayed(300).scope(Scope::Machine),
+        ] {
+            assert_eq!(holds_nothing_up.warnings(), <[String; 0]>::default());
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::history::Record;
 use crate::maintenance::Maintenance;
 use crate::run::{Finished, Started};
 use crate::schedule::Timetable;
-use crate::snapshot::{ComponentHealth, Moment};
+use crate::snapshot::{Activity, ComponentHealth, Moment};
 use crate::status::Status;
 use crate::table::{Announcement, Answer, Generation, Id, Plan, service_change};
 
@@ -398,6 +398,7 @@ impl Engine {
         let shared = Arc::clone(&self.checker.shared);
         let clock = &shared.settings.clock;
         let snapshot = self.checker.table().snapshot(clock);
+        // All that the start waits for: what else there is counts from its first result on.
         let all_sampled = snapshot.all_sampled();
         let (status, valid_until) = snapshot.overall_total();
         let valid_until = clock.coarse().saturating_add(valid_until.saturating_sub(clock.boot()));
@@ -414,7 +415,7 @@ impl Engine {
                 tracing::info!(target: "wellkept::health", status = %status, "start is complete");
             }
         }
-        if all_sampled && self.service != Some(status) {
+        if all_sampled && self.service != Some(status) && !self.knows_nothing() {
             let left = std::mem::replace(&mut self.maintenance, maintenance);
             let detail = self.checker.table().maintenance().cause(left.as_deref(), self.maintenance.as_deref());
             let change = service_change(self.service, status, taken, detail);
@@ -429,6 +430,14 @@ impl Engine {
         for (answer, health) in self.answers.drain(..) {
             answer.send_replace(Some(health));
         }
+    }
+
+    /// Whether there are components and none of them has had a result: there is nothing to tell yet of a service whose
+    /// start waits for none of them.
+    fn knows_nothing(&self) -> bool {
+        let snapshot = self.checker.snapshot();
+        let awaits = |one: &ComponentHealth| one.activity == Activity::Enabled && one.served.is_none();
+        self.service.is_none() && snapshot.oldest_result().is_none() && snapshot.components().any(awaits)
     }
 
     fn next_wake(&self) -> Option<Instant> {

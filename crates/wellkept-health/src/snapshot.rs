@@ -200,8 +200,8 @@ pub struct ComponentHealth {
     pub activity: Activity,
     /// Whether its settings were changed at run time.
     pub tuned: bool,
-    /// Whether it counts: not when it was added at run time and has no result yet, not when it is disabled, and not
-    /// when it is for the start only, which is complete.
+    /// Whether it counts: not when it has no result yet, unless the start waits for it; not when it is disabled, and
+    /// not when it is for the start only, which is complete.
     pub counted: bool,
     /// The result after thresholds; `None` before the first one.
     pub served: Option<Served>,

@@ -349,7 +349,7 @@ impl Entry {
             groups: component.effective_groups(),
             activity: component.activity,
             tuned: false,
-            counted: component.activity == Activity::Enabled && !started,
+            counted: component.activity == Activity::Enabled && !started && component.holds_start(),
             served: None,
             raw: None,
             raw_reason: None,
@@ -393,11 +393,13 @@ impl Entry {
             Arc::make_mut(&mut self.health).totals = old.health.totals;
             return;
         }
+        // Without a result it is the new definition that says whether the start waits for one.
+        let counted = if old.health.served.is_some() { old.health.counted } else { self.health.counted };
         let health = ComponentHealth {
             kind: self.health.kind,
             activity: self.health.activity,
             tuned: false,
-            counted: self.health.activity == Activity::Enabled && old.health.counted,
+            counted: self.health.activity == Activity::Enabled && counted,
             criticality: self.health.criticality,
             shared: self.health.shared,
             groups: Arc::clone(&self.health.groups),

@@ -1,7 +1,7 @@
 //! What a running program answers, and to whom.
 
 use serde_json::Value;
-use wellkept_testkit::{Program, http, until};
+use wellkept_testkit::{Program, http, until, until_some};
 
 use crate::served::{PATIENCE, Served, wellkept};
 
@@ -18,13 +18,14 @@ fn without_a_configuration_it_watches_its_own_machine() {
     let folder = tempfile::tempdir().unwrap();
     let served = Served::again(folder);
     until(PATIENCE, "the start to be complete", || served.get("/health/startup").status == 200);
-    let detailed = served.detailed();
+    // The start waits for none of them, for no probe sees them.
+    let detailed = until_some(PATIENCE, "the first results", || {
+        let detailed = served.detailed();
+        let known = |name: &str| detailed["components"][name]["response_time_ms"].is_f64();
+        ["cpu", "disk", "memory", "system"].into_iter().all(known).then_some(detailed)
+    });
     let names: Vec<_> = detailed["components"].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(names, ["cpu", "disk", "event-loop", "history", "memory", "system"]);
-    for name in ["cpu", "disk", "memory"] {
-        let component = &detailed["components"][name];
-        assert!(component["response_time_ms"].is_f64(), "{component}");
-    }
     let system = served.until_status("system", "healthy");
     for figure in ["cpu_usage", "memory_usage", "disk_usage"] {
         let usage = system["metadata"][figure].as_f64().unwrap_or(-1.0);

@@ -160,7 +160,7 @@ impl Table {
         if entry.health.activity == Activity::Enabled {
             return Ok(Switched::Already);
         }
-        let counted = !self.started;
+        let counted = !self.started && entry.component.holds_start();
         if let Some(entry) = self.entries.get_mut(id) {
             entry.hysteresis = Hysteresis::default();
             entry.causes = Default::default();

@@ -155,7 +155,7 @@ fn what_is_registered_while_the_start_becomes_complete_counts_from_its_first_res
     let finished = || Finished { outcome: Outcome::pass(), elapsed: Duration::ZERO };
     table.apply(first, Generation::default(), finished(), &*clock).unwrap();
     assert!(table.snapshot(&clock).all_sampled());
-    table.insert(component(1, &[], false, false, 5), &*clock).unwrap();
+    table.insert(component(1, &[1], false, false, 5), &*clock).unwrap();
     assert!(table.complete_start(), "that is to be published");
     assert_eq!(table.snapshot(&clock).overall(), Status::Healthy);
     table.apply(table.names["c1"], Generation::default(), finished(), &*clock).unwrap();

@@ -83,6 +83,12 @@ impl Drawn {
         self.groups.as_deref() == Some(&[Group::Startup])
     }
 
+    /// Whether the start waits for it: whether what is not known of it would make readiness or startup fail.
+    fn holds_start(&self) -> bool {
+        let is_required = self.criticality == Criticality::Required && !self.shared;
+        is_required && (self.is_in(&Group::Ready) || self.is_in(&Group::Startup))
+    }
+
     /// The component's own status.
     fn status(&self, start: Start) -> Status {
         let kept = start.complete && self.is_for_start_only();
@@ -98,7 +104,8 @@ impl Drawn {
 
     /// What it counts as, by the rows of the table; `None` when it is left out.
     fn counts_as(&self, in_group: bool, start: Start) -> Option<Status> {
-        let pending = start.before_late && self.state == State::Late && self.found.is_none();
+        let awaited = self.holds_start() && !(start.before_late && self.state == State::Late);
+        let pending = self.found.is_none() && !awaited;
         let left_out = matches!(self.state, State::Disabled | State::Maintained);
         if pending || left_out || (start.complete && self.is_for_start_only()) {
             return None;
@@ -135,11 +142,11 @@ impl Start {
         Self { before_late, complete: before_late || Self::completes(fresh) }
     }
 
-    /// All have a result, and the group of the startup probe is ready.
+    /// All that it waits for have a result, and the group of the startup probe is ready.
     fn completes(components: impl Iterator<Item = Drawn>) -> bool {
         let components: Vec<_> = components.collect();
         let startup = model(&components, Some(&Group::Startup), Self::default());
-        components.iter().all(|one| one.found.is_some()) && startup.is_ready()
+        components.iter().all(|one| one.found.is_some() || !one.holds_start()) && startup.is_ready()
     }
 }
 
