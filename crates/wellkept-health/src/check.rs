@@ -79,8 +79,8 @@ impl Context {
     }
 }
 
-/// Whether a check looks beyond this process and its machine. Remote checks are refused on liveness: a restart
-/// does not mend another machine (Kubernetes, "Liveness, Readiness, and Startup Probes").
+/// How far a check looks. Liveness refuses what looks beyond this process: a restart mends neither another machine nor
+/// a full disk (Kubernetes, "Liveness, Readiness, and Startup Probes").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// Only this process.

@@ -16,7 +16,7 @@ use crate::status::Criticality;
 /// Which probe sees a component.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Group {
-    /// The liveness probe. Remote checks are refused here.
+    /// The liveness probe. Only checks of this process are taken here.
     Live,
     /// The readiness probe.
     Ready,
@@ -122,8 +122,8 @@ impl Component {
         self
     }
 
-    /// How far the check looks. Default [`Scope::Remote`], which liveness refuses. Checks of the process or the
-    /// machine stand in no group unless one is named.
+    /// How far the check looks. Default [`Scope::Remote`]. Liveness refuses all but [`Scope::Process`]. Checks of the
+    /// process or the machine stand in no group unless one is named.
     #[must_use]
     pub fn scope(mut self, scope: Scope) -> Self {
         self.scope = scope;
@@ -347,6 +347,9 @@ impl Component {
         if self.scope == Scope::Remote && self.effective_groups().contains(&Group::Live) {
             return Err(RegisterError::RemoteLiveness { name: name() });
         }
+        if self.scope == Scope::Machine && self.effective_groups().contains(&Group::Live) {
+            return Err(RegisterError::MachineLiveness { name: name() });
+        }
         if self.schedule.interval < Duration::from_millis(10) || self.schedule.interval > MAX_INTERVAL {
             return refuse("the interval must be from 10ms to 366d");
         }
@@ -410,6 +413,15 @@ pub enum RegisterError {
         /// The name.
         name: String,
     },
+    /// A check of the machine was attached to liveness.
+    #[error(
+        "`{name}` looks at the machine and can't be in group `live`: a failed liveness probe restarts this process, \
+         which makes no room on a disk and takes no load off a processor; put it into `ready` or into no group"
+    )]
+    MachineLiveness {
+        /// The name.
+        name: String,
+    },
     /// Components depend on each other in a circle.
     #[error("these components depend on each other in a circle: {}", path.join(" → "))]
     Cycle {
@@ -439,6 +451,7 @@ impl RegisterError {
             Self::Name { .. } => "component.name",
             Self::Duplicate { .. } => "component.duplicate",
             Self::RemoteLiveness { .. } => "component.remote_liveness",
+            Self::MachineLiveness { .. } => "component.machine_liveness",
             Self::Cycle { .. } => "component.cycle",
             Self::Setting { .. } => "component.setting",
             Self::TooMany { .. } => "component.too_many",
@@ -460,6 +473,14 @@ mod tests {
         assert_eq!(error.code(), "component.remote_liveness");
         assert!(error.to_string().contains("put it into `ready`"));
         component("loop").scope(Scope::Process).groups([Group::Live]).validate().unwrap();
+    }
+
+    #[test]
+    fn a_check_of_the_machine_is_refused_on_liveness_with_the_reason() {
+        let error = component("disk").scope(Scope::Machine).groups([Group::Live]).validate().unwrap_err();
+        assert_eq!(error.code(), "component.machine_liveness");
+        assert!(error.to_string().contains("makes no room on a disk"));
+        component("disk").scope(Scope::Machine).groups([Group::Ready, Group::Startup]).validate().unwrap();
     }
 
     #[test]

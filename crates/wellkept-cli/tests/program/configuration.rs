@@ -40,6 +40,9 @@ checks:
   - name: network
     tcp: { address: 'localhost:1' }
     groups: [live]
+  - name: root
+    disk: { path: / }
+    groups: [ready, live]
   - name: nothing
 grpc: { listen: '0.0.0.0:8081', tls: true }
 alerts: {}
@@ -61,10 +64,11 @@ alerts: {}
     app.yaml:14:38: expected a ratio such as 20%, or a number of bytes such as 10GiB, found `200%` (from 0% to 100%)
     app.yaml:15:17: unknown check `netwrok`, did you mean `network`?
     app.yaml:17:5: `network` looks at another machine and can't be in group `live`: a failed liveness probe restarts this process, which does not mend the other one; put it into `ready`
-    app.yaml:20:5: this check has no kind: add one of KINDS
-    app.yaml:21:7: grpc and admin can't both listen on port 8081: give them different ports
-    app.yaml:21:33: unknown key `tls` in `grpc`
-    app.yaml:22:9: `alerts` is not a part of this version yet
+    app.yaml:20:5: `root` looks at the machine and can't be in group `live`: a failed liveness probe restarts this process, which makes no room on a disk and takes no load off a processor; put it into `ready` or into no group
+    app.yaml:23:5: this check has no kind: add one of KINDS
+    app.yaml:24:7: grpc and admin can't both listen on port 8081: give them different ports
+    app.yaml:24:33: unknown key `tls` in `grpc`
+    app.yaml:25:9: `alerts` is not a part of this version yet
     ");
 }
 

@@ -60,9 +60,9 @@ fn drawn() -> impl Strategy<Value = Drawn> {
     let groups = prop_oneof![1 => Just(None), 2 => groups.prop_map(Some)];
     (criticality, any::<bool>(), scope, groups, found, state).prop_map(
         |(criticality, shared, scope, groups, found, state)| {
-            // Liveness refuses what looks at another machine.
+            // Liveness refuses what looks beyond this process.
             let groups = groups.map(|groups| {
-                let allowed = |group: &Group| scope != Scope::Remote || *group != Group::Live;
+                let allowed = |group: &Group| scope == Scope::Process || *group != Group::Live;
                 groups.into_iter().filter(allowed).collect()
             });
             Drawn { criticality, shared, scope, groups, found, state }
