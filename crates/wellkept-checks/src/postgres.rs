@@ -43,7 +43,11 @@
 //! One connection, kept from run to run, and one round trip per run.
 
 mod failure;
+mod server;
 mod session;
+
+pub use failure::Failure;
+pub use server::{Connection, Server};
 
 use std::fmt;
 
@@ -53,8 +57,7 @@ use tokio::time::Instant;
 use wellkept_config::Section;
 use wellkept_health::{AnyCheck, Check, Context, Outcome, Scope};
 
-use self::failure::Failure;
-use self::session::{Place, Readings, Session};
+use self::session::{Readings, Session};
 use crate::kept::Kept;
 use crate::kind::built;
 use crate::reach::give_up_at;
@@ -85,8 +88,7 @@ impl Options {
 /// the sessions of all others (`pg_monitor`), `active`, `idle` and `idle_in_transaction`. The check's own connection
 /// is among them, as an active one.
 pub struct Postgres {
-    config: tokio_postgres::Config,
-    places: Vec<Place>,
+    server: Server,
     query: String,
     kept: Kept<Session>,
 }
@@ -94,15 +96,11 @@ pub struct Postgres {
 impl Postgres {
     /// Refuses a URL that can't be used. Connects to nothing yet.
     pub fn new(options: Options) -> Result<Self, InvalidOption> {
-        let config = parse(options.url.expose_secret())?;
-        let places = Place::all_of(&config);
-        if places.is_empty() {
-            return Err(InvalidOption::new("url", "the URL names no host"));
-        }
+        let server = Server::parse(options.url.expose_secret())?;
         if options.query.trim().is_empty() || options.query.contains('\0') {
             return Err(InvalidOption::new("query", "write a query such as SELECT 1"));
         }
-        Ok(Self { config, places, query: options.query, kept: Kept::nothing() })
+        Ok(Self { server, query: options.query, kept: Kept::nothing() })
     }
 
     /// As [`Postgres::new`] with [`Options::new`].
@@ -118,7 +116,7 @@ impl Postgres {
                 answer => return self.keep_if_usable(session, answer),
             }
         }
-        let mut session = self.connect(deadline).await?;
+        let mut session = Session::new(self.server.connect(deadline).await?);
         let answer = session.ask(&self.query, deadline).await;
         self.keep_if_usable(session, answer)
     }
@@ -129,20 +127,6 @@ impl Postgres {
             self.kept.put(session);
         }
         answer
-    }
-
-    async fn connect(&self, deadline: Instant) -> Result<Session, Failure> {
-        let mut failed = None;
-        for (index, place) in self.places.iter().enumerate() {
-            // One that does not answer leaves time for the next.
-            let left = u32::try_from(self.places.len() - index).unwrap_or(u32::MAX);
-            let share = Instant::now() + deadline.saturating_duration_since(Instant::now()) / left;
-            match Session::open(place, &self.config, share).await {
-                Ok(session) => return Ok(session),
-                Err(failure) => failed = Some(failure),
-            }
-        }
-        Err(failed.unwrap_or(Failure::Timeout("connecting")))
     }
 }
 
@@ -193,28 +177,6 @@ fn passed(readings: &Readings) -> Outcome {
         known if known.is_empty() => outcome,
         known => outcome.with("connections", Value::Object(known)),
     }
-}
-
-/// The driver's errors quote the text that it could not read, and that is the secret itself: none of them is shown.
-fn parse(url: &str) -> Result<tokio_postgres::Config, InvalidOption> {
-    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        let message = "expected a PostgreSQL URL such as postgres://user@host:5432/database";
-        return Err(InvalidOption::new("url", message));
-    }
-    let (place, parameters) = url.split_once('?').unwrap_or((url, ""));
-    let parameters = parameters
-        .replace("sslmode=verify-full", "sslmode=require")
-        .replace("sslmode=verify-ca", "sslmode=require")
-        .replace("sslmode=allow", "sslmode=prefer");
-    let mut config: tokio_postgres::Config = format!("{place}?{parameters}").parse().map_err(|_quotes_the_url| {
-        let message = "the PostgreSQL URL can't be read: special characters in user and password are percent-encoded, \
-                       and some of libpq's parameters are not supported (sslrootcert: set SSL_CERT_FILE instead)";
-        InvalidOption::new("url", message)
-    })?;
-    if config.get_application_name().is_none() {
-        config.application_name("wellkept");
-    }
-    Ok(config)
 }
 
 #[cfg(test)]

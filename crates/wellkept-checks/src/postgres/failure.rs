@@ -8,9 +8,10 @@ use wellkept_net::ConnectError;
 
 use crate::reach::{explained, not_connected, timed_out};
 
-/// Why a run did not pass.
+/// Why there is no connection, or no answer.
 #[derive(Debug)]
-pub(super) enum Failure {
+#[non_exhaustive]
+pub enum Failure {
     /// No connection over TCP.
     Connect(ConnectError),
     /// No connection over a Unix socket.
@@ -25,7 +26,7 @@ pub(super) enum Failure {
 
 impl Failure {
     /// Whether a new connection may help.
-    pub(super) fn is_lost_connection(&self) -> bool {
+    pub fn is_lost_connection(&self) -> bool {
         let Self::Driver(error) = self else { return false };
         match error.code() {
             // 57P: the server shuts down, crashed, or is not up yet. 08: connection exceptions.
@@ -39,7 +40,9 @@ impl Failure {
         matches!(self, Self::Driver(error) if error.as_db_error().is_some()) && !self.is_lost_connection()
     }
 
-    pub(super) fn outcome(&self) -> Outcome {
+    /// As an operator would call it: a reason, a message without address or secret, and in the detail what the server
+    /// or the driver says.
+    pub fn outcome(&self) -> Outcome {
         match self {
             Self::Connect(error) => not_connected(error),
             Self::Timeout(doing) => timed_out(doing),

@@ -1,20 +1,11 @@
 //! One session with a PostgreSQL server: how it is opened, and what is asked in it.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
 use futures_util::TryStreamExt;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
-use tokio_postgres::config::{Host, SslMode, SslNegotiation, TargetSessionAttrs};
-use tokio_postgres::tls::{MakeTlsConnect, NoTls, TlsConnect};
-use tokio_postgres::{Client, Config, SimpleQueryMessage, SimpleQueryRow};
-use tokio_postgres_rustls::MakeRustlsConnect;
-use wellkept_net::{AddressRules, Target, connect, tls};
+use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 
 use super::failure::Failure;
-use crate::driver::Driver;
+use super::server::Connection;
 
 /// Ends the query given by the user; its first column's name is how the answers after it are recognised. Nothing in
 /// it needs a right that could be missing.
@@ -32,41 +23,11 @@ const CONNECTIONS: &str = "SELECT count(*), count(*) FILTER (WHERE state IS NULL
                            FROM pg_catalog.pg_stat_activity \
                            WHERE datid IS NOT NULL AND usesysid IS NOT NULL";
 
-/// One way to the server.
-#[derive(Debug)]
-pub(super) enum Place {
-    /// The host is the name that a certificate must be for; the target may be an address given beside it.
-    Tcp { host: String, target: Target },
-    /// The socket's path.
-    Unix(PathBuf),
-}
-
-impl Place {
-    /// All hosts of the URL, in its order.
-    pub(super) fn all_of(config: &Config) -> Vec<Self> {
-        let port = |index: usize| match config.get_ports() {
-            [one] => *one,
-            ports => ports.get(index).copied().unwrap_or(5432),
-        };
-        let place = |(index, host): (usize, &Host)| match host {
-            Host::Tcp(host) => {
-                let address = config.get_hostaddrs().get(index).map(ToString::to_string);
-                let target = Target::new(address.unwrap_or_else(|| host.clone()), port(index));
-                Self::Tcp { host: host.clone(), target }
-            }
-            Host::Unix(folder) => Self::Unix(folder.join(format!(".s.PGSQL.{}", port(index)))),
-        };
-        config.get_hosts().iter().enumerate().map(place).collect()
-    }
-}
-
 /// An open session. Dropping it closes the connection at once.
 #[derive(Debug)]
 pub(super) struct Session {
-    client: Client,
-    version: Option<String>,
+    connection: Connection,
     counts_connections: bool,
-    _driver: Driver,
 }
 
 /// What one round trip tells.
@@ -87,67 +48,12 @@ pub(super) struct Connections {
 }
 
 impl Session {
-    pub(super) async fn open(place: &Place, config: &Config, deadline: Instant) -> Result<Self, Failure> {
-        match place {
-            Place::Unix(path) => {
-                let stream = timeout_at(deadline, UnixStream::connect(path))
-                    .await
-                    .map_err(|_elapsed| Failure::Timeout("connecting"))?
-                    .map_err(|error| Failure::Socket(path.clone(), error))?;
-                // As in libpq, `sslmode` is not meant for Unix sockets.
-                let mut config = config.clone();
-                config.ssl_mode(SslMode::Disable);
-                Self::start(stream, NoTls, &config, deadline).await
-            }
-            Place::Tcp { host, target } => {
-                let stream =
-                    connect(target, AddressRules::configured(), deadline).await.map_err(Failure::Connect)?;
-                if config.get_ssl_mode() == SslMode::Disable {
-                    return Self::start(stream, NoTls, config, deadline).await;
-                }
-                let mut encrypt = MakeRustlsConnect::new(
-                    timeout_at(deadline, tls_config(config))
-                        .await
-                        .map_err(|_elapsed| Failure::Timeout("reading the trust roots"))?,
-                );
-                let Ok(encrypt) = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut encrypt, host);
-                Self::start(stream, encrypt, config, deadline).await
-            }
-        }
-    }
-
-    async fn start<S, T>(
-        stream: S,
-        encrypt: T,
-        config: &Config,
-        deadline: Instant,
-    ) -> Result<Self, Failure>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        T: TlsConnect<S>,
-        T::Stream: Send + 'static,
-    {
-        let logging_in = config.connect_raw(stream, encrypt);
-        let (client, connection) = timeout_at(deadline, logging_in)
-            .await
-            .map_err(|_elapsed| Failure::Timeout("logging in"))?
-            .map_err(Failure::Driver)?;
-        let needs_writes = config.get_target_session_attrs() == TargetSessionAttrs::ReadWrite;
-        if needs_writes && connection.parameter("in_hot_standby") == Some("on") {
-            return Err(Failure::ReadOnly);
-        }
-        let version = connection.parameter("server_version").and_then(|text| text.split_whitespace().next());
-        Ok(Self {
-            client,
-            version: version.map(ToOwned::to_owned),
-            counts_connections: true,
-            // How the connection ended is told to whoever waits for an answer.
-            _driver: Driver::start(async move { drop(connection.await) }),
-        })
+    pub(super) fn new(connection: Connection) -> Self {
+        Self { connection, counts_connections: true }
     }
 
     pub(super) fn is_open(&self) -> bool {
-        !self.client.is_closed()
+        self.connection.is_open()
     }
 
     /// Asks the query and the readings in one message, so in one round trip.
@@ -165,8 +71,9 @@ impl Session {
     }
 
     async fn answer(&mut self, message: &str) -> Result<Readings, Failure> {
-        let mut answers = std::pin::pin!(self.client.simple_query_raw(message).await.map_err(Failure::Driver)?);
-        let mut readings = Readings { version: self.version.clone(), ..Readings::default() };
+        let version = self.connection.version().map(ToOwned::to_owned);
+        let mut answers = std::pin::pin!(self.connection.client().simple_query_raw(message).await.map_err(Failure::Driver)?);
+        let mut readings = Readings { version, ..Readings::default() };
         let mut part = Part::Query;
         loop {
             match answers.try_next().await {
@@ -230,16 +137,4 @@ impl Readings {
 /// Classes 42 (undefined, or not permitted) and 0A (not supported).
 fn is_unsupported(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| code.code().starts_with("42") || code.code().starts_with("0A"))
-}
-
-async fn tls_config(config: &Config) -> tls::ClientConfig {
-    let mut settings = match config.get_ssl_mode() {
-        SslMode::Prefer => tls::opportunistic_config(),
-        _ => Arc::unwrap_or_clone(tls::load().await),
-    };
-    if config.get_ssl_negotiation() == SslNegotiation::Direct {
-        // Demanded of clients that begin with TLS (PostgreSQL documentation, 54.2.11).
-        settings.alpn_protocols = vec![b"postgresql".to_vec()];
-    }
-    settings
 }
