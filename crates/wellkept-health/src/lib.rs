@@ -48,8 +48,8 @@ pub use history::{HistoryError, HistoryStore, Record, RunResult, StatusChange, S
 pub use hysteresis::{Thresholds, Window};
 pub use liveness::{Life, Liveness, LivenessWatch, OnStall, STALLED_EXIT_CODE, WatchOptions};
 pub use maintenance::{
-    End, Kept, Maintenance, MaintenanceError, MaintenanceOrigin, MaintenanceStore, MaintenanceWindow, MonthDay,
-    NewMaintenance, Recurrence, Target,
+    End, EndedMaintenance, Kept, Maintenance, MaintenanceBooks, MaintenanceError, MaintenanceOrigin, MaintenanceStore,
+    MaintenanceWindow, MonthDay, NewMaintenance, Recurrence, SharedMaintenanceStore, Target,
 };
 pub use memory::Memory;
 pub use origin::{Hop, Identity, InvalidOrigins, Origins, StatusPath};

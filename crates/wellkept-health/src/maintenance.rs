@@ -180,6 +180,32 @@ pub trait MaintenanceStore: Send + 'static {
     fn save(&mut self, maintenances: &[Maintenance]) -> Result<(), HistoryError>;
 }
 
+/// Where all instances of one service keep together what is begun and ended by hand, so that it holds on all of them and
+/// survives their restarts. Implementations block, for a bounded time; they are called on a thread of their own.
+pub trait SharedMaintenanceStore: Send + 'static {
+    /// Puts in what `ours` has and the store has not, all of it or nothing, and returns what all instances have begun
+    /// and ended. An end stands above a beginning, in whichever order they come; what is only missing was not ended.
+    fn exchange(&mut self, ours: &MaintenanceBooks) -> Result<MaintenanceBooks, HistoryError>;
+}
+
+/// What was begun by hand and is not over, and what was ended by hand before its time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MaintenanceBooks {
+    /// What is on.
+    pub begun: Vec<Maintenance>,
+    /// What was ended lately.
+    pub ended: Vec<EndedMaintenance>,
+}
+
+/// A maintenance that was ended by hand before its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedMaintenance {
+    /// The maintenance's id.
+    pub id: Arc<str>,
+    /// Who ended it; may be empty.
+    pub author: Arc<str>,
+}
+
 /// Why a maintenance or a window was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

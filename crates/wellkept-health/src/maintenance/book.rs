@@ -8,14 +8,14 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    End, Maintenance, MaintenanceError, MaintenanceOrigin, MaintenanceWindow, NewMaintenance, Span, Spans, Target,
-    active, is_line, next_boundary,
+    End, EndedMaintenance, Maintenance, MaintenanceBooks, MaintenanceError, MaintenanceOrigin, MaintenanceWindow,
+    NewMaintenance, Span, Spans, Target, active, is_line, next_boundary,
 };
 use crate::snapshot::Moment;
 
 /// How far the two clocks may move apart before the plan is made anew.
 const APART: SignedDuration = SignedDuration::from_millis(500);
-/// How many of those that were ended by hand are remembered, for the change of status that follows.
+/// How many of those that were ended, by hand or by their time, are remembered, for the change of status that follows.
 const ENDED: usize = 1000;
 
 #[derive(Debug)]
@@ -24,8 +24,10 @@ pub(crate) struct Book {
     windows: Vec<MaintenanceWindow>,
     longest: Duration,
     plan: Plan,
-    /// Ended by hand lately: the id, and by whom.
-    ended: VecDeque<(Arc<str>, Arc<str>)>,
+    /// Ended by hand lately.
+    ended: VecDeque<EndedMaintenance>,
+    /// Over lately, by their time: a store that is shared may have them for longer, when the time of day was set.
+    over: VecDeque<Arc<str>>,
     /// What nobody has in maintenance.
     none: Spans,
     /// Whether what was begun differs from what the store was told.
@@ -63,6 +65,7 @@ impl Book {
             longest,
             plan,
             ended: VecDeque::new(),
+            over: VecDeque::new(),
             none,
             unsaved: false,
             serial: 0,
@@ -170,10 +173,7 @@ impl Book {
             return Err(if of_window { MaintenanceError::OfWindow } else { MaintenanceError::Unknown });
         };
         let Begun { what, .. } = self.begun.remove(index);
-        if self.ended.len() >= ENDED {
-            self.ended.pop_front();
-        }
-        self.ended.push_back((Arc::clone(&what.id), author.trim().into()));
+        self.remember_end(EndedMaintenance { id: Arc::clone(&what.id), author: author.trim().into() });
         self.unsaved = true;
         self.replan(now);
         Ok(what)
@@ -204,23 +204,65 @@ impl Book {
     /// time of day may have been set back while the process was not there.
     pub(super) fn restore(&mut self, kept: Vec<Maintenance>, now: Moment) {
         for what in kept {
-            let known = self.begun.iter().any(|begun| begun.what.id == what.id);
-            let left = what.until.duration_since(now.wall);
-            if known || left <= SignedDuration::ZERO || self.begun.len() >= Maintenance::MAX_BEGUN {
-                continue;
-            }
-            let most = match what.origin {
-                MaintenanceOrigin::Duration | MaintenanceOrigin::Window => {
-                    let left = left.min(what.until.duration_since(what.since));
-                    Duration::try_from(left).unwrap_or_default().min(self.longest)
-                }
-                // Its end is the time of day; how long that may take counts from here.
-                MaintenanceOrigin::Time => self.longest,
-            };
-            self.begun.push(Begun { what: Arc::new(what), from: now.boot, until: now.boot.saturating_add(most) });
+            self.take_in(what, now);
         }
         self.unsaved = true;
         self.replan(now);
+    }
+
+    /// What is in these books and not in ours: what others began that is not over or ended here, and what they ended
+    /// that is on here.
+    pub(super) fn news(&self, theirs: MaintenanceBooks, now: Moment) -> MaintenanceBooks {
+        let is_on = |id: &Arc<str>| self.begun.iter().any(|begun| begun.what.id == *id);
+        let is_ended = |id: &Arc<str>| self.ended.iter().any(|ended| ended.id == *id);
+        let MaintenanceBooks { mut begun, mut ended } = theirs;
+        let is_over = |what: &Maintenance| what.until <= now.wall || self.over.contains(&what.id);
+        begun.retain(|what| !is_on(&what.id) && !is_ended(&what.id) && !is_over(what));
+        begun.truncate(Maintenance::MAX_BEGUN.saturating_sub(self.begun.len()));
+        ended.retain(|ended| is_on(&ended.id));
+        MaintenanceBooks { begun, ended }
+    }
+
+    /// Takes in what others have begun and ended.
+    pub(super) fn join(&mut self, news: MaintenanceBooks, now: Moment) {
+        for ended in news.ended {
+            self.begun.retain(|begun| begun.what.id != ended.id);
+            self.remember_end(ended);
+        }
+        for what in news.begun {
+            self.take_in(what, now);
+        }
+        self.replan(now);
+    }
+
+    /// What all that share a store are told.
+    pub(super) fn books(&self) -> MaintenanceBooks {
+        let begun = self.begun.iter().map(|begun| (*begun.what).clone()).collect();
+        MaintenanceBooks { begun, ended: self.ended.iter().cloned().collect() }
+    }
+
+    fn remember_end(&mut self, ended: EndedMaintenance) {
+        if self.ended.len() >= ENDED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(ended);
+    }
+
+    fn take_in(&mut self, what: Maintenance, now: Moment) {
+        let known = self.begun.iter().any(|begun| begun.what.id == what.id);
+        let left = what.until.duration_since(now.wall);
+        if known || left <= SignedDuration::ZERO || self.begun.len() >= Maintenance::MAX_BEGUN {
+            return;
+        }
+        let most = match what.origin {
+            MaintenanceOrigin::Duration | MaintenanceOrigin::Window => {
+                let left = left.min(what.until.duration_since(what.since));
+                Duration::try_from(left).unwrap_or_default().min(self.longest)
+            }
+            // Its end is the time of day; how long that may take counts from here.
+            MaintenanceOrigin::Time => self.longest,
+        };
+        self.begun.push(Begun { what: Arc::new(what), from: now.boot, until: now.boot.saturating_add(most) });
     }
 
     /// Whether the plan is of another time: something begins or ends, or the time of day was set.
@@ -251,6 +293,10 @@ impl Book {
                     target: "wellkept::health", id = &*begun.what.id, component = begun.what.component.as_deref(),
                     "maintenance is over: its time has come"
                 );
+                if self.over.len() >= ENDED {
+                    self.over.pop_front();
+                }
+                self.over.push_back(Arc::clone(&begun.what.id));
                 return false;
             }
             if begun.what.origin == MaintenanceOrigin::Duration {
@@ -280,9 +326,9 @@ impl Book {
     }
 
     fn how_it_ended(&self, what: &Maintenance) -> String {
-        match self.ended.iter().rev().find(|(id, _)| *id == what.id) {
-            Some((_, author)) if author.is_empty() => "ended by hand".to_owned(),
-            Some((_, author)) => format!("ended by {author}"),
+        match self.ended.iter().rev().find(|ended| ended.id == what.id) {
+            Some(ended) if ended.author.is_empty() => "ended by hand".to_owned(),
+            Some(ended) => format!("ended by {}", ended.author),
             None if what.origin == MaintenanceOrigin::Window => "its window is over".to_owned(),
             None => "its time has come".to_owned(),
         }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::keeper::{Keeper, Kept};
-use super::{Maintenance, MaintenanceError, MaintenanceStore, MaintenanceWindow, NewMaintenance, Target, shown};
+use super::{
+    Maintenance, MaintenanceBooks, MaintenanceError, MaintenanceStore, MaintenanceWindow, NewMaintenance,
+    SharedMaintenanceStore, Target, shown,
+};
 use crate::checker::Checker;
 use crate::snapshot::Moment;
 
@@ -84,11 +87,25 @@ impl Checker {
     /// # Errors
     /// When the thread can't be started.
     pub fn keep_maintenances(&self, store: impl MaintenanceStore) -> std::io::Result<()> {
-        let keeper = Keeper::start(Box::new(store), Arc::downgrade(&self.shared))?;
+        self.keep_with(Keeper::start(Box::new(store), Arc::downgrade(&self.shared))?);
+        Ok(())
+    }
+
+    /// As [`keep_maintenances`](Self::keep_maintenances), with a store that other instances of the service share: what
+    /// is begun or ended by hand on one of them holds on all others, within 2 s while the store answers. One that can't
+    /// be reached by the store keeps what it knew, each until its end.
+    ///
+    /// # Errors
+    /// When the thread can't be started.
+    pub fn share_maintenances(&self, store: impl SharedMaintenanceStore) -> std::io::Result<()> {
+        self.keep_with(Keeper::start_shared(Box::new(store), Arc::downgrade(&self.shared))?);
+        Ok(())
+    }
+
+    fn keep_with(&self, keeper: Keeper) {
         self.shared.keeper.store(Some(Arc::new(keeper)));
         // What was begun before there was a store goes there too.
         self.save_maintenances();
-        Ok(())
     }
 
     /// Waits until the store has taken all changes so far, at most `wait`, and says whether it has. Blocks.
@@ -115,6 +132,39 @@ impl Checker {
         };
         if before > 0 {
             tracing::info!(target: "wellkept::health", kept = before, on, "maintenances from before the start");
+        }
+        self.maintenance_changed();
+    }
+
+    /// What a store that is shared is told.
+    pub(super) fn maintenance_books(&self) -> MaintenanceBooks {
+        self.table().maintenance().books()
+    }
+
+    /// Takes in what others have begun and ended.
+    pub(super) fn join_maintenances(&self, theirs: MaintenanceBooks) {
+        let now = self.moment();
+        let news = {
+            let mut table = self.table();
+            let news = table.maintenance().news(theirs, now);
+            if news == MaintenanceBooks::default() {
+                return;
+            }
+            table.maintain(|book| book.join(news.clone(), now));
+            news
+        };
+        for what in &news.begun {
+            tracing::info!(
+                target: "wellkept::health", id = &*what.id, component = what.component.as_deref(),
+                author = &*what.author, reason = &*what.reason, until = %what.until,
+                "maintenance begins: the store that is shared has it"
+            );
+        }
+        for ended in &news.ended {
+            tracing::info!(
+                target: "wellkept::health", id = &*ended.id, author = &*ended.author,
+                "maintenance is ended on another instance"
+            );
         }
         self.maintenance_changed();
     }

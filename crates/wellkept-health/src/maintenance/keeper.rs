@@ -5,12 +5,14 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::{Maintenance, MaintenanceStore};
+use super::{Maintenance, MaintenanceStore, SharedMaintenanceStore};
 use crate::checker::{Checker, Shared};
 use crate::history::{HistoryError, caught};
 
 /// How long the start waits for the store: a file on a disk that does not answer must not hold it.
 const FIRST: Duration = Duration::from_secs(2);
+/// How often a store that is shared is told and asked, besides at each change.
+const EXCHANGE: Duration = Duration::from_secs(2);
 /// How long a failing store is left alone.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -62,9 +64,17 @@ struct State {
 impl Keeper {
     /// Starts the thread, and waits a bounded time until it has asked the store once.
     pub(super) fn start(store: Box<dyn MaintenanceStore>, shared: Weak<Shared>) -> std::io::Result<Self> {
+        Self::start_with(|slot| move || Writer { store, loaded: false, thread: Thread::new(slot, shared) }.run())
+    }
+
+    /// The same with a store that others write to as well.
+    pub(super) fn start_shared(store: Box<dyn SharedMaintenanceStore>, shared: Weak<Shared>) -> std::io::Result<Self> {
+        Self::start_with(|slot| move || Exchanger { store, thread: Thread::new(slot, shared) }.run())
+    }
+
+    fn start_with<R: FnOnce() + Send + 'static>(run: impl FnOnce(Arc<Slot>) -> R) -> std::io::Result<Self> {
         let slot = Arc::new(Slot::default());
-        let writer = Writer { store, shared, slot: Arc::clone(&slot), loaded: false, failing: false };
-        std::thread::Builder::new().name("wk-maintenance".to_owned()).spawn(move || writer.run())?;
+        std::thread::Builder::new().name("wk-maintenance".to_owned()).spawn(run(Arc::clone(&slot)))?;
         let waited = slot.changed.wait_timeout_while(slot.lock(), FIRST, |state| !state.asked);
         let asked = waited.unwrap_or_else(PoisonError::into_inner).0.asked;
         if !asked {
@@ -144,50 +154,28 @@ impl Slot {
     }
 }
 
-struct Writer {
-    store: Box<dyn MaintenanceStore>,
+/// What each of the two threads has.
+struct Thread {
     /// Weak: the thread must not keep the checker alive whose end is its own.
     shared: Weak<Shared>,
     slot: Arc<Slot>,
-    /// Whether what the store had kept was taken in. Nothing is written before, or that would be lost.
-    loaded: bool,
     failing: bool,
 }
 
-impl Writer {
-    fn run(mut self) {
-        let first = self.load();
-        self.tell(&first);
-        let slot = Arc::clone(&self.slot);
-        slot.lock().asked = true;
-        slot.changed.notify_all();
-        let mut tried = 0;
-        let mut retry_at = first.is_err().then(|| Instant::now() + RETRY);
-        while let Some((number, set)) = slot.next(tried, retry_at) {
-            tried = number;
-            let (result, is_write) =
-                if self.loaded { (self.write(set.as_deref()), true) } else { (self.load(), false) };
-            retry_at = result.is_err().then(|| Instant::now() + RETRY);
-            self.tell(&result);
-            // A set is not written by what was loaded before it: the next one, which has both, will be.
-            if is_write || result.is_err() {
-                slot.done(number, &result);
-            }
-        }
+impl Thread {
+    fn new(slot: Arc<Slot>, shared: Weak<Shared>) -> Self {
+        Self { shared, slot, failing: false }
     }
 
-    /// Takes in what the store had kept. The checker then gives a set that has both, what was kept and what is new.
-    fn load(&mut self) -> Result<(), HistoryError> {
-        let kept = caught(|| self.store.load())?;
-        self.loaded = true;
-        if let Some(shared) = self.shared.upgrade() {
-            Checker { shared }.restore_maintenances(kept);
-        }
-        Ok(())
+    fn checker(&self) -> Option<Checker> {
+        self.shared.upgrade().map(|shared| Checker { shared })
     }
 
-    fn write(&mut self, set: Option<&[Maintenance]>) -> Result<(), HistoryError> {
-        set.map_or(Ok(()), |set| caught(|| self.store.save(set)))
+    /// Lets go who waits for the start.
+    fn asked(&mut self, first: &Result<(), HistoryError>) {
+        self.tell(first);
+        self.slot.lock().asked = true;
+        self.slot.changed.notify_all();
     }
 
     fn tell(&mut self, result: &Result<(), HistoryError>) {
@@ -204,5 +192,82 @@ impl Writer {
             _ => {}
         }
         self.failing = result.is_err();
+    }
+}
+
+/// Writes to a store that is this process's own.
+struct Writer {
+    store: Box<dyn MaintenanceStore>,
+    /// Whether what the store had kept was taken in. Nothing is written before, or that would be lost.
+    loaded: bool,
+    thread: Thread,
+}
+
+impl Writer {
+    fn run(mut self) {
+        let first = self.load();
+        self.thread.asked(&first);
+        let slot = Arc::clone(&self.thread.slot);
+        let mut tried = 0;
+        let mut retry_at = first.is_err().then(|| Instant::now() + RETRY);
+        while let Some((number, set)) = slot.next(tried, retry_at) {
+            tried = number;
+            let (result, is_write) =
+                if self.loaded { (self.write(set.as_deref()), true) } else { (self.load(), false) };
+            retry_at = result.is_err().then(|| Instant::now() + RETRY);
+            self.thread.tell(&result);
+            // A set is not written by what was loaded before it: the next one, which has both, will be.
+            if is_write || result.is_err() {
+                slot.done(number, &result);
+            }
+        }
+    }
+
+    /// Takes in what the store had kept. The checker then gives a set that has both, what was kept and what is new.
+    fn load(&mut self) -> Result<(), HistoryError> {
+        let kept = caught(|| self.store.load())?;
+        self.loaded = true;
+        if let Some(checker) = self.thread.checker() {
+            checker.restore_maintenances(kept);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, set: Option<&[Maintenance]>) -> Result<(), HistoryError> {
+        set.map_or(Ok(()), |set| caught(|| self.store.save(set)))
+    }
+}
+
+/// Tells and asks a store that others write to as well. It takes what is on from the checker each time, so that the
+/// sets in the slot only say that something has changed.
+struct Exchanger {
+    store: Box<dyn SharedMaintenanceStore>,
+    thread: Thread,
+}
+
+impl Exchanger {
+    fn run(mut self) {
+        let first = self.exchange();
+        self.thread.asked(&first);
+        let slot = Arc::clone(&self.thread.slot);
+        let pause = |result: &Result<(), HistoryError>| if result.is_ok() { EXCHANGE } else { RETRY };
+        let (mut tried, mut next_at) = (0, Instant::now() + pause(&first));
+        while let Some((number, _)) = slot.next(tried, Some(next_at)) {
+            tried = number;
+            let result = self.exchange();
+            next_at = Instant::now() + pause(&result);
+            self.thread.tell(&result);
+            slot.done(number, &result);
+        }
+    }
+
+    fn exchange(&mut self) -> Result<(), HistoryError> {
+        // The checker is not held while the store is asked, which may take its time.
+        let Some(ours) = self.thread.checker().map(|checker| checker.maintenance_books()) else { return Ok(()) };
+        let theirs = caught(|| self.store.exchange(&ours))?;
+        if let Some(checker) = self.thread.checker() {
+            checker.join_maintenances(theirs);
+        }
+        Ok(())
     }
 }
