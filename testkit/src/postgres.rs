@@ -115,9 +115,7 @@ impl Postgres {
     /// # Panics
     /// With the server's message when the SQL fails.
     pub fn execute(&self, sql: &str) -> String {
-        let output = wait_within(PATIENCE, &mut psql(self.port, sql)).expect("psql ends");
-        assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+        executed(&mut psql(self.port, sql))
     }
 
     /// Ends it and waits; open connections are cut ("fast" shutdown). Does nothing when it has ended.
@@ -160,6 +158,15 @@ impl SharedPostgres {
     pub fn url(&self) -> &str {
         &self.url
     }
+
+    /// As [`Postgres::execute`].
+    ///
+    /// # Panics
+    /// With the server's message when the SQL fails.
+    pub fn execute(&self, sql: &str) -> String {
+        let mut command = Command::new(binaries::postgres("psql"));
+        executed(command.args(["-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", "-d", &self.url, "-c", sql]))
+    }
 }
 
 fn try_run(folder: &Path, port: u16) -> Option<Server> {
@@ -176,6 +183,12 @@ fn try_run(folder: &Path, port: u16) -> Option<Server> {
     let ready = server
         .wait_ready(|| wait_within(PATIENCE, &mut psql(port, "select 1")).is_ok_and(|output| output.status.success()));
     ready.then_some(server)
+}
+
+fn executed(psql: &mut Command) -> String {
+    let output = wait_within(PATIENCE, psql).expect("psql ends");
+    assert!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
 fn psql(port: u16, sql: &str) -> Command {

@@ -51,6 +51,20 @@ pub enum StoreError {
         /// The store's file.
         path: PathBuf,
     },
+    /// The file is another service's.
+    #[error(
+        "store {}: the file is of {}, and this is {}; name another file with `store: {{ url: … }}`, remove this one, or \
+         if the service has been renamed, say so once with `store: {{ url: …, formerly: … }}`",
+        path.display(), named(found), named(service)
+    )]
+    OtherService {
+        /// The store's file.
+        path: PathBuf,
+        /// The service that the file is of.
+        found: String,
+        /// The service that wanted to open it.
+        service: String,
+    },
     /// The file is damaged, or was never a store.
     #[error("store {}: the file is damaged or no database; move it aside and start again with a new one", path.display())]
     Corrupt {
@@ -101,6 +115,7 @@ impl StoreError {
             Self::ReadOnly { .. } => "store.read_only",
             Self::Full { .. } => "store.full",
             Self::Busy { .. } | Self::InUse { .. } => "store.busy",
+            Self::OtherService { .. } => "store.other_service",
             Self::Corrupt { .. } => "store.corrupt",
             Self::Foreign { .. } => "store.foreign",
             Self::Newer { .. } => "store.newer_schema",
@@ -132,6 +147,11 @@ impl StoreError {
             _ => Self::Database { path, source },
         }
     }
+}
+
+/// A service as it may stand in a message, whatever its name holds.
+fn named(service: &str) -> String {
+    if service.is_empty() { "a service without a name".to_owned() } else { format!("service {service:?}") }
 }
 
 impl From<StoreError> for HistoryError {

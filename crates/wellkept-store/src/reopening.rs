@@ -9,13 +9,14 @@ use wellkept_health::{
     HistoryError, HistoryStore, Maintenance, MaintenanceStore, Record, RunResult, StatusChange, Sweep, Swept,
 };
 
-use crate::SqliteStore;
+use crate::{Limits, Owner, SqliteStore};
 
 /// A SQLite file that is opened at the first write, and again when that failed or the file was removed or replaced: a
 /// folder that becomes writable later is used from then on, and nothing is written to a file that nobody can find.
 #[derive(Debug)]
 pub struct ReopeningStore {
     path: PathBuf,
+    owner: Owner,
     store: Option<(SqliteStore, Identity)>,
 }
 
@@ -24,8 +25,8 @@ type Identity = (u64, u64);
 
 impl ReopeningStore {
     /// Opens nothing yet.
-    pub fn new(path: PathBuf) -> Self {
-        Self { path, store: None }
+    pub fn new(path: PathBuf, owner: Owner) -> Self {
+        Self { path, owner, store: None }
     }
 
     fn store(&mut self) -> Result<&mut SqliteStore, HistoryError> {
@@ -38,7 +39,7 @@ impl ReopeningStore {
         match &mut self.store {
             Some((store, _)) => Ok(store),
             closed => {
-                let store = SqliteStore::open(&self.path)?;
+                let store = SqliteStore::open_as(&self.path, &self.owner, Limits::default())?;
                 let identity = identity_of(&self.path)?;
                 Ok(&mut closed.insert((store, identity)).0)
             }
@@ -119,7 +120,7 @@ mod tests {
     fn a_file_that_was_removed_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("history.db");
-        let mut store = ReopeningStore::new(path.clone());
+        let mut store = ReopeningStore::new(path.clone(), Owner::default());
         store.append(&[result("before")]).unwrap();
         for file in ["history.db", "history.db-wal", "history.db-shm"] {
             std::fs::remove_file(folder.path().join(file)).ok();
@@ -136,7 +137,7 @@ mod tests {
         // A file where the folder should be.
         let blocked = folder.path().join("state");
         std::fs::write(&blocked, "").unwrap();
-        let mut store = ReopeningStore::new(blocked.join("history.db"));
+        let mut store = ReopeningStore::new(blocked.join("history.db"), Owner::default());
         assert!(store.append(&[result("lost")]).is_err());
         std::fs::remove_file(&blocked).unwrap();
         store.append(&[result("kept")]).unwrap();

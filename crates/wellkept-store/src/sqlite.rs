@@ -14,29 +14,35 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
-use wellkept_health::trend::{Bucket, MinutePart, Retention, Tier};
+use wellkept_health::trend::{Bucket, MinutePart, Tier};
 use wellkept_health::{HistoryError, HistoryStore, Record, RunResult, Status, StatusChange, Sweep, Swept, Verdict};
 
 use crate::error::StoreError;
 use crate::hold::Hold;
+use crate::rows::{self, Limits, PRUNE_BATCH, row_limit};
 
 /// How long another process may hold the file before [`StoreError::Busy`].
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Most old rows that one `append` removes beyond those that it replaces, so that a lowered limit stalls nobody.
-const PRUNE_BATCH: u64 = 500;
-
-/// How much is kept. Beyond it the oldest goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Results of each component; [`Retention::RESULTS`] by default.
-    pub results: u64,
-    /// Status changes of each component, and as many of the service; [`Retention::CHANGES`] by default.
-    pub changes: u64,
+/// Whose a store's file is.
+///
+/// A file without a name is adopted by the first service with one that opens it, and refused to others from then on
+/// with [`StoreError::OtherService`]: otherwise a second service would take the first one's maintenances for its own.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Owner {
+    /// The service's name. Empty, the default, is a service without one: it opens files that are nobody's.
+    pub service: String,
+    /// What the service was named before: then a file of that name becomes its own.
+    pub formerly: Option<String>,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { results: Retention::RESULTS, changes: Retention::CHANGES }
+impl Owner {
+    /// The service of this name.
+    pub fn named(service: impl Into<String>) -> Self {
+        Self { service: service.into(), formerly: None }
+    }
+
+    fn may_open(&self, found: &str) -> bool {
+        found == self.service || self.formerly.as_deref() == Some(found)
     }
 }
 
@@ -101,16 +107,44 @@ impl SqliteStore {
     /// # Errors
     /// As [`SqliteStore::open`].
     pub fn open_with(path: &Path, limits: Limits) -> Result<Self, StoreError> {
+        Self::open_as(path, &Owner::default(), limits)
+    }
+
+    /// As [`SqliteStore::open_with`], for a service with a name.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`], and when the file is another service's.
+    pub fn open_as(path: &Path, owner: &Owner, limits: Limits) -> Result<Self, StoreError> {
         make_file(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = connect(path, flags)?;
         schema::check(&connection, path)?;
+        schema::check_owner(&connection, path, owner)?;
         let hold = Hold::take(path)?;
         schema::prepare(&mut connection, path)?;
+        // Again, as nobody else writes now.
+        schema::check_owner(&connection, path, owner)?;
         let path = path.to_owned();
+        schema::adopt(&mut connection, owner).map_err(|error| StoreError::sqlite(&path, error))?;
         let mut store = Self { connection, path, limits, kept: Kept::default(), _hold: Some(Arc::clone(&hold)) };
         hold.take_over(|| store.close_minutes()).map_err(|error| StoreError::sqlite(&store.path, error))?;
         Ok(store)
+    }
+
+    /// Refuses a file that is another service's; one that is not there, or can't be read, is not. Changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherService`].
+    pub fn refuse_other(path: &Path, owner: &Owner) -> Result<(), StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let Ok(connection) = connect(path, flags) else { return Ok(()) };
+        if schema::check(&connection, path).is_err() {
+            return Ok(());
+        }
+        match schema::check_owner(&connection, path, owner) {
+            Err(error @ StoreError::OtherService { .. }) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Opens an existing store for reading, also while another process writes.
@@ -372,17 +406,12 @@ fn make_file(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn row_limit(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
-}
-
 fn status(column: usize, word: &str) -> rusqlite::Result<Status> {
-    Status::ALL.into_iter().find(|status| status.as_str() == word).ok_or_else(|| unreadable(column))
+    rows::status(word).ok_or_else(|| unreadable(column))
 }
 
 fn verdict(column: usize, word: &str) -> rusqlite::Result<Verdict> {
-    let verdicts = [Verdict::Pass, Verdict::Warn, Verdict::Fail];
-    verdicts.into_iter().find(|verdict| verdict.as_str() == word).ok_or_else(|| unreadable(column))
+    rows::verdict(word).ok_or_else(|| unreadable(column))
 }
 
 fn time(column: usize, microsecond: i64) -> rusqlite::Result<Timestamp> {

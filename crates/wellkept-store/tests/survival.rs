@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use wellkept_health::{HistoryStore, MaintenanceStore as _, Record, RunResult, Verdict};
-use wellkept_store::{ReopeningStore, SqliteStore};
+use wellkept_store::{Owner, ReopeningStore, SqliteStore};
 use wellkept_testkit::{Program, Signal};
 
 /// Set in a test's child process: the file that it writes.
@@ -133,7 +133,7 @@ fn a_file_that_another_process_writes_is_refused_to_writers_until_that_one_ends_
         assert_eq!(error.code(), "store.busy");
         assert!(error.to_string().contains("another process writes to it; give each service a store"), "{error}");
     }
-    let mut second = ReopeningStore::new(path.clone());
+    let mut second = ReopeningStore::new(path.clone(), Owner::default());
     assert_eq!(second.append(&batch(1)).unwrap_err().code, "store.busy");
     assert_eq!(second.load().unwrap_err().code, "store.busy", "maintenances are the first one's own");
     assert_eq!(second.save(&[]).unwrap_err().code, "store.busy");
@@ -143,5 +143,5 @@ fn a_file_that_another_process_writes_is_refused_to_writers_until_that_one_ends_
     writer.wait(SOON);
     second.append(&batch(1)).unwrap();
     assert_eq!(second.results("component-0", 10).unwrap().len(), 2, "what was killed leaves no lock");
-    ReopeningStore::new(path).load().expect("one process may open it twice");
+    ReopeningStore::new(path, Owner::default()).load().expect("one process may open it twice");
 }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
+use super::Owner;
 use crate::error::StoreError;
 
 /// Marks the file as a store of Wellkept's in SQLite's header: "WKPT".
@@ -74,7 +75,13 @@ const MIGRATIONS: &[&str] = &[
         bucket BLOB NOT NULL
     ) STRICT;
 ",
+    "
+    -- The service that the file is of: one row, and none until a service with a name has opened it.
+    CREATE TABLE owner (service TEXT NOT NULL) STRICT;
+",
 ];
+/// The first version that knows whose the file is.
+const OWNED: u32 = 4;
 
 /// The newest version that is understood.
 pub(super) fn known() -> u32 {
@@ -132,6 +139,35 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreErr
         return Err(if is_new { StoreError::Missing { path } } else { StoreError::Older { path } });
     }
     Ok(())
+}
+
+/// The service that the file is of, if it says so.
+pub(super) fn owner(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    if version(connection)? < OWNED {
+        return Ok(None);
+    }
+    connection.query_row("SELECT service FROM owner", [], |row| row.get(0)).optional()
+}
+
+/// Refuses a file of another service.
+pub(super) fn check_owner(connection: &Connection, path: &Path, owner: &Owner) -> Result<(), StoreError> {
+    match self::owner(connection).map_err(|error| StoreError::sqlite(path, error))? {
+        Some(found) if !owner.may_open(&found) => {
+            Err(StoreError::OtherService { path: path.to_owned(), found, service: owner.service.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes the file that of a service with a name. It is known not to be another one's.
+pub(super) fn adopt(connection: &mut Connection, owner: &Owner) -> rusqlite::Result<()> {
+    if owner.service.is_empty() || self::owner(connection)?.is_some_and(|found| found == owner.service) {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute("DELETE FROM owner", [])?;
+    transaction.execute("INSERT INTO owner (service) VALUES (?1)", [&owner.service])?;
+    transaction.commit()
 }
 
 fn version(connection: &Connection) -> rusqlite::Result<u32> {

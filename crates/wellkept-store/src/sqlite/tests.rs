@@ -53,69 +53,6 @@ fn code(result: Result<SqliteStore, StoreError>) -> &'static str {
 }
 
 #[test]
-fn records_survive_a_restart_newest_first() {
-    let (_folder, path) = folder();
-    let mut store = SqliteStore::open(&path).unwrap();
-    store.append(&results("db", 0..3)).unwrap();
-    store.append(&changes(Some("db"), 0..2)).unwrap();
-    store.append(&changes(None, 2..3)).unwrap();
-    store.append(&results("cache", 3..4)).unwrap();
-    drop(store);
-
-    let mut store = SqliteStore::open(&path).unwrap();
-    assert_eq!(store.results("db", 2).unwrap(), [result("db", 2), result("db", 1)]);
-    assert_eq!(store.results("cache", 10).unwrap(), [result("cache", 3)]);
-    assert_eq!(store.results("nobody", 10).unwrap(), []);
-    assert_eq!(store.changes(Some("db"), usize::MAX).unwrap(), [change(Some("db"), 1), change(Some("db"), 0)]);
-    let all = [change(None, 2), change(Some("db"), 1), change(Some("db"), 0)];
-    assert_eq!(store.changes(None, 10).unwrap(), all);
-    assert_eq!(store.changes(None, 0).unwrap(), []);
-}
-
-#[test]
-fn strange_names_and_values_come_back_as_they_were() {
-    let (_folder, path) = folder();
-    let mut store = SqliteStore::open(&path).unwrap();
-    let name = "'; DROP TABLE results; -- ü\0";
-    let odd = RunResult { response_time_ms: f64::NAN, at: Timestamp::MIN, reason: None, ..result(name, 0) };
-    store.append(&[Record::Result(odd.clone())]).unwrap();
-    assert_eq!(store.results(name, 1).unwrap(), [RunResult { response_time_ms: 0.0, ..odd }]);
-}
-
-#[test]
-fn the_oldest_goes_when_the_bound_is_reached() {
-    let (_folder, path) = folder();
-    let mut store = SqliteStore::open_with(&path, Limits { results: 10, changes: 3 }).unwrap();
-    for second in 0..50 {
-        store.append(&results("db", second..second + 1)).unwrap();
-        store.append(&changes(None, second..second + 1)).unwrap();
-        assert!(rows(&store, "results") <= 10 && rows(&store, "changes") <= 3);
-    }
-    store.append(&results("db", 50..150)).unwrap();
-    store.append(&results("cache", 0..5)).unwrap();
-    store.append(&changes(Some("db"), 0..5)).unwrap();
-    assert_eq!(store.results("db", 100).unwrap().len(), 10);
-    assert_eq!(store.results("db", 100).unwrap()[9], result("db", 140));
-    assert_eq!(store.results("cache", 100).unwrap().len(), 5);
-    assert_eq!(rows(&store, "changes"), 6);
-}
-
-#[test]
-fn a_lowered_bound_takes_effect_in_small_steps() {
-    let (_folder, path) = folder();
-    let mut store = SqliteStore::open(&path).unwrap();
-    store.append(&results("db", 0..1200)).unwrap();
-    drop(store);
-    let mut store = SqliteStore::open_with(&path, Limits { results: 10, ..Limits::default() }).unwrap();
-    let mut left = Vec::new();
-    for second in 1200..1204 {
-        store.append(&results("db", second..second + 1)).unwrap();
-        left.push(rows(&store, "results"));
-    }
-    assert_eq!(left, [701, 202, 10, 10]);
-}
-
-#[test]
 fn the_bound_holds_when_another_process_has_written_meanwhile() {
     let (_folder, path) = folder();
     let limits = Limits { results: 10, ..Limits::default() };

@@ -1,21 +1,16 @@
 //! The tiers in SQLite: rings of buckets, and the minutes that are not over.
 
 use std::ops::RangeInclusive;
-use std::sync::Once;
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use wellkept_health::trend::{Bucket, MinutePart, Tier};
 use wellkept_health::{Sweep, Swept};
 
 use super::{Kept, SqliteStore};
+use crate::rows::{self, DROPPED_AT_ONCE, FORGOTTEN_AT_ONCE, decoded, number};
 
 /// Finds a bucket by its whole key; the slot tells whether it is the one meant or one that stood there before.
 const READ: &str = "SELECT bucket FROM buckets WHERE tier = ?1 AND place = ?2 AND component = ?3 AND slot = ?4";
-
-/// Most components that one sweep forgets, so that it stalls nobody.
-const FORGOTTEN_AT_ONCE: usize = 32;
-/// How many rows one sweep drops for their age before it leaves the rest to the next. A place is dropped as a whole.
-const DROPPED_AT_ONCE: usize = 5000;
 
 impl SqliteStore {
     /// Joins the minutes that are over with the tiers, and puts the others aside.
@@ -123,27 +118,12 @@ fn read(transaction: &Transaction<'_>, component: i64, tier: Tier, slot: i64) ->
     Ok(bytes.and_then(|bytes| decoded(&bytes)))
 }
 
-/// What can't be read is taken as empty, told once: one damaged row must not stop the history of all.
-fn decoded(bytes: &[u8]) -> Option<Bucket> {
-    static TOLD: Once = Once::new();
-    let bucket = Bucket::decode(bytes);
-    if bucket.is_none() {
-        TOLD.call_once(|| {
-            tracing::error!(target: "wellkept::store", "a part of the history can't be read: it is taken as empty");
-        });
-    }
-    bucket
-}
-
 /// Drops the places whose slots are older than what is kept, some at a time. Only a retention shorter than the ring
 /// leaves any.
 fn drop_places(transaction: &Transaction<'_>, sweep: &Sweep) -> rusqlite::Result<Swept> {
     let mut dropped = 0;
-    let keep = i64::try_from(sweep.keep.as_millis()).unwrap_or(i64::MAX);
     for tier in Tier::ALL {
-        let latest = tier.slot(sweep.now);
-        let oldest = sweep.now.as_millisecond().saturating_sub(keep).div_euclid(tier.millis());
-        for slot in latest - tier.slots() + 1..oldest {
+        for slot in rows::too_old(tier, sweep) {
             if dropped >= DROPPED_AT_ONCE {
                 return Ok(Swept::InPart);
             }
@@ -157,16 +137,11 @@ fn drop_places(transaction: &Transaction<'_>, sweep: &Sweep) -> rusqlite::Result
 
 /// The components that are no longer to be remembered, the longest gone first.
 fn gone(transaction: &Transaction<'_>, sweep: &Sweep) -> rusqlite::Result<Vec<i64>> {
-    let keep = i64::try_from(sweep.keep.as_millis()).unwrap_or(i64::MAX);
-    let oldest = sweep.now.as_millisecond().saturating_sub(keep).div_euclid(Tier::Minute.millis());
     let known: Vec<(i64, String, i64)> = transaction
         .prepare_cached("SELECT id, name, seen FROM components ORDER BY seen")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<rusqlite::Result<_>>()?;
-    let surplus = known.len().saturating_sub(usize::try_from(sweep.most).unwrap_or(usize::MAX));
-    let not_live = known.into_iter().filter(|(_, name, _)| !sweep.live.contains(name.as_str()));
-    let gone = not_live.enumerate().filter(|(place, (_, _, seen))| *place < surplus || *seen < oldest);
-    Ok(gone.map(|(_, (id, _, _))| id).collect())
+    Ok(rows::gone(known, sweep))
 }
 
 fn forget(transaction: &Transaction<'_>, component: i64) -> rusqlite::Result<()> {
@@ -181,15 +156,6 @@ fn forget(transaction: &Transaction<'_>, component: i64) -> rusqlite::Result<()>
         transaction.prepare_cached(&format!("DELETE FROM {table} WHERE component = ?1"))?.execute([component])?;
     }
     transaction.prepare_cached("DELETE FROM components WHERE id = ?1")?.execute([component]).map(drop)
-}
-
-/// What stands for a tier in the file. Never changed.
-fn number(tier: Tier) -> i64 {
-    match tier {
-        Tier::Minute => 0,
-        Tier::TenMinutes => 1,
-        Tier::Hour => 2,
-    }
 }
 
 #[cfg(test)]

@@ -50,40 +50,6 @@ fn size(store: &SqliteStore) -> u64 {
 }
 
 #[test]
-fn minutes_add_up_in_every_tier() {
-    let (_folder, mut store) = open();
-    let minutes: Vec<_> = (0..70).map(|minute| part("db", START + minute)).collect();
-    store.keep_time(&minutes, &[]).unwrap();
-    let end = START + 69;
-    assert_eq!(all(&mut store, "db", Tier::Minute, end).len(), 70);
-    let tens = all(&mut store, "db", Tier::TenMinutes, end);
-    assert_eq!(tens.len(), 7);
-    assert!(tens.iter().all(|(_, bucket)| bucket.known() == 600_000 && bucket.runs(Verdict::Pass) == 60));
-    let hours = all(&mut store, "db", Tier::Hour, end);
-    assert_eq!(hours.iter().map(|(_, bucket)| bucket.time(Status::Healthy)).collect::<Vec<_>>(), [3_540_000, 590_000]);
-    assert_eq!(all(&mut store, "nobody", Tier::Hour, end), []);
-    let two = Tier::Hour.slot_of_minute(START);
-    assert_eq!(store.buckets("db", Tier::Hour, two..=two).unwrap().len(), 1, "what was asked for and no more");
-}
-
-#[test]
-fn an_open_minute_is_in_no_tier_until_the_file_is_opened_again() {
-    let (_folder, mut store) = open();
-    store.keep_time(&[part("db", START)], &[part("db", START + 1), part("cache", START + 1)]).unwrap();
-    store.keep_time(&[], &[part("db", START + 1)]).unwrap();
-    assert_eq!(all(&mut store, "db", Tier::Minute, START + 1).len(), 1);
-    let path = store.path().to_owned();
-    drop(store);
-    let mut again = SqliteStore::open(&path).unwrap();
-    let minutes = all(&mut again, "db", Tier::Minute, START + 1);
-    assert_eq!(minutes.iter().map(|(_, bucket)| bucket.known()).collect::<Vec<_>>(), [60_000, 60_000]);
-    assert_eq!(all(&mut again, "cache", Tier::Hour, START + 1)[0].1.known(), 60_000);
-    drop(again);
-    let mut third = SqliteStore::open(&path).unwrap();
-    assert_eq!(all(&mut third, "db", Tier::Hour, START + 1)[0].1.known(), 120_000, "and only once");
-}
-
-#[test]
 fn what_this_process_has_put_aside_is_its_own_however_often_the_file_is_opened() {
     let (_folder, mut store) = open();
     store.keep_time(&[], &[part("db", START)]).unwrap();
@@ -127,20 +93,6 @@ fn what_is_too_old_is_dropped_some_at_a_time() {
     assert!(left.len() > 1, "{left:?}");
     assert!(left.windows(2).all(|pair| pair[0] - pair[1] <= DROPPED_AT_ONCE as u64 + 100), "{left:?}");
     assert_eq!(count(&store, "SELECT count(*) FROM buckets WHERE tier = 0"), 0);
-}
-
-#[test]
-fn the_rest_of_a_minute_is_joined_with_its_beginning() {
-    let (_folder, mut store) = open();
-    let mut half = part("db", START);
-    half.bucket = Bucket::default();
-    half.bucket.add_time(Status::Healthy, 30_000);
-    store.keep_time(&[half.clone()], &[]).unwrap();
-    store.keep_time(&[half], &[]).unwrap();
-    assert_eq!(all(&mut store, "db", Tier::Minute, START)[0].1.known(), 60_000);
-    store.keep_time(&[part("db", START)], &[]).unwrap();
-    let minute = &all(&mut store, "db", Tier::Minute, START)[0].1;
-    assert_eq!(minute.known(), 60_000, "a minute that is lived twice counts once");
 }
 
 /// A minute of each hour, for so many days.
@@ -214,18 +166,6 @@ fn the_longest_gone_are_forgotten_and_the_file_does_not_grow() {
     }
 }
 
-#[test]
-fn what_stood_in_a_place_before_is_not_taken_for_what_does_now() {
-    let (_folder, mut store) = open();
-    fill(&mut store, &["db"], 0..1);
-    // A whole turn of the ring later the same places are meant by other slots.
-    let turn = START + 31 * DAY;
-    assert_eq!(all(&mut store, "db", Tier::Hour, turn + DAY - 1), []);
-    store.keep_time(&[part("db", turn)], &[]).unwrap();
-    let hours = all(&mut store, "db", Tier::Hour, turn + DAY - 1);
-    assert_eq!(hours.iter().map(|(_, bucket)| bucket.known()).collect::<Vec<_>>(), [60_000]);
-}
-
 fn change(component: &str) -> StatusChange {
     StatusChange {
         component: Some(component.into()),
@@ -236,21 +176,6 @@ fn change(component: &str) -> StatusChange {
         detail: None,
         at: Tier::Minute.start(START),
     }
-}
-
-#[test]
-fn who_is_gone_for_longer_than_is_kept_is_forgotten_and_what_is_older_dropped() {
-    let (_folder, mut store) = open();
-    let week = Duration::from_secs(7 * 86_400);
-    fill(&mut store, &["gone", "db"], 0..1);
-    fill(&mut store, &["db"], 1..20);
-    assert_eq!(store.forget(&sweep(&["db"], 1000, START + 20 * DAY, week)).unwrap(), Swept::Whole);
-    assert_eq!(all(&mut store, "gone", Tier::Hour, START + 20 * DAY), []);
-    let hours = all(&mut store, "db", Tier::Hour, START + 20 * DAY);
-    assert_eq!(hours.first().map(|(slot, _)| *slot), Some(Tier::Hour.slot_of_minute(START + 13 * DAY)));
-    // An id that is used again is not taken for the one that had it.
-    fill(&mut store, &["new"], 20..21);
-    assert_eq!(all(&mut store, "new", Tier::Hour, START + 21 * DAY).len(), 24);
 }
 
 #[test]
