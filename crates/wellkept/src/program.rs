@@ -21,4 +21,6 @@ pub use maintenance::MaintenanceRules;
 pub use once::{Verdicts, run_all};
 pub use reload::{ReloadOutcome, ReloadStats, Reloader};
 pub use serve::{Handlers, StartError, serve};
+#[cfg(feature = "postgres")]
+pub use store::PostgresLocation;
 pub use store::StoreLocation;

@@ -68,6 +68,5 @@ fn say_hello(configuration: &Configuration) {
             );
         }
     }
-    let store = configuration.store.path().map_or_else(|| "memory only".to_owned(), |path| path.display().to_string());
-    tracing::info!(target: "wellkept", store, "history is kept");
+    tracing::info!(target: "wellkept", store = %configuration.store, "history is kept");
 }

@@ -6,9 +6,8 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use wellkept::health::trend::Brief;
-use wellkept::health::{HistoryStore, StatusChange, wire};
+use wellkept::health::{StatusChange, wire};
 use wellkept::program::Configuration;
-use wellkept::store::SqliteStore;
 
 use crate::arguments::Status;
 use crate::exit::{Exit, Failure};
@@ -64,11 +63,8 @@ fn past(options: &Status) -> String {
 }
 
 fn stored(configuration: &Configuration, limit: usize) -> Option<Vec<StatusChange>> {
-    let path = configuration.store.path().filter(|path| path.exists())?;
-    let read = SqliteStore::open_read_only(path)
-        .map_err(|error| error.to_string())
-        .and_then(|mut store| store.changes(None, limit).map_err(|error| error.to_string()));
-    read.inspect_err(|problem| error(problem)).ok()
+    let read = configuration.store.latest_changes(limit)?;
+    read.inspect_err(|problem| error(&problem.to_string())).ok()
 }
 
 fn render(detailed: &wire::Detailed, changes: &[StatusChange], trends: &Trends) -> String {

@@ -15,6 +15,7 @@ mod openapi;
 mod peers;
 mod served;
 mod serving;
+mod shared;
 mod stalled;
 mod start;
 mod store;

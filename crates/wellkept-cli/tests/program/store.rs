@@ -4,7 +4,7 @@ use std::process::Command;
 
 use wellkept_testkit::{Program, Signal, http, until};
 
-use crate::served::{PATIENCE, Served, listening, run, text};
+use crate::served::{PATIENCE, Served, listening, run, text, wellkept};
 
 const FILE: &str = "
 store: { url: 'sqlite:history.db' }
@@ -93,17 +93,21 @@ fn a_full_disk_degrades_the_history_and_nothing_else() {
     assert_eq!(output.matches("history can't be written").count(), 1, "one loud line, not one a record: {output}");
 }
 
-/// Two configurations of one user without `store`, so that both mean the same file.
+/// The file with a service's name in it.
+fn named(name: &str, file: &str) -> String {
+    format!("service: {{ name: {name} }}\n{}", file.trim_start())
+}
+
 #[test]
-fn a_second_service_on_the_same_store_keeps_its_history_in_memory_until_the_first_ends() {
-    let file = format!("service: {{ name: one }}\n{}", FILE.trim_start());
+fn a_second_process_on_the_same_store_keeps_its_history_in_memory_until_the_first_ends() {
+    let file = named("one", FILE);
     let mut first = Served::with(&file);
     first.until_status("history", "healthy");
     first.until_status("scratch", "healthy");
     until(PATIENCE, "the first one's file", || first.folder.path().join("history.db.lock").exists());
     let path = first.folder.path().join("history.db");
     let url = format!("sqlite:{}", path.display());
-    let second = Served::with(&file.replace("name: one", "name: two").replace("sqlite:history.db", &url));
+    let second = Served::with(&file.replace("sqlite:history.db", &url));
     let history = second.until_status("history", "degraded");
     let detail = history["detail"].as_str().unwrap();
     assert!(detail.contains("another process writes to it; give each service a store of its own"), "{history}");
@@ -114,4 +118,48 @@ fn a_second_service_on_the_same_store_keeps_its_history_in_memory_until_the_firs
     first.program.signal(Signal::KILL);
     first.program.wait(PATIENCE);
     second.until_status("history", "healthy");
+}
+
+#[test]
+fn a_file_of_another_service_is_refused_at_the_start_with_what_to_do() {
+    let mut first = Served::with(&named("one", FILE));
+    first.until_status("history", "healthy");
+    until(PATIENCE, "the first one's file", || first.folder.path().join("history.db.lock").exists());
+    assert_eq!(first.stop(), Some(0));
+    let folder = first.folder;
+    let serve = |text: &str| {
+        std::fs::write(folder.path().join("wellkept.yaml"), text).unwrap();
+        run(folder.path(), &["serve", "--listen", "127.0.0.1:0"])
+    };
+    for (other, it) in [(named("two", FILE), "service \"two\""), (FILE.to_owned(), "a service without a name")] {
+        let output = serve(&other);
+        assert_eq!(output.status.code(), Some(78));
+        let told = text(&output.stderr);
+        let whose = format!("history.db: the file is of service \"one\", and this is {it}; name another file");
+        assert!(told.contains(&whose) && told.contains("formerly"), "{told}");
+        let output = run(folder.path(), &["status", "--config", "wellkept.yaml"]);
+        assert!(text(&output.stderr).contains("the file is of service"), "its past is not shown either");
+        assert!(!text(&output.stdout).contains("scratch"), "{}", text(&output.stdout));
+    }
+    let renamed = named("two", &FILE.replace("history.db'", "history.db', formerly: one"));
+    std::fs::write(folder.path().join("wellkept.yaml"), &renamed).unwrap();
+    let again = Served::again(folder);
+    again.until_status("scratch", "healthy");
+    until(PATIENCE, "what was kept before", || {
+        let changes = again.get("/api/v1/history").json()["changes"].clone();
+        changes.as_array().unwrap().iter().filter(|change| change["component"] == "scratch").count() >= 2
+    });
+}
+
+#[test]
+fn without_a_store_each_service_has_a_file_of_its_own() {
+    let file = FILE.replace("store: { url: 'sqlite:history.db' }", "");
+    let one = Served::with(&named("one", &file));
+    let state = one.folder.path().join("state/wellkept");
+    until(PATIENCE, "its file", || state.join("service-one.db").exists());
+    std::fs::write(one.file(), named("two/2", &file)).unwrap();
+    let two = Program::spawn(wellkept(one.folder.path()).args(["serve", "--listen", "127.0.0.1:0"]));
+    listening(&two, "probes and metrics");
+    until(PATIENCE, "its file", || state.join("service-two%2f2.db").exists());
+    one.until_status("history", "healthy");
 }

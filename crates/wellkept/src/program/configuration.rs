@@ -95,7 +95,7 @@ impl Configuration {
             version: String::new(),
             id: None,
             listeners: Listeners::default(),
-            store: StoreLocation::usual(),
+            store: StoreLocation::usual(None),
             history: Retention::default(),
             logging: Logging::default(),
             checks: machine::checks(),
@@ -143,7 +143,8 @@ impl Configuration {
             });
             let (service, version, id) = identity.unwrap_or_default();
             let listeners = Listeners::read(root);
-            let store = root.section("store", StoreLocation::read);
+            let store = root.section("store", |section| StoreLocation::read(section, service.as_deref()));
+            let store = store.unwrap_or_else(|| StoreLocation::usual(service.as_deref()));
             let history = root.section("history", |section| Some(history::read(section)));
             let liveness = root.section("liveness", |section| Some(liveness::read(section)));
             let logging = root.section("logging", |section| Some(Logging::read(section)));
@@ -166,7 +167,7 @@ impl Configuration {
                 version: version.unwrap_or_default(),
                 id,
                 listeners,
-                store: store.unwrap_or_else(StoreLocation::usual),
+                store,
                 history: history.map(|(retention, _)| retention).unwrap_or_default(),
                 logging: logging.unwrap_or_default(),
                 checks: checks?,

@@ -275,7 +275,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
         ("haproxy", old.listeners.haproxy != new.listeners.haproxy),
         ("liveness", old.liveness != new.liveness),
         ("maintenance.longest", old.maintenance.longest != new.maintenance.longest),
-        ("store.url", old.store != new.store),
+        ("store", old.store != new.store),
         ("history", old.history != new.history),
         ("logging.format", old.logging.format != new.logging.format),
         ("shutdown", old.shutdown != new.shutdown),

@@ -11,7 +11,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use wellkept_health::{Checker, Component, History, Identity, RegisterError, Settings, Thresholds};
 use wellkept_http::{Agent, BindError, Doors, Figure, FigureKind, FigureValues, Figures, Server, ServerOptions};
 use wellkept_shutdown::{EntranceKind, Phase, Report, Shutdown, Tracker, signals, watchdog};
-use wellkept_store::ReopeningStore;
+#[cfg(feature = "postgres")]
+use wellkept_store::{PostgresMaintenances, PostgresStore};
+use wellkept_store::{ReopeningStore, SqliteStore, StoreError};
 use wellkept_telemetry::logging::{Logging, LoggingStats};
 
 use super::checks::{EVENT_LOOP, HISTORY};
@@ -22,6 +24,9 @@ use super::machine::SLOW_LOOP;
 use super::reload::{ReloadStats, Reloader, reload_on, reload_once};
 use super::store::StoreLocation;
 use crate::service::{OVERDUE, door_options, follow, grpc_options, tell_end, watch_runtime};
+
+/// How long the start waits to learn whose the store's file is.
+const ASKING_WHOSE: Duration = Duration::from_secs(2);
 
 /// The handlers of the signals that the program knows.
 #[derive(Debug)]
@@ -69,11 +74,10 @@ pub async fn serve(
         tracing::warn!(target: "wellkept::config", "{warning}");
     }
 
+    refuse_others_file(&configuration.store).await?;
     let history = start_history(&configuration)?;
     checker.set_history(history.clone());
-    if let StoreLocation::Sqlite(path) = &configuration.store {
-        checker.keep_maintenances(ReopeningStore::new(path.clone())).map_err(StartError::Thread)?;
-    }
+    keep_maintenances(&checker, &configuration.store)?;
     let own = own_components(&checker, &history);
 
     let servers = Servers::bind(&configuration.listeners, descriptors())?;
@@ -109,16 +113,48 @@ pub async fn serve(
     Ok(report)
 }
 
+/// Refuses the file of another service, whose maintenances would be taken for this one's. A disk that does not say
+/// holds the start for a bounded time only; the file is then refused when it is opened.
+async fn refuse_others_file(store: &StoreLocation) -> Result<(), StartError> {
+    let StoreLocation::Sqlite { path, owner } = store else { return Ok(()) };
+    let (path, owner) = (path.clone(), owner.clone());
+    let asking = tokio::task::spawn_blocking(move || SqliteStore::refuse_other(&path, &owner));
+    match tokio::time::timeout(ASKING_WHOSE, asking).await {
+        Ok(Ok(answer)) => answer.map_err(StartError::Store),
+        _ => Ok(()),
+    }
+}
+
 fn start_history(configuration: &Configuration) -> Result<History, StartError> {
     let retention = configuration.history;
     let history = match &configuration.store {
-        StoreLocation::Sqlite(path) => {
+        StoreLocation::Sqlite { path, owner } => {
             history::say(retention, configuration.components());
-            History::start_with(ReopeningStore::new(path.clone()), retention)
+            History::start_with(ReopeningStore::new(path.clone(), owner.clone()), retention)
+        }
+        #[cfg(feature = "postgres")]
+        StoreLocation::Postgres(location) => {
+            let store = PostgresStore::new(location.0.clone()).map_err(StartError::Postgres)?;
+            History::start_with(store, retention)
         }
         StoreLocation::Memory => History::start(wellkept_health::Memory::default()),
     };
     history.map_err(StartError::Thread)
+}
+
+fn keep_maintenances(checker: &Checker, store: &StoreLocation) -> Result<(), StartError> {
+    let started = match store {
+        StoreLocation::Sqlite { path, owner } => {
+            checker.keep_maintenances(ReopeningStore::new(path.clone(), owner.clone()))
+        }
+        #[cfg(feature = "postgres")]
+        StoreLocation::Postgres(location) => {
+            let store = PostgresMaintenances::new(location.0.clone()).map_err(StartError::Postgres)?;
+            checker.share_maintenances(store)
+        }
+        StoreLocation::Memory => Ok(()),
+    };
+    started.map_err(StartError::Thread)
 }
 
 /// Raises the limit of open files to what is allowed, and tells it.
@@ -290,6 +326,13 @@ pub enum StartError {
     /// An address could not be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The store's file is another service's.
+    #[error(transparent)]
+    Store(StoreError),
+    /// The store in PostgreSQL can't be used as it is configured.
+    #[cfg(feature = "postgres")]
+    #[error(transparent)]
+    Postgres(wellkept_store::PostgresError),
     /// The signal handlers could not be installed.
     #[error("the signal handlers can't be installed: {0}")]
     Signals(std::io::Error),
@@ -302,7 +345,9 @@ impl StartError {
     /// The program's exit code: 78 for the configuration, 69 when it can't listen, 70 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Configuration(_) | Self::Checks(_) => 78,
+            Self::Configuration(_) | Self::Checks(_) | Self::Store(_) => 78,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => 78,
             Self::Bind(_) => 69,
             Self::Signals(_) | Self::Thread(_) => 70,
         }
