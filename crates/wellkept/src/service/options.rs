@@ -3,7 +3,7 @@
 use wellkept_health::WatchOptions;
 use wellkept_http::{Names, ServerOptions};
 
-/// What a [`Service`] may be told before it is made.
+/// What a [`Service`](crate::Service) may be told before it is made.
 #[derive(Debug, Clone, Default)]
 pub struct ServiceOptions {
     /// The shutdown's times. Default: 30 s in all, no delay, 300 ms of announcement, 10 s of draining.
@@ -25,7 +25,8 @@ pub struct ServiceOptions {
 
 /// Which doors stand before the application's own routes, on its listener. Where one stands, a route of the application's
 /// own with the same path is never reached: a warning at the start names it, where the router can tell. Doors on
-/// addresses of their own are opened by [`Service::probes`] and [`Service::admin`].
+/// addresses of their own are opened by [`Service::probes`](crate::Service::probes)
+/// and [`Service::admin`](crate::Service::admin).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ApplicationDoors {
     /// The probes and `/metrics`, which show nobody any details.
