@@ -1,5 +1,6 @@
 //! What can be seen of a shutdown: its progress while it runs, and the report when it is over.
 
+use std::process::{ExitCode, Termination};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -68,6 +69,14 @@ impl Report {
             (Status::Forced, Some(Cause::Signal(signal))) => signal.exit_code(),
             (Status::Forced, _) => crate::watchdog::EXIT_CODE,
         }
+    }
+}
+
+/// A `main` that returns the report ends with its exit code, after what lives in it was dropped. The runtime is dropped too,
+/// and waits for what still runs in `spawn_blocking`: where that may hang, `std::process::exit` does not wait.
+impl Termination for Report {
+    fn report(self) -> ExitCode {
+        ExitCode::from(self.exit_code())
     }
 }
 
@@ -186,4 +195,29 @@ pub struct ConnectionStats {
 /// Seconds as a JSON number.
 pub(crate) fn seconds(duration: Duration) -> f64 {
     duration.as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_main_that_returns_a_report_ends_with_its_exit_code() {
+        let report = |status, forced_by| Report {
+            status,
+            cause: Cause::requested("test"),
+            forced_by,
+            started_at: String::new(),
+            duration_seconds: 0.0,
+            phases: Vec::new(),
+            connections_at_drain: 0,
+            requests_at_drain: 0,
+            forced: Vec::new(),
+            resources: Vec::new(),
+            errors: Vec::new(),
+        };
+        assert_eq!(report(Status::Successful, None).report(), ExitCode::SUCCESS);
+        assert_eq!(report(Status::Failed, None).report(), ExitCode::from(70));
+        assert_eq!(report(Status::Forced, None).report(), ExitCode::from(75));
+    }
 }

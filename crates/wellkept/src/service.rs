@@ -36,12 +36,11 @@ use doors::{bind_door, nobody};
 /// use wellkept::Service;
 ///
 /// # #[tokio::main]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn main() -> Result<wellkept::shutdown::Report, Box<dyn std::error::Error>> {
 /// let app = Router::new().route("/", get(async || "hello"));
 /// let service = Service::new("orders", env!("CARGO_PKG_VERSION"));
 /// service.check("queue", async || Ok::<(), std::io::Error>(()))?;
-/// let report = service.serve(app, ([127, 0, 0, 1], 8080).into()).await?;
-/// std::process::exit(report.exit_code().into());
+/// Ok(service.serve(app, ([127, 0, 0, 1], 8080).into()).await?)
 /// # }
 /// ```
 #[derive(Debug)]

@@ -16,6 +16,7 @@ mod settings;
 
 use std::error::Error;
 use std::io::IsTerminal;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use wellkept::http::Access;
@@ -26,7 +27,7 @@ use wellkept::{AnyCheck, Component, ServeError, Service, ServiceOptions};
 use settings::Settings;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let format = if std::io::stdout().is_terminal() { Format::Text } else { Format::Json };
     let log = logging::init(Options { format, ..Options::default() })?;
     let code = match run().await {
@@ -40,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     };
     log.flush(Duration::from_secs(1));
-    std::process::exit(code.into())
+    Ok(code.into())
 }
 
 async fn run() -> Result<Report, Box<dyn Error>> {
