@@ -100,13 +100,39 @@ impl Service {
 
     /// Registers a check: a name, and an async function that returns `()`, a `Result` or an
     /// [`Outcome`](wellkept_health::Outcome). It is required and seen by readiness; [`Service::component`] takes
-    /// everything else.
+    /// everything else. What it returns may borrow nothing of the function: a pool or a client that it asks is for
+    /// [`Service::check_with`].
     pub fn check<F, R>(&self, name: &str, function: F) -> Result<(), RegisterError>
     where
         F: Fn() -> R + Send + Sync + 'static,
         R: Future<Output: IntoOutcome> + Send + 'static,
     {
         self.component(Component::new(name, AnyCheck::from_fn(function)))
+    }
+
+    /// As [`Service::check`], for a function that asks something of the application's own: each run gets a clone of it, as
+    /// a handler gets its state.
+    ///
+    /// ```
+    /// # #[derive(Clone)]
+    /// # struct Pool;
+    /// # struct Connection<'p>(&'p Pool);
+    /// # impl Pool {
+    /// #     fn connect() -> Self { Self }
+    /// #     async fn acquire(&self) -> Result<Connection<'_>, std::io::Error> { Ok(Connection(self)) }
+    /// # }
+    /// let pool = Pool::connect();
+    /// let service = wellkept::Service::new("orders", "1.4.2");
+    /// service.check_with("database", pool.clone(), async |pool| pool.acquire().await.map(drop))?;
+    /// # Ok::<(), wellkept::health::RegisterError>(())
+    /// ```
+    pub fn check_with<S, F, R>(&self, name: &str, state: S, function: F) -> Result<(), RegisterError>
+    where
+        S: Clone + Send + Sync + 'static,
+        F: Fn(S) -> R + Send + Sync + 'static,
+        R: Future<Output: IntoOutcome> + Send + 'static,
+    {
+        self.check(name, move || function(state.clone()))
     }
 
     /// Registers a component with its schedule, thresholds and groups.

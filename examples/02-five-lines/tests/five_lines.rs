@@ -47,9 +47,11 @@ fn its_stock_is_checked_and_sigterm_ends_it_cleanly() {
 #[test]
 fn without_its_stock_it_is_alive_and_not_ready() {
     let folder = tempfile::tempdir().unwrap();
-    let (_shop, address) = start(&folder.path().join("nowhere.txt"));
+    let (shop, address) = start(&folder.path().join("nowhere.txt"));
     let dependencies = || http::get(address, "/health/ready").json()["dependencies"]["stock"].clone();
     until(PATIENCE, "the first result", || dependencies() == "unhealthy");
     assert_eq!(http::get(address, "/readyz").status, 503);
     assert_eq!(http::get(address, "/livez").status, 200);
+    let line = shop.wait_for_line(|line| line.contains("stock") && line.contains("unhealthy"), PATIENCE);
+    assert!(line.contains("WARN") || line.contains("ERROR"), "{line}");
 }
