@@ -45,6 +45,13 @@ impl Server {
         Ok(Self { listener, address, options })
     }
 
+    /// On a socket that listens already, whether it blocks or not. How it treats old connections and how long its queue is
+    /// was decided by who bound it. Needs no runtime.
+    pub fn on(listener: TcpListener, options: ServerOptions) -> Result<Self, BindError> {
+        let (listener, address) = listen::listening(listener)?;
+        Ok(Self { listener, address, options })
+    }
+
     /// Where it listens, with the port that was taken.
     pub fn local_address(&self) -> SocketAddr {
         self.address

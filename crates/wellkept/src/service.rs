@@ -1,7 +1,7 @@
 //! A service kept well in a few lines: checks, doors and shutdown wired together around an axum application.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use wellkept_health::{
     AlreadyInstalled, AnyCheck, Checker, Component, Engine, ExportError, ExportSettings, Exporter, Heartbeat, History,
     IntoOutcome, LivenessWatch, RegisterError, StartupHold, WatchOptions,
 };
-use wellkept_http::{Access, Agent, AgentOptions, Doors, Names, Server, ServerOptions};
+use wellkept_http::{Access, Agent, AgentOptions, BindError, Doors, Names, Server, ServerOptions};
 use wellkept_shutdown::{EntranceKind, Phase, Report, Resource, Sequence, Shutdown, Tracker, signals, watchdog};
 
 mod doors;
@@ -238,6 +238,20 @@ impl Service {
     /// The probes (`/health`, `/livez`, `/readyz`, `/metrics` …) come before the application's own routes, as
     /// [`ServiceOptions::doors`] says. Details are for [`Service::admin`].
     pub async fn serve(self, app: Router, address: SocketAddr) -> Result<Report, ServeError> {
+        self.serve_by(app, |options| Server::bind(address, options)).await
+    }
+
+    /// As [`Service::serve`], on a socket that listens already: one that a test bound to port 0, or that was handed to
+    /// the process (socket activation). Of tokio's listener it is `listener.into_std()?`; it may block or not.
+    pub async fn serve_on(self, app: Router, listener: TcpListener) -> Result<Report, ServeError> {
+        self.serve_by(app, |options| Server::on(listener, options)).await
+    }
+
+    async fn serve_by(
+        self,
+        app: Router,
+        listen: impl FnOnce(ServerOptions) -> Result<Server, BindError>,
+    ) -> Result<Report, ServeError> {
         let signals = signals::install().map_err(ServeError::Signals)?;
         follow(&self.shutdown, &self.checker);
         for warning in self.shutdown.settings().warnings(None) {
@@ -254,7 +268,7 @@ impl Service {
         let exempt = Arc::new(move |request: &Parts| {
             application.answer(request.uri.path()) || own.as_ref().is_some_and(|own| own(request))
         });
-        let listener = Server::bind(address, ServerOptions { exempt: Some(exempt), ..self.server })?;
+        let listener = listen(ServerOptions { exempt: Some(exempt), ..self.server })?;
         let mut bound = Vec::new();
         for (address, kind) in self.doors {
             bound.push((bind_door(address, &kind)?, kind));

@@ -33,6 +33,12 @@ pub enum BindError {
         /// The address asked for.
         address: SocketAddr,
     },
+    /// A socket that was handed over is of no use.
+    #[error("cannot use the listening socket that was handed over: {source}")]
+    Unusable {
+        /// What the system said.
+        source: io::Error,
+    },
     /// Anything else.
     #[error("cannot listen on {address}: {source}")]
     Other {
@@ -50,6 +56,7 @@ impl BindError {
             Self::InUse { .. } => "server.address_in_use",
             Self::NotPermitted { .. } => "server.address_not_permitted",
             Self::NoSuchAddress { .. } => "server.no_such_address",
+            Self::Unusable { .. } => "server.unusable_socket",
             Self::Other { .. } => "server.cannot_listen",
         }
     }
@@ -77,6 +84,12 @@ pub(crate) fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), B
     bound
         .and_then(|listener| listener.local_addr().map(|local| (listener, local)))
         .map_err(|source| BindError::of(address, source))
+}
+
+/// A socket that listens already, made not to block, and its address.
+pub(super) fn listening(listener: TcpListener) -> Result<(TcpListener, SocketAddr), BindError> {
+    let address = listener.set_nonblocking(true).and_then(|()| listener.local_addr());
+    address.map(|address| (listener, address)).map_err(|source| BindError::Unusable { source })
 }
 
 #[cfg(unix)]
