@@ -10,7 +10,7 @@ use http::request::Parts;
 use tokio::runtime::Handle;
 use wellkept_health::{
     AlreadyInstalled, AnyCheck, Checker, Component, Engine, ExportError, ExportSettings, Exporter, Heartbeat, History,
-    IntoOutcome, LivenessWatch, RegisterError, StartupHold, WatchOptions,
+    IntoOutcome, LivenessWatch, RegisterError, Settings, StartupHold, WatchOptions,
 };
 use wellkept_http::{Access, Agent, AgentOptions, BindError, Doors, Names, Server, ServerOptions};
 use wellkept_shutdown::{EntranceKind, Phase, Report, Resource, Sequence, Shutdown, Tracker, signals, watchdog};
@@ -78,7 +78,26 @@ impl Service {
 
     /// A service with other limits.
     pub fn with_options(name: impl Into<String>, version: impl Into<String>, options: ServiceOptions) -> Self {
-        let settings = wellkept_health::Settings { version: version.into(), ..wellkept_health::Settings::new(name) };
+        Self::with_settings(Settings { version: version.into(), ..Settings::new(name) }, options)
+    }
+
+    /// A service with all that health may be told: the identity that replicas share, the instance that tells them apart,
+    /// limits, the clock. A test that pauses tokio's time gives it [`TokioClock`](wellkept_health::TokioClock), and calls
+    /// `tokio::time::resume` before the shutdown, which paused time would not wait for.
+    ///
+    /// ```
+    /// use wellkept::health::{Identity, Settings};
+    /// use wellkept::{Service, ServiceOptions};
+    ///
+    /// let settings = Settings {
+    ///     version: env!("CARGO_PKG_VERSION").to_owned(),
+    ///     identity: Identity::named("orders.example.com"),
+    ///     ..Settings::new("orders")
+    /// };
+    /// let service = Service::with_settings(settings, ServiceOptions::default());
+    /// # drop(service);
+    /// ```
+    pub fn with_settings(settings: Settings, options: ServiceOptions) -> Self {
         let (checker, engine) = Checker::new(settings);
         let tracker = options.max_in_flight_requests.map_or_else(Tracker::default, Tracker::new);
         let (shutdown, sequence) = Shutdown::with_tracker(options.shutdown, tracker);

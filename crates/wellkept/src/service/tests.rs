@@ -2,7 +2,9 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use wellkept_health::{Identity, Status, TokioClock};
 use wellkept_shutdown::Cause;
 use wellkept_testkit::{free_address, until_some};
 
@@ -52,4 +54,65 @@ async fn the_agent_for_haproxy_of_a_service_opens_and_closes_with_it() {
     shutdown.trigger(Cause::requested("test"));
     assert_eq!(served.await.unwrap().unwrap().exit_code(), 0);
     TcpStream::connect(agent).unwrap_err();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_test_drives_the_time_of_a_whole_service() {
+    let settings = Settings { clock: TokioClock::start(), ..Settings::new("orders") };
+    let service = Service::with_settings(settings, ServiceOptions::default());
+    let works = Arc::new(AtomicBool::new(true));
+    service
+        .check_with("queue", Arc::clone(&works), async |works| {
+            works.load(Ordering::SeqCst).then_some(()).ok_or("stuck")
+        })
+        .unwrap();
+    let (checker, shutdown) = (service.checker().clone(), service.shutdown().clone());
+    let served = tokio::spawn(service.serve(Router::new(), free_address()));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(checker.readiness().ready);
+    works.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(!checker.readiness().ready);
+    assert_eq!(checker.status(), Status::Unhealthy);
+    assert!(checker.snapshot().taken().to_string().starts_with("2026-01-01T0"), "the clock is the one that was given");
+    // The shutdown hands over on threads of their own, which paused time would not wait for.
+    tokio::time::resume();
+    shutdown.trigger(Cause::requested("test"));
+    assert_eq!(served.await.unwrap().unwrap().exit_code(), 0);
+}
+
+#[test]
+fn replicas_share_the_identity_that_they_are_given() {
+    let replica = |instance: &str| {
+        let settings =
+            Settings { identity: Identity::named("orders"), instance: instance.to_owned(), ..Settings::new("orders") };
+        Service::with_settings(settings, ServiceOptions::default()).checker().identity()
+    };
+    assert_eq!(replica("a"), replica("b"));
+    assert_ne!(replica("a"), Service::new("orders", "1").checker().identity());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_serves_on_a_socket_that_listens_already() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // It waits in the queue of the socket that is handed over.
+    let early = std::thread::spawn(move || ask(address, "/livez"));
+    let service = Service::new("orders", "1.4.2");
+    let shutdown = service.shutdown().clone();
+    let served = tokio::spawn(service.serve_on(Router::new(), listener.into_std().unwrap()));
+    let answer = tokio::task::spawn_blocking(|| early.join().unwrap().unwrap()).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let blocking = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    shutdown.trigger(Cause::requested("test"));
+    assert_eq!(served.await.unwrap().unwrap().exit_code(), 0);
+    ask(address, "/livez").unwrap_err();
+
+    let address = blocking.local_addr().unwrap();
+    let service = Service::new("orders", "1.4.2");
+    let shutdown = service.shutdown().clone();
+    let served = tokio::spawn(service.serve_on(Router::new(), blocking));
+    until_some(Duration::from_secs(20), "it to answer", || ask(address, "/livez").ok());
+    shutdown.trigger(Cause::requested("test"));
+    assert_eq!(served.await.unwrap().unwrap().exit_code(), 0);
 }
