@@ -269,7 +269,7 @@ fn no_probe_fails_while_it_reloads_and_what_waits_for_a_restart_is_named() {
     let line = served.reload(&moved, "restart_required");
     assert_eq!(line["removed"], 1, "the rest is applied: {line}");
     let keys = served.wait_for(|line| line["keys"].is_string());
-    assert_eq!(keys["keys"], "service.name");
+    assert_eq!(keys["keys"], "service.name, store", "a service of another name has another file");
     let still = format!("{moved}defaults: {{ fall: 2 }}\n");
     served.reload(&still, "restart_required");
     served.reload(BEFORE, "applied");

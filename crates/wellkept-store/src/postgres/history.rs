@@ -20,9 +20,9 @@ const SERVICE: i64 = 0;
 #[derive(Debug)]
 pub(super) struct Doubt<T> {
     /// The server's number of the transaction.
-    transaction: String,
+    pub(super) transaction: String,
     /// The last of the batch.
-    last: T,
+    pub(super) last: T,
 }
 
 impl Session {

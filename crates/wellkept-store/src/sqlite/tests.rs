@@ -235,3 +235,26 @@ fn a_file_of_the_first_schema_is_brought_up_to_date_with_what_is_in_it() {
     drop(store);
     assert_eq!(SqliteStore::open_read_only(&path).unwrap().load().unwrap().len(), 1);
 }
+
+#[test]
+fn a_file_without_a_name_is_adopted_by_the_first_service_that_opens_it_and_refused_to_others() {
+    let (_folder, path) = folder();
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    schema::make_first(&path);
+    let open = |owner: &Owner| SqliteStore::open_as(&path, owner, Limits::default());
+    let (orders, stock) = (Owner::named("orders"), Owner::named("stock \"two\"\n"));
+    drop(open(&Owner::default()).unwrap());
+    SqliteStore::refuse_other(&path, &stock).expect("a service without a name owns nothing");
+    drop(open(&orders).unwrap());
+    drop(open(&orders).unwrap());
+    for other in [&stock, &Owner::default()] {
+        assert_eq!(open(other).unwrap_err().code(), "store.other_service");
+        assert_eq!(SqliteStore::refuse_other(&path, other).unwrap_err().code(), "store.other_service");
+    }
+    let told = open(&stock).unwrap_err().to_string();
+    assert!(told.contains("the file is of service \"orders\", and this is service \"stock \\\"two\\\"\\n\""), "{told}");
+    drop(open(&Owner { formerly: Some("orders".into()), ..stock.clone() }).unwrap());
+    drop(open(&stock).unwrap());
+    assert_eq!(open(&orders).unwrap_err().code(), "store.other_service", "it is no longer its own");
+    assert_eq!(SqliteStore::open_read_only(&path).unwrap().changes(None, 10).unwrap().len(), 1, "nothing was lost");
+}
