@@ -28,3 +28,8 @@ pub use wellkept_telemetry as telemetry;
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 mod readme {}
+
+/// Those of its longer sister too.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../../../docs/library.md")]
+mod library {}
