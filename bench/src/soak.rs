@@ -1,16 +1,23 @@
-//! Memory over time: a thousand components that run every second, change now and then, and fill their history.
+//! Memory over time: a thousand components that run every second and change now and then, whose history is full from
+//! the start where a file holds it: two hours by minutes each, more than is kept in memory of the file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
-use wellkept::health::{AnyCheck, Checker, Component, History, Memory, Outcome, Reason, Settings};
+use wellkept::health::trend::{Bucket, MinutePart, Tier};
+use wellkept::health::{
+    AnyCheck, Checker, Clock as _, Component, History, HistoryStore as _, Memory, Outcome, Reason, Settings, Status,
+    SystemClock, Verdict,
+};
 use wellkept::store::SqliteStore;
 
 use crate::checks::{process, resident};
 
 const COMPONENTS: usize = 1000;
+/// Minutes of history that there are before.
+const MINUTES: i64 = 120;
 const INTERVAL: Duration = Duration::from_secs(1);
 const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 
@@ -24,6 +31,7 @@ pub(crate) enum Store {
 pub(crate) fn run(time: Duration, store: Store) {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime can be made");
     let folder = std::env::temp_dir().join(format!("wellkept-soak-{}", std::process::id()));
+    prepare(&folder, store);
     let before = resident();
     let checker = runtime.block_on(async {
         let (checker, engine) = Checker::new(Settings::new("orders"));
@@ -71,15 +79,41 @@ fn sample(time: Duration) -> Vec<(f64, u64)> {
     samples
 }
 
+fn prepare(folder: &Path, store: Store) {
+    if let Store::Sqlite = store {
+        std::fs::create_dir_all(folder).expect("there is a folder for temporary files");
+        fill(&mut SqliteStore::open(&file(folder)).expect("a new store can be made"));
+    }
+}
+
 fn history(folder: &Path, store: Store) -> History {
     let started = match store {
         Store::Memory => History::start(Memory::default()),
-        Store::Sqlite => {
-            std::fs::create_dir_all(folder).expect("there is a folder for temporary files");
-            History::start(SqliteStore::open(&folder.join("history.db")).expect("a new store can be made"))
-        }
+        Store::Sqlite => History::start(SqliteStore::open(&file(folder)).expect("the store can be opened")),
     };
     started.expect("a thread can be had")
+}
+
+fn file(folder: &Path) -> PathBuf {
+    folder.join("history.db")
+}
+
+/// The minutes before this one, as if all had been well.
+fn fill(store: &mut SqliteStore) {
+    let mut bucket = Bucket::default();
+    bucket.add_time(Status::Healthy, 60_000);
+    for run in 0..60 {
+        bucket.add_run(Verdict::Pass, 2.0 + 0.1 * f64::from(run));
+    }
+    let now = Tier::Minute.slot(SystemClock.wall());
+    for minute in now - MINUTES..now {
+        let of = |number| MinutePart { component: name(number).into(), minute, bucket: bucket.clone() };
+        store.keep_time(&(0..COMPONENTS).map(of).collect::<Vec<_>>(), &[]).expect("there is room");
+    }
+}
+
+fn name(number: usize) -> String {
+    format!("component-{number}")
 }
 
 /// Fails for six of sixty runs, each component at a time of its own, and tells a few readings.
@@ -95,7 +129,7 @@ fn component(number: usize) -> Component {
         let outcome = outcome.with("active", run % 7).with("idle", 3).with("max", 20);
         async move { outcome }
     });
-    Component::new(format!("component-{number}"), check).interval(INTERVAL)
+    Component::new(name(number), check).interval(INTERVAL)
 }
 
 /// The straight line through the samples by least squares: bytes per second.

@@ -21,6 +21,7 @@ mod options;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "program")]
 pub(crate) use doors::door_options;
 #[cfg(feature = "grpc")]
 pub(crate) use doors::grpc_options;

@@ -50,7 +50,11 @@ async fn the_agent_for_haproxy_of_a_service_opens_and_closes_with_it() {
     until_some(Duration::from_secs(20), "the agent to say that the service is ready", says);
     let metrics = ask(application, "/metrics").unwrap();
     assert!(metrics.contains("wellkept_haproxy_connections_limit 64.0"), "{metrics}");
-    assert!(!metrics.contains("wellkept_haproxy_checks_total{fate=\"answered\"} 0.0"), "{metrics}");
+    // Answered is what the other end has taken, which is known a moment later.
+    until_some(Duration::from_secs(20), "an answer to be counted", || {
+        let metrics = ask(application, "/metrics").unwrap();
+        (!metrics.contains("wellkept_haproxy_checks_total{fate=\"answered\"} 0.0")).then_some(())
+    });
     shutdown.trigger(Cause::requested("test"));
     assert_eq!(served.await.unwrap().unwrap().exit_code(), 0);
     TcpStream::connect(agent).unwrap_err();
