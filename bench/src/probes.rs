@@ -19,7 +19,9 @@ const HANGING: usize = 50;
 pub(crate) fn run(effort: Effort) {
     let (ours, kept) = wellkept();
     let (bare, peer) = bare_axum();
-    for (path, like) in [("/livez", "/2"), ("/health", "/180"), ("/health/live", "/60")] {
+    for (path, like) in
+        [("/livez", "/2"), ("/readyz", "/2"), ("/health", "/180"), ("/health/live", "/60"), ("/health/ready", "/1040")]
+    {
         // Warms both up, and the machine.
         saturate(ours, path, effort.round / 3);
         saturate(bare, like, effort.round / 3);
@@ -71,7 +73,11 @@ fn bare_axum() -> (SocketAddr, Runtime) {
             let body: &'static str = Box::leak("x".repeat(size).into_boxed_str());
             get(move || async move { ([("content-type", "application/json")], body) })
         };
-        let router = Router::new().route("/2", json(2)).route("/60", json(60)).route("/180", json(180));
+        let router = Router::new()
+            .route("/2", json(2))
+            .route("/60", json(60))
+            .route("/180", json(180))
+            .route("/1040", json(1200));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         tokio::spawn(async move { axum::serve(listener, router).await });

@@ -23,7 +23,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, Request, State};
@@ -35,7 +35,7 @@ use http::{HeaderValue, StatusCode};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::sync::Semaphore;
-use wellkept_health::Checker;
+use wellkept_health::{Checker, Readiness, Status};
 use wellkept_shutdown::Shutdown;
 
 use crate::access::{Access, Caller};
@@ -58,6 +58,7 @@ mod kubernetes;
 mod large;
 mod maintenance;
 mod metrics;
+mod momentary;
 mod openapi;
 mod page;
 mod period;
@@ -69,6 +70,7 @@ mod trends;
 
 pub use reload::Reloaded;
 
+use momentary::Momentary;
 use routes::{Operation, Routes};
 
 /// What the doors show, and to whom. Cheap to clone.
@@ -89,8 +91,9 @@ struct Inner {
     servers: Servers,
     /// Pages of metrics that are being written. A large one takes a while, and only so many threads.
     scrapes: Arc<Semaphore>,
-    /// The latest body of `/health`.
-    health: ArcSwapOption<probes::HealthBody>,
+    /// The bodies that are asked for most.
+    health: Momentary<Status>,
+    ready: Momentary<Readiness>,
     large: large::LargeAnswers,
     groups: Arc<groups::Groups>,
     reload: reload::ReloadHook,
@@ -159,7 +162,8 @@ impl Doors {
             components,
             servers,
             scrapes,
-            health: ArcSwapOption::empty(),
+            health: Momentary::new(),
+            ready: Momentary::new(),
             groups,
             large: large::LargeAnswers::new(),
             reload,

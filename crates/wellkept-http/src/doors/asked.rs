@@ -34,6 +34,12 @@ impl Asked {
         self.request.headers.contains_key(Origins::ASKER)
     }
 
+    /// Whether it is one as probes send: no other format, no details, and names may be shown.
+    pub(super) fn is_plain(&self) -> bool {
+        let asks_for_more = self.request.uri.query().is_some() || self.is_of_a_service();
+        !asks_for_more && self.sight >= Sight::Names && self.format() == Ok(Format::Native)
+    }
+
     /// Whether it asks for details, whoever it is.
     fn wants_details(&self) -> bool {
         let query = self.request.uri.query();

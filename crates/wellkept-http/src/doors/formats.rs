@@ -159,13 +159,18 @@ pub(super) fn negotiated<'c>(
     native: impl FnOnce() -> Response,
 ) -> Response {
     let is_probe = matches!(subject, Subject::Live | Subject::Ready | Subject::Startup);
-    let mut response = match asked.format() {
+    let response = match asked.format() {
         Ok(Format::Native) => native(),
         Ok(format) => written(asked, &view(), format),
         Err(_) if is_probe => native(),
         Err(error) => error.into_response(),
     };
-    // The answer to `*/*` differs from that to `application/health+json`.
+    varying(response)
+}
+
+/// An answer in the endpoint's own format, of which there are others: that to `*/*` differs from that to
+/// `application/health+json`.
+pub(super) fn varying(mut response: Response) -> Response {
     response.headers_mut().append(VARY, HeaderValue::from_static("accept"));
     response
 }

@@ -126,8 +126,7 @@ impl Doors {
         asked: &Asked,
         write: impl FnOnce(&Self, &Asked) -> Response + Send + 'static,
     ) -> Result<Response, ApiError> {
-        let checker = &self.inner.checker;
-        if checker.snapshot().components().len() <= FEW {
+        if self.has_few_components() {
             return Ok(write(self, asked));
         }
         let question = Question::of(asked);
@@ -150,6 +149,11 @@ impl Doors {
             answer
         });
         timeout(PATIENCE, answered).await.unwrap_or(Err(ApiError::Busy))?
+    }
+
+    /// Whether answers are written on the spot.
+    pub(super) fn has_few_components(&self) -> bool {
+        self.inner.checker.snapshot().components().len() <= FEW
     }
 
     /// A page of metrics, if there is room for it.

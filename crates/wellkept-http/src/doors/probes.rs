@@ -1,18 +1,15 @@
 //! What probes and people without credentials read: status words, the service's name and version, component names.
 
-use std::sync::Arc;
-
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use wellkept_health::Group;
 use wellkept_health::wire::health_json::{HealthJson, MEDIA_TYPE};
 use wellkept_health::wire::{self, Subject, View};
-use wellkept_health::{Group, Status};
 
 use super::asked::Asked;
 use super::formats::{self, Format};
 use super::routes::{Operation, Routes};
-use super::{CODES, Doors, JSON, NoBody, Segment, answer, json, so_or_503, written_as_json};
+use super::{CODES, Doors, NoBody, Segment, json, so_or_503};
 use crate::error::ApiError;
 
 pub(super) fn routes() -> Routes {
@@ -83,8 +80,17 @@ async fn startup(State(doors): State<Doors>, _: NoBody, request: Request) -> Res
 /// `GET /health/ready` and `GET /ready`: whether traffic may come. `?detailed=true` adds the components for
 /// operators; from others it is ignored, and the status code is the same.
 async fn ready(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
+    let asked = doors.asked(request);
+    let checker = &doors.inner.checker;
+    if asked.is_plain() && doors.has_few_components() {
+        let answer = doors.inner.ready.answer(checker, checker.readiness(), || {
+            let ready = wire::Ready::of(checker, false);
+            (so_or_503(ready.ready), ready)
+        });
+        return formats::varying(answer);
+    }
     doors
-        .full(request, Subject::Ready, |view| {
+        .full(asked, Subject::Ready, |view| {
             let ready = wire::Ready::of_view(view);
             json(so_or_503(ready.ready), &ready)
         })
@@ -97,7 +103,7 @@ async fn group(State(doors): State<Doors>, _: NoBody, Segment(group): Segment, r
         return ApiError::NotFound.into_response();
     };
     doors
-        .full(request, subject, |view| {
+        .full(doors.asked(request), subject, |view| {
             let readiness = wire::Ready::of_view(view);
             json(so_or_503(readiness.ready), &wire::Grouped { group, readiness })
         })
@@ -128,31 +134,13 @@ async fn v1(State(doors): State<Doors>, _: NoBody, request: Request) -> Response
     doors.always(request, Format::V1).await
 }
 
-/// The body of `/health`, for as long as the time in it is the time.
-#[derive(Debug)]
-pub(super) struct HealthBody {
-    millisecond: i64,
-    status: Status,
-    body: Bytes,
-}
-
 impl Doors {
-    /// Writing the body takes longer than all else that is ours, and under load many ask within a millisecond.
     fn health(&self) -> Response {
         let checker = &self.inner.checker;
-        let answer = |status: Status, body| answer(so_or_503(status.is_ready()), JSON, body);
-        let (millisecond, status) = (checker.clock().wall().as_millisecond(), checker.status());
-        let written = self.inner.health.load();
-        if let Some(written) = written.as_ref()
-            && (written.millisecond, written.status) == (millisecond, status)
-        {
-            return answer(status, written.body.clone());
-        }
-        let health = wire::Health::of(checker);
-        let Some(body) = written_as_json(&health) else { return ApiError::Internal.into_response() };
-        let (status, body) = (health.status, Bytes::from(body));
-        self.inner.health.store(Some(Arc::new(HealthBody { millisecond, status, body: body.clone() })));
-        answer(status, body)
+        self.inner.health.answer(checker, checker.status(), || {
+            let health = wire::Health::of(checker);
+            (so_or_503(health.status.is_ready()), health)
+        })
     }
 
     /// A subject's answer whose own format lists no component: as it is asked for most, it is written on the spot.
@@ -169,7 +157,7 @@ impl Doors {
     /// A subject's answer whose own format lists its components.
     async fn full(
         &self,
-        request: Request,
+        asked: Asked,
         subject: Subject,
         native: impl FnOnce(&View<'_>) -> Response + Clone + Send + 'static,
     ) -> Response {
@@ -177,7 +165,7 @@ impl Doors {
             let native = || native(&doors.native_view(subject, asked));
             formats::negotiated(asked, subject, || doors.view(subject, asked), native)
         };
-        self.on_subject(self.asked(request), subject, write).await
+        self.on_subject(asked, subject, write).await
     }
 
     /// The service as a whole in one format, whatever is asked for.

@@ -88,18 +88,23 @@ async fn the_bodies_are_the_shapes_that_were_promised() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn health_is_written_once_in_a_millisecond_and_never_of_another() {
+async fn what_probes_ask_for_is_written_once_in_a_millisecond_and_never_of_another() {
     let checker = checker().await;
     let doors = doors(&checker, Access::loopback_only(), Names::Shown);
     let first = get(doors.public(), OPEN, "/health").await;
+    let ready = get(doors.public(), OPEN, "/ready").await;
+    let writings = || (doors.inner.health.writing(), doors.inner.ready.writing());
+    let before = writings();
     assert_eq!(get(doors.public(), OPEN, "/health").await, first);
-    let written = || doors.inner.health.load_full().unwrap();
-    let kept = written();
-    assert_eq!(get(doors.public(), OPEN, "/health").await, first);
-    assert!(Arc::ptr_eq(&kept, &written()), "it was written again");
+    assert_eq!(get(doors.public(), OPEN, "/health/ready").await, ready);
+    assert_eq!(writings(), before, "written again");
     tokio::time::advance(Duration::from_millis(1)).await;
     let (_, then) = get(doors.public(), OPEN, "/health").await;
     assert_eq!(then, first.1.replace("00:03.000Z\",\"checked", "00:03.001Z\",\"checked"));
+    assert_eq!(get(doors.public(), OPEN, "/ready").await, ready);
+    checker.begin_draining();
+    let (code, draining) = get(doors.public(), OPEN, "/ready").await;
+    assert!(code == 503 && draining.contains("draining"), "within the same millisecond: {draining}");
 }
 
 #[tokio::test(start_paused = true)]
