@@ -146,9 +146,9 @@ fn row(snapshot: &Snapshot, component: &ComponentHealth, brief: Option<&Brief>) 
                 (standing.message)
                 @if let Some(what) = snapshot.maintenance_of(component) { " " (wire::Maintenance::of(what, what.since).sentence()) }
                 @if let Some(root) = snapshot.root_cause(component) { ", because of " b { (root.name) } }
-                @if !component.detail.is_empty() { " " small { (component.detail) } }
+                @if !component.detail.is_empty() { small { (component.detail) } }
                 @if let Some(brief) = brief { (past(brief)) }
-                @if !component.depends_on.is_empty() { " " small { "depends on " (component.depends_on.join(", ")) } }
+                @if !component.depends_on.is_empty() { small { "depends on " (component.depends_on.join(", ")) } }
                 (readings(component))
             }
         }
@@ -185,13 +185,13 @@ fn past(brief: &Brief) -> Markup {
         share.map(|share| format!("up {} of {span}{observed}", percent(share)))
     };
     let p95 = brief.p95_ms_24h.map(|p95| format!("p95 {}", wire::short_time(Duration::from_secs_f64(p95 / 1000.0))));
-    let known = [
-        up(brief.availability_24h, "24 h", brief.short_of_24h()),
-        up(brief.availability_30d, "30 d", brief.short_of_30d()),
-        p95,
-    ];
+    // Where nothing is known of the days before, 30 days say the same.
+    let day_is_all = brief.short_of_24h().is_some() && brief.short_of_24h() == brief.short_of_30d();
+    let month = brief.availability_30d.filter(|_| !day_is_all);
+    let known =
+        [up(brief.availability_24h, "24 h", brief.short_of_24h()), up(month, "30 d", brief.short_of_30d()), p95];
     let known: Vec<String> = known.into_iter().flatten().collect();
-    html! { @if !known.is_empty() { " " small.past { (known.join(", ")) } } }
+    html! { @if !known.is_empty() { small.past { (known.join(", ")) } } }
 }
 
 /// A share in percent, cut off after two digits: what was not always up is not called 100 %.
