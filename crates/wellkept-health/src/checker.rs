@@ -9,6 +9,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
+use crate::announce::Told;
 use crate::clock::{Clock, SystemClock};
 use crate::component::{Component, Group, RegisterError};
 use crate::engine::Engine;
@@ -114,6 +115,7 @@ pub(crate) struct Shared {
     pub(crate) history: ArcSwap<Option<History>>,
     pub(crate) keeper: ArcSwapOption<Keeper>,
     pub(crate) counters: Counters,
+    pub(crate) told: Mutex<Told>,
     table: Mutex<Table>,
 }
 
@@ -173,6 +175,7 @@ impl Checker {
             history: ArcSwap::from_pointee(None),
             keeper: ArcSwapOption::empty(),
             counters: Counters::default(),
+            told: Mutex::default(),
             table: Mutex::new(Table::new(settings.max_components, settings.longest_maintenance)),
             settings,
         };
@@ -267,6 +270,7 @@ impl Checker {
     /// Turns readiness off for the rest of the process's life. Liveness is not touched.
     pub fn begin_draining(&self) {
         self.shared.draining.store(true, Ordering::Release);
+        self.announce_readiness();
     }
 
     /// Whether the process itself is alive: its runtime answers, and the components in group `live` do.

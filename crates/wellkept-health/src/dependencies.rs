@@ -1,9 +1,11 @@
 //! Which component can't work without which: no circles, and the root of a trouble.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use crate::component::Component;
-use crate::snapshot::ComponentHealth;
+use crate::snapshot::{Activity, ComponentHealth};
+use crate::status::Status;
 
 /// The names along a circle of dependencies, when there is one, the first again at the end. Names that nobody bears
 /// lead nowhere.
@@ -55,8 +57,25 @@ fn circle_from<'c>(
     None
 }
 
+/// The component at the root of this one's trouble now: while it is not healthy itself, the farthest one that it depends
+/// on, directly or not, that is down or in maintenance.
+pub(crate) fn root_of_trouble<'c>(
+    component: &'c ComponentHealth,
+    find: impl Fn(&str) -> Option<&'c ComponentHealth>,
+    now: Duration,
+) -> Option<&'c ComponentHealth> {
+    let untroubled = matches!(component.status(now), Status::Healthy | Status::Maintenance);
+    if component.depends_on.is_empty() || untroubled {
+        return None;
+    }
+    root_cause(component, find, |one| match one.status(now) {
+        Status::Maintenance => true,
+        status => one.activity == Activity::Enabled && matches!(status, Status::Unhealthy | Status::Unknown),
+    })
+}
+
 /// The farthest component above `start` that is down, following those that are down.
-pub(crate) fn root_cause<'c>(
+fn root_cause<'c>(
     start: &'c ComponentHealth,
     find: impl Fn(&str) -> Option<&'c ComponentHealth>,
     is_down: impl Fn(&ComponentHealth) -> bool,

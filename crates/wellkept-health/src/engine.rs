@@ -13,20 +13,17 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::check::Scope;
-use crate::checker::{Checker, pack};
-use crate::component::Group;
+use crate::checker::Checker;
+use crate::engine::publishing::Service;
 use crate::history::Record;
-use crate::maintenance::Maintenance;
 use crate::run::{Finished, Started};
 use crate::schedule::Timetable;
-use crate::snapshot::{Activity, ComponentHealth, Moment};
-use crate::status::Status;
-use crate::table::{Announcement, Answer, Generation, Id, Plan, service_change};
+use crate::snapshot::{ComponentHealth, Moment};
+use crate::table::{Answer, Generation, Id, Plan};
 
 mod orders;
+mod publishing;
 
-/// A snapshot is published at most this often; the first change after a pause is published at once.
-const PUBLISH_EVERY: Duration = Duration::from_millis(10);
 /// How often results are looked over for having grown stale.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How much further the clock that goes on through suspend must have come for the machine to have slept.
@@ -54,11 +51,9 @@ pub struct Engine {
     swept: (Duration, Instant),
     unpublished: bool,
     publish_after: Instant,
-    service: Option<Status>,
+    service: Service,
     /// What those are told who asked for a run, once its result is published.
     answers: Vec<(Answer, Arc<ComponentHealth>)>,
-    /// The maintenance that the service was in at its latest change, for the end of it.
-    maintenance: Option<Arc<Maintenance>>,
 }
 
 /// Checks of one kind: how many run, and which are due and wait for a place.
@@ -130,9 +125,8 @@ impl Engine {
             swept: (boot, Instant::now()),
             unpublished: true,
             publish_after: Instant::now(),
-            service: None,
+            service: Service::default(),
             answers: Vec::new(),
-            maintenance: None,
         }
     }
 
@@ -354,7 +348,7 @@ impl Engine {
         }
         self.announce_by_time();
         // A maintenance of the whole service begins and ends without a change of any component.
-        self.unpublished |= self.service.is_some_and(|status| status != self.checker.snapshot().overall());
+        self.unpublished |= self.service.status.is_some_and(|status| status != self.checker.snapshot().overall());
         if let Some(history) = self.checker.shared.history.load().as_ref() {
             history.look(&self.checker.shared.snapshot.load(), Moment::now(self.checker.clock()));
         }
@@ -390,54 +384,6 @@ impl Engine {
             active.due = Some(now);
             self.agenda.push(Reverse((now, *id)));
         }
-    }
-
-    fn publish(&mut self) {
-        let began = std::time::Instant::now();
-        self.unpublished = false;
-        let shared = Arc::clone(&self.checker.shared);
-        let clock = &shared.settings.clock;
-        let snapshot = self.checker.table().snapshot(clock);
-        // All that the start waits for: what else there is counts from its first result on.
-        let all_sampled = snapshot.all_sampled();
-        let (status, valid_until) = snapshot.overall_total();
-        let valid_until = clock.coarse().saturating_add(valid_until.saturating_sub(clock.boot()));
-        let startup = snapshot.status(&Group::Startup);
-        let taken = snapshot.taken();
-        let maintenance = snapshot.maintenance().cloned();
-        shared.snapshot.store(Arc::new(snapshot));
-        shared.quick.store(pack(status, valid_until), Ordering::Release);
-        if all_sampled && startup.is_ready() && shared.holds.load(Ordering::Acquire) == 0 {
-            let was_started = shared.started.swap(true, Ordering::AcqRel);
-            if !was_started {
-                // What was for the start only is left out from now on.
-                self.unpublished = self.checker.table().complete_start();
-                tracing::info!(target: "wellkept::health", status = %status, "start is complete");
-            }
-        }
-        if all_sampled && self.service != Some(status) && !self.knows_nothing() {
-            let left = std::mem::replace(&mut self.maintenance, maintenance);
-            let detail = self.checker.table().maintenance().cause(left.as_deref(), self.maintenance.as_deref());
-            let change = service_change(self.service, status, taken, detail);
-            self.service = Some(status);
-            self.checker.announce(Announcement { change, detail: "".into() });
-        }
-        let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        shared.counters.publishing_nanos.fetch_add(took, Ordering::Relaxed);
-        shared.counters.published.fetch_add(1, Ordering::Relaxed);
-        shared.published.send_modify(|number| *number += 1);
-        self.publish_after = Instant::now() + PUBLISH_EVERY;
-        for (answer, health) in self.answers.drain(..) {
-            answer.send_replace(Some(health));
-        }
-    }
-
-    /// Whether there are components and none of them has had a result: there is nothing to tell yet of a service whose
-    /// start waits for none of them.
-    fn knows_nothing(&self) -> bool {
-        let snapshot = self.checker.snapshot();
-        let awaits = |one: &ComponentHealth| one.activity == Activity::Enabled && one.served.is_none();
-        self.service.is_none() && snapshot.oldest_result().is_none() && snapshot.components().any(awaits)
     }
 
     fn next_wake(&self) -> Option<Instant> {

@@ -34,10 +34,15 @@ pub struct StatusChange {
     pub from: Option<Status>,
     /// The status since.
     pub to: Status,
-    /// The reason code, for example `refused`.
+    /// The reason code, for example `refused`; of the service that of the first component behind it.
     pub reason: Option<String>,
-    /// The public message.
+    /// The public message; of the service the components behind it, or those that were.
     pub message: String,
+    /// The component at the root of the trouble: of a component the one that it depends on, of the service the first of
+    /// those that its message names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub caused_by: Option<Arc<str>>,
     /// What only operators may read of the cause: of a maintenance, who began or ended it and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,

@@ -5,6 +5,7 @@
 //! snapshot and never wait for a check. A result has an age, and past its `max_age` a component is unknown.
 
 mod announce;
+mod changes;
 mod check;
 mod checker;
 mod circuit;
@@ -33,6 +34,7 @@ mod table;
 pub mod trend;
 pub mod wire;
 
+pub use changes::{ChangeCount, Changes};
 pub use check::{AnyCheck, Check, Context, Scope};
 pub use checker::{Checker, CheckerStats, Lifecycle, Readiness, Settings, StartupHold};
 pub use circuit::CircuitBreaker;

@@ -243,7 +243,7 @@ pub enum Reason {
 
 impl Reason {
     /// The stable code, for example `refused`.
-    pub fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
             Self::Refused => "refused",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::component::Group;
 use crate::dependencies;
@@ -18,10 +19,12 @@ use crate::snapshot::totals::{Total, Totals};
 use crate::status::{Criticality, Status};
 use crate::trend::Seen;
 
+mod causes;
 mod chunk;
 mod groups;
 mod totals;
 
+pub(crate) use causes::Causes;
 pub(crate) use chunk::{CHUNK, Chunk, Chunks, Index};
 
 /// The components of a service at one instant. Cheap to share; never changes.
@@ -117,19 +120,7 @@ impl Snapshot {
     /// The component at the root of this one's trouble: while it is not healthy itself, the farthest component that it
     /// depends on, directly or not, that is down or in maintenance.
     pub fn root_cause<'s>(&'s self, component: &'s ComponentHealth) -> Option<&'s ComponentHealth> {
-        let now = self.clock.boot();
-        let untroubled = matches!(component.status(now), Status::Healthy | Status::Maintenance);
-        if component.depends_on.is_empty() || untroubled {
-            return None;
-        }
-        dependencies::root_cause(
-            component,
-            |name| self.component(name),
-            |one| match one.status(now) {
-                Status::Maintenance => true,
-                status => one.activity == Activity::Enabled && matches!(status, Status::Unhealthy | Status::Unknown),
-            },
-        )
+        dependencies::root_of_trouble(component, |name| self.component(name), self.clock.boot())
     }
 
     /// How old a component's latest result is.
@@ -233,6 +224,8 @@ pub struct ComponentHealth {
     pub(crate) maintenance: Spans,
     /// Books of all its runs.
     pub totals: RunTotals,
+    /// Its changes of status that were told, the first one included.
+    pub changes: Arc<Changes>,
 }
 
 /// Whether a component's check runs.

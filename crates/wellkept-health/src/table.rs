@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::announce::Announcement;
+use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::component::{Component, RegisterError};
 use crate::dependencies;
@@ -17,7 +18,7 @@ use crate::maintenance::{Book, Maintenance, Spans, active};
 use crate::origin::Origins;
 use crate::outcome::{Outcome, Reason};
 use crate::run::Finished;
-use crate::snapshot::{Activity, ComponentHealth, IN_MAINTENANCE, Moment, RunTotals, Served, Snapshot, Standing};
+use crate::snapshot::{Activity, ComponentHealth, Moment, RunTotals, Served, Snapshot, Standing};
 use crate::status::Status;
 use crate::table::control::Orders;
 use crate::table::entries::Entries;
@@ -102,13 +103,6 @@ impl Cause {
         let says_something = cause.reason.is_some() || !cause.message.is_empty() || cause.origins.is_some();
         says_something.then_some(cause)
     }
-}
-
-/// What changed by a result or by time, to be told once.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Announcement {
-    pub(crate) change: StatusChange,
-    pub(crate) detail: Arc<str>,
 }
 
 /// What a new set of components changed.
@@ -283,6 +277,7 @@ impl Table {
         let answers = entry.generation == generation;
         let answer = if answers { self.asked.remove(&id) } else { None };
         let answer = answer.map(|answer| (answer, Arc::clone(&entry.health)));
+        let announcement = announcement.map(|told| self.with_root(id, told, clock.boot()));
         Some(Applied { result, announcement, answer })
     }
 
@@ -301,7 +296,22 @@ impl Table {
         let quiet = self.maintenance.is_quiet(now.boot);
         let news = self.entries.iter().filter(|(_, entry)| entry.has_news(now, quiet));
         let news: Vec<Id> = news.map(|(id, _)| id).collect();
-        news.into_iter().filter_map(|id| self.entries.get_mut(id)?.announce(now, &self.maintenance)).collect()
+        let mut told = Vec::new();
+        for id in news {
+            let announcement = self.entries.get_mut(id).and_then(|entry| entry.announce(now, &self.maintenance));
+            told.extend(announcement.map(|announcement| (id, announcement)));
+        }
+        // Once all that time changed is known.
+        told.into_iter().map(|(id, announcement)| self.with_root(id, announcement, now.boot)).collect()
+    }
+
+    /// Names the root of the trouble in what is told of a component, as all components stand now.
+    fn with_root(&self, id: Id, mut announcement: Announcement, now: Duration) -> Announcement {
+        let health = |id: Id| self.entries.get(id).map(|entry| &*entry.health);
+        let find = |name: &str| self.names.get(name).and_then(|id| health(*id));
+        let root = health(id).and_then(|component| dependencies::root_of_trouble(component, find, now));
+        announcement.change.caused_by = root.map(|root| Arc::clone(&root.name));
+        announcement
     }
 
     /// Whether there is a component of that name.
@@ -365,6 +375,7 @@ impl Entry {
             depends_on: shared_list(component.depends_on.clone()),
             maintenance,
             totals: RunTotals::default(),
+            changes: Arc::clone(&NO_CHANGES),
         };
         let mut entry = Self {
             component,
@@ -390,7 +401,8 @@ impl Entry {
         self.maintenance.clone_from(&old.maintenance);
         if old.health.activity == Activity::Disabled {
             // What was known of it then counts for nothing now.
-            Arc::make_mut(&mut self.health).totals = old.health.totals;
+            let health = Arc::make_mut(&mut self.health);
+            (health.totals, health.changes) = (old.health.totals, Arc::clone(&old.health.changes));
             return;
         }
         // Without a result it is the new definition that says whether the start waits for one.
@@ -475,6 +487,7 @@ impl Entry {
         }
         let from = self.announced.replace(status);
         health.totals.changes += u64::from(from.is_some());
+        Arc::make_mut(&mut health.changes).add(status.as_str(), reason.as_ref());
         let entered = active(&health.maintenance, now.boot).cloned();
         let cause = book.cause(self.maintenance.as_deref(), entered.as_deref());
         self.maintenance = entered;
@@ -484,16 +497,20 @@ impl Entry {
                 component: Some(Arc::clone(&health.name)),
                 from,
                 to: status,
-                reason: reason.map(|reason| reason.to_string()),
+                reason: reason.as_ref().map(ToString::to_string),
                 message: message.to_string(),
+                caused_by: None,
                 detail: cause,
                 at: now.wall,
             },
+            reason,
         })
     }
 }
 
 // Most texts, lists and readings are empty, there are many of them, and one allocation serves all that are.
+
+static NO_CHANGES: LazyLock<Arc<Changes>> = LazyLock::new(Arc::default);
 
 static NO_READINGS: LazyLock<Arc<Map<String, Value>>> = LazyLock::new(Arc::default);
 
@@ -512,15 +529,6 @@ fn shared_list<T>(list: Vec<T>) -> Arc<[T]> {
 /// A duration in milliseconds, to a microsecond.
 pub(crate) fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
-}
-
-/// The service's own change of status. `detail` is for operators.
-pub(crate) fn service_change(from: Option<Status>, to: Status, at: Timestamp, detail: Option<String>) -> StatusChange {
-    let (reason, message) = match to {
-        Status::Maintenance => (Some(Reason::Maintenance.to_string()), IN_MAINTENANCE.to_owned()),
-        _ => (None, String::new()),
-    };
-    StatusChange { component: None, from, to, reason, message, detail, at }
 }
 
 #[cfg(test)]

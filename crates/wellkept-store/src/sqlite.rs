@@ -188,6 +188,7 @@ impl SqliteStore {
                 to: status(2, &row.get::<_, String>(2)?)?,
                 reason: row.get(3)?,
                 message: row.get(4)?,
+                caused_by: None,
                 detail: row.get(5)?,
                 at: time(6, row.get(6)?)?,
             })

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Announcement, EngineState, Entry, Id, Table};
+use super::{EngineState, Entry, Id, Table};
+use crate::announce::Announcement;
 use crate::clock::Clock;
 use crate::component::{Component, Group};
 use crate::control::{ControlError, Switched, Tuning};
@@ -151,6 +152,7 @@ impl Table {
             health.counted = false;
             entry.announce(Moment::now(clock), book)
         });
+        let announcement = announcement.map(|told| self.with_root(id, told, clock.boot()));
         Ok((Switched::Now, announcement))
     }
 

@@ -7,7 +7,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use wellkept_health::{
-    Checker, ComponentHealth, ExportStats, HeartbeatStats, Lifecycle, RunTotals, Snapshot, Status, Verdict,
+    Changes, Checker, ComponentHealth, ExportStats, HeartbeatStats, Lifecycle, RunTotals, Snapshot, Status, Verdict,
 };
 
 use super::Families;
@@ -60,6 +60,10 @@ impl ServiceCollector {
         families.gauge("wellkept_started", "Whether the start is complete.", truth(checker.is_started()))?;
         let draining = truth(readiness.lifecycle == Lifecycle::Draining);
         families.gauge("wellkept_draining", "Whether the process is on its way out.", draining)?;
+        let help = "Changes of the service's status by the reason of the first component behind it.";
+        changes(families, "wellkept_status_changes", help, &checker.status_changes())?;
+        let help = "Changes of readiness, and of why there is none: starting, draining, maintenance, components.";
+        changes(families, "wellkept_readiness_changes", help, &checker.readiness_changes())?;
         let uptime = checker.uptime().as_secs_f64();
         families.gauge("wellkept_uptime_seconds", "Time since the start, suspend included.", uptime)?;
         let lag = checker.liveness().lag().as_secs_f64();
@@ -98,6 +102,11 @@ impl ServiceCollector {
     }
 }
 
+fn changes(families: &mut Families<'_>, name: &str, help: &str, changes: &Changes) -> fmt::Result {
+    let counts = changes.iter().map(|change| ([("to", change.to), ("reason", change.reason)], count(change.count)));
+    families.counters(name, help, counts)
+}
+
 fn components(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {
     let statuses = snapshot.components().flat_map(|one| {
         let standing = snapshot.standing(one).status;
@@ -112,8 +121,14 @@ fn components(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {
     let times =
         snapshot.components().filter_map(|one| Some((name(one), one.checked?.wall.as_millisecond() as f64 / 1000.0)));
     families.gauges("wellkept_component_checked_timestamp_seconds", "When a component was last checked.", times)?;
-    let changes = snapshot.components().map(|one| (name(one), count(one.totals.changes)));
-    families.counters("wellkept_component_changes", "Changes of a component's status.", changes)
+    let changes = snapshot.components().flat_map(|one| {
+        one.changes.iter().map(|change| {
+            let labels: Labels<'_, 3> = [("component", &one.name), ("to", change.to), ("reason", change.reason)];
+            (labels, count(change.count))
+        })
+    });
+    let help = "Changes of a component's status, the first one included, by what it changed to and why.";
+    families.counters("wellkept_component_changes", help, changes)
 }
 
 fn runs(families: &mut Families<'_>, snapshot: &Snapshot) -> fmt::Result {

@@ -225,6 +225,10 @@ fn history(changes: &[StatusChange]) -> Markup {
                         " " @if let Some(from) = change.from { (from) " → " } (badge(change.to)) " "
                         @if let Some(reason) = &change.reason { code { (reason) } " " }
                         (change.message)
+                        @match (&change.component, &change.caused_by) {
+                            (Some(_), Some(root)) => { " because of " b { (root) } }
+                            _ => {}
+                        }
                     }
                 }
             }

@@ -29,6 +29,7 @@ fn change(component: Option<&str>, second: i64) -> StatusChange {
         to: Status::Unhealthy,
         reason: Some("refused".into()),
         message: "connection refused".into(),
+        caused_by: None,
         detail: Some("ended by ann".into()),
         at: at(second),
     }

@@ -117,7 +117,7 @@ async fn a_service_in_maintenance_takes_no_traffic_lives_and_is_told_of_twice() 
         [
             "none healthy   ",
             "healthy maintenance maintenance in maintenance by ann: move",
-            "maintenance unhealthy   its time has come",
+            "maintenance unhealthy refused db (refused) its time has come",
         ]
     );
     let since = checker.snapshot().component("db").unwrap().since;

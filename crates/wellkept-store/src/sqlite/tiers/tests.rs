@@ -173,6 +173,7 @@ fn change(component: &str) -> StatusChange {
         to: Status::Healthy,
         reason: None,
         message: String::new(),
+        caused_by: None,
         detail: None,
         at: Tier::Minute.start(START),
     }
