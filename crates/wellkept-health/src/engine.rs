@@ -160,7 +160,9 @@ impl Engine {
     fn take_in(&mut self) {
         let now = Instant::now();
         let mut table = self.checker.table();
-        for id in table.take_fresh() {
+        let fresh = table.take_fresh();
+        let warnings = table.warnings(&fresh);
+        for id in fresh {
             let Some(component) = table.component(id) else { continue };
             let instance = &self.checker.shared.settings.instance;
             let (timetable, first) = Timetable::begin(component.schedule, instance, &component.name, now);
@@ -180,6 +182,9 @@ impl Engine {
         }
         let orders = table.take_orders();
         drop(table);
+        for warning in warnings {
+            tracing::warn!(target: "wellkept::health", "{warning}");
+        }
         for id in orders.replan {
             self.replan(id, now);
         }

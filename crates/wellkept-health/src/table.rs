@@ -28,6 +28,9 @@ mod entries;
 
 pub(crate) use control::{Answer, Answered, Ask, Generation, Plan};
 
+/// Warnings that are told of components that were registered together.
+const MOST_WARNINGS: usize = 20;
+
 /// Names one registration for its whole life: a component removed and added again has another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Id(u64);
@@ -247,6 +250,23 @@ impl Table {
     /// What was registered since the last call.
     pub(crate) fn take_fresh(&mut self) -> Vec<Id> {
         std::mem::take(&mut self.fresh)
+    }
+
+    /// What is allowed and seldom meant in these components, in words; bounded.
+    pub(crate) fn warnings(&self, ids: &[Id]) -> Vec<String> {
+        let components = ids.iter().filter_map(|id| self.component(*id));
+        let all = components.flat_map(|one| {
+            let unknown = one.depends_on.iter().filter(|name| !self.has(name)).map(|name| {
+                format!("component `{}`: it depends on `{}`, which is not registered", one.name, name.escape_debug())
+            });
+            one.warnings().into_iter().chain(unknown)
+        });
+        let mut warnings: Vec<_> = all.take(MOST_WARNINGS + 1).collect();
+        if warnings.len() > MOST_WARNINGS {
+            warnings.truncate(MOST_WARNINGS);
+            warnings.push("there is more of this kind: only the first are told".to_owned());
+        }
+        warnings
     }
 
     pub(crate) fn component(&self, id: Id) -> Option<&Arc<Component>> {

@@ -70,7 +70,8 @@ pub async fn serve(
     follow(&shutdown, &checker);
     let _watchdog = watchdog::arm(&shutdown, OVERDUE).map_err(StartError::Thread)?;
     let _liveness = watch_runtime(&checker, configuration.liveness).map_err(StartError::Thread)?;
-    for warning in configuration.warnings() {
+    // Of the components the engine tells.
+    for warning in configuration.shutdown.warnings(None) {
         tracing::warn!(target: "wellkept::config", "{warning}");
     }
 

@@ -13,8 +13,8 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::{SECOND, checker, switched};
 use crate::{
-    Changes, Checker, Component, End, History, Memory, NewMaintenance, Schedule, Scope, Settings, Status, StatusChange,
-    Thresholds, TokioClock,
+    AnyCheck, Changes, Checker, Component, End, Group, History, Memory, NewMaintenance, Outcome, Schedule, Scope,
+    Settings, Status, StatusChange, Thresholds, TokioClock,
 };
 
 /// The lines of the log of this test's thread.
@@ -201,4 +201,31 @@ async fn each_components_changes_are_counted_by_status_and_reason() {
     let counts = told(&snapshot.component("db").unwrap().changes);
     let expected = [("healthy", "none", 3), ("unhealthy", "refused", 2), ("degraded", "threshold", 1)];
     assert_eq!(counts, expected, "the first status is a change, too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_seldom_meant_is_told_when_the_engine_first_sees_it() {
+    let (log, _guard) = Log::begin();
+    let pass = || AnyCheck::from_fn(async || Outcome::pass());
+    let (checker, engine) = Checker::new(Settings { clock: TokioClock::start(), ..Settings::new("tested") });
+    // In whichever order they were registered.
+    checker.register(Component::new("db", pass()).depends_on(["network", "netwrok"])).unwrap();
+    checker.register(Component::new("network", pass()).groups(["readiness"].map(Group::from))).unwrap();
+    tokio::spawn(engine.run(std::future::pending()));
+    sleep(SECOND).await;
+    let warnings = || -> Vec<String> {
+        let lines = log.0.lock().unwrap();
+        let warned = lines.iter().filter(|line| line.0["level"] == "WARN");
+        warned.map(|line| line.0["message"].clone()).filter(|text| text.starts_with("component `")).collect()
+    };
+    let expected = [
+        "component `db`: it depends on `netwrok`, which is not registered",
+        "component `network`: `readiness` is a group of your own; that probe sees `ready`",
+    ];
+    assert_eq!(warnings(), expected);
+    for number in 0..100 {
+        checker.register(Component::new(format!("late-{number}"), pass()).depends_on(["nobody"])).unwrap();
+    }
+    sleep(SECOND).await;
+    assert_eq!(warnings().len(), expected.len() + 20, "not one line for each of many");
 }
