@@ -179,7 +179,7 @@ impl SqliteStore {
     }
 
     fn read_changes(&self, component: Option<&str>, limit: i64) -> rusqlite::Result<Vec<StatusChange>> {
-        let columns = "SELECT components.name, from_status, to_status, reason, message, detail, at FROM changes \
+        let columns = "SELECT components.name, from_status, to_status, reason, message, caused_by, detail, at FROM changes \
             LEFT JOIN components ON components.id = changes.component";
         let read = |row: &Row<'_>| {
             Ok(StatusChange {
@@ -188,9 +188,9 @@ impl SqliteStore {
                 to: status(2, &row.get::<_, String>(2)?)?,
                 reason: row.get(3)?,
                 message: row.get(4)?,
-                caused_by: None,
-                detail: row.get(5)?,
-                at: time(6, row.get(6)?)?,
+                caused_by: row.get::<_, Option<String>>(5)?.map(Arc::from),
+                detail: row.get(6)?,
+                at: time(7, row.get(7)?)?,
             })
         };
         match component {
@@ -317,8 +317,8 @@ impl Kept {
         })?;
         transaction
             .prepare_cached(
-                "INSERT INTO changes (component, from_status, to_status, reason, message, detail, at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO changes (component, from_status, to_status, reason, message, caused_by, detail, at) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?
             .execute(params![
                 component,
@@ -326,6 +326,7 @@ impl Kept {
                 change.to.as_str(),
                 change.reason,
                 change.message,
+                change.caused_by.as_deref(),
                 change.detail,
                 change.at.as_microsecond()
             ])?;

@@ -125,6 +125,7 @@ fn change(component: Option<&str>, second: i64) -> StatusChange {
         to: Status::Unhealthy,
         reason: Some("refused".into()),
         message: "connection refused".into(),
+        caused_by: component.map(|_| "network".into()),
         detail: Some("ended by ann".into()),
         at: at(second),
     }
@@ -188,7 +189,12 @@ fn strange_names_and_values_come_back_as_they_were(backend: &dyn Backend) {
     let mut store = backend.open();
     for name in ["'; DROP TABLE results; -- ü\0", "\\0", "\\", "two\nlines", "{a,\"b\"}", "NULL", "", "$1"] {
         let odd = RunResult { response_time_ms: f64::NAN, at: Timestamp::MIN, reason: None, ..result(name, 0) };
-        let told = StatusChange { message: name.into(), detail: Some(name.into()), ..change(Some(name), 1) };
+        let told = StatusChange {
+            message: name.into(),
+            caused_by: Some(name.into()),
+            detail: Some(name.into()),
+            ..change(Some(name), 1)
+        };
         store.append(&[Record::Result(odd.clone()), Record::Change(told.clone())]).unwrap();
         store.keep_time(&[part(name, START)], &[part(name, START + 1)]).unwrap();
         assert_eq!(store.results(name, 1).unwrap(), [RunResult { response_time_ms: 0.0, ..odd }]);

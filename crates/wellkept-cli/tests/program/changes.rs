@@ -38,7 +38,7 @@ checks:
 
     let changes = served.get("/api/v1/history").json()["changes"].clone();
     let of = |name: Value| changes.as_array().unwrap().iter().find(|one| one["component"] == name).unwrap();
-    assert_eq!(of("orders-db".into())["to"], "unhealthy", "{changes}");
+    assert_eq!(of("orders-db".into())["caused_by"], "network", "{changes}");
     assert_eq!(of(Value::Null)["message"], "network (refused)", "{changes}");
     let page = served.get("/metrics").text();
     for counted in [

@@ -138,11 +138,12 @@ impl Session {
         let to: Vec<_> = changes.iter().map(|change| change.to.as_str()).collect();
         let reasons: Vec<_> = changes.iter().map(|change| change.reason.as_deref().map(escaped)).collect();
         let messages: Vec<_> = changes.iter().map(|change| escaped(&change.message)).collect();
+        let causes: Vec<_> = changes.iter().map(|change| change.caused_by.as_deref().map(escaped)).collect();
         let details: Vec<_> = changes.iter().map(|change| change.detail.as_deref().map(escaped)).collect();
         let at: Vec<i64> = changes.iter().map(|change| change.at.as_microsecond()).collect();
         let statement = "INSERT INTO wellkept_changes \
-            (instance, component, from_status, to_status, reason, message, detail, at) \
-            SELECT $1, * FROM unnest($2, $3, $4, $5, $6, $7, $8)";
+            (instance, component, from_status, to_status, reason, message, caused_by, detail, at) \
+            SELECT $1, * FROM unnest($2, $3, $4, $5, $6, $7, $8, $9)";
         self.client()
             .execute_typed(
                 statement,
@@ -153,6 +154,7 @@ impl Session {
                     (&to, Type::TEXT_ARRAY),
                     (&reasons, Type::TEXT_ARRAY),
                     (&messages, Type::TEXT_ARRAY),
+                    (&causes, Type::TEXT_ARRAY),
                     (&details, Type::TEXT_ARRAY),
                     (&at, Type::INT8_ARRAY),
                 ],
@@ -268,7 +270,7 @@ impl Session {
         };
         let only = if of.is_some() { "AND changes.component = $3" } else { "AND $3::bigint IS NULL" };
         let statement = format!(
-            "SELECT components.name, from_status, to_status, reason, message, detail, at \
+            "SELECT components.name, from_status, to_status, reason, message, caused_by, detail, at \
              FROM wellkept_changes AS changes \
              LEFT JOIN wellkept_components AS components ON components.id = changes.component \
              WHERE changes.instance = $1 {only} ORDER BY changes.id DESC LIMIT $2"
@@ -305,8 +307,9 @@ fn change(row: &Row) -> Result<StatusChange, PostgresError> {
         to: status(row.try_get(2)?)?,
         reason: optional(row, 3)?,
         message: unescaped(row.try_get(4)?).into_owned(),
-        detail: optional(row, 5)?,
-        at: time(row, 6)?,
+        caused_by: optional(row, 5)?.map(Arc::from),
+        detail: optional(row, 6)?,
+        at: time(row, 7)?,
     })
 }
 

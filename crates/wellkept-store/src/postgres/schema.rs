@@ -7,7 +7,8 @@ use super::error::PostgresError;
 
 /// The step from each version to the next; the first makes the tables. Steps are never changed, only added, and none
 /// takes anything away that a row holds.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE wellkept_schema (version integer NOT NULL);
     INSERT INTO wellkept_schema VALUES (0);
     -- Each keeps a history of its own. `seen` is in seconds since 1970 by the server's clock.
@@ -78,7 +79,12 @@ const MIGRATIONS: &[&str] = &["
         ended_by text,
         PRIMARY KEY (service, id)
     );
-"];
+",
+    "
+    -- The name of the component at the root of the trouble, which need not be one that has records.
+    ALTER TABLE wellkept_changes ADD COLUMN caused_by text;
+",
+];
 
 /// The newest version that is understood.
 pub(super) fn known() -> i32 {

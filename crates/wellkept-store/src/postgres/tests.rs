@@ -85,7 +85,7 @@ fn tables_of_a_newer_release_are_refused_to_readers_and_writers_and_left_as_they
     server.execute("UPDATE wellkept.wellkept_schema SET version = 7");
     let error = store(&server, "orders-1").append(&results(1..2)).unwrap_err();
     assert_eq!(error.code, "store.newer_schema");
-    assert!(error.message.contains("\"wellkept\" have version 7, this release knows up to 1"), "{error}");
+    assert!(error.message.contains("\"wellkept\" have version 7, this release knows up to 2"), "{error}");
     assert_eq!(store(&server, "orders-1").changes(None, 1).unwrap_err().code, "store.newer_schema");
     assert_eq!(server.execute("SELECT count(*) FROM wellkept.wellkept_results"), "1");
 }

@@ -79,6 +79,10 @@ const MIGRATIONS: &[&str] = &[
     -- The service that the file is of: one row, and none until a service with a name has opened it.
     CREATE TABLE owner (service TEXT NOT NULL) STRICT;
 ",
+    "
+    -- The name of the component at the root of the trouble, which need not be one that has records.
+    ALTER TABLE changes ADD COLUMN caused_by TEXT;
+",
 ];
 /// The first version that knows whose the file is.
 const OWNED: u32 = 4;

@@ -29,7 +29,7 @@ fn change(component: Option<&str>, second: i64) -> StatusChange {
         to: Status::Unhealthy,
         reason: Some("refused".into()),
         message: "connection refused".into(),
-        caused_by: None,
+        caused_by: Some("network".into()),
         detail: Some("ended by ann".into()),
         at: at(second),
     }
@@ -228,7 +228,7 @@ fn a_file_of_the_first_schema_is_brought_up_to_date_with_what_is_in_it() {
     schema::make_first(&path);
     assert_eq!(code(SqliteStore::open_read_only(&path)), "store.older_schema", "who only reads can't do it");
     let mut store = SqliteStore::open(&path).unwrap();
-    let old = StatusChange { detail: None, ..change(None, 7) };
+    let old = StatusChange { caused_by: None, detail: None, ..change(None, 7) };
     assert_eq!(store.changes(None, 10).unwrap()[0], old);
     store.append(&changes(None, 8..9)).unwrap();
     assert_eq!(store.changes(None, 10).unwrap(), [change(None, 8), old]);

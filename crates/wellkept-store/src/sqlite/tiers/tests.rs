@@ -173,7 +173,7 @@ fn change(component: &str) -> StatusChange {
         to: Status::Healthy,
         reason: None,
         message: String::new(),
-        caused_by: None,
+        caused_by: Some("network".into()),
         detail: None,
         at: Tier::Minute.start(START),
     }
