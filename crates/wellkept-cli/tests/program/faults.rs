@@ -11,9 +11,8 @@ use wellkept_testkit::{Signal, http, until};
 
 use crate::served::{PATIENCE, Served};
 
-/// What Kubernetes gives a probe, and how many failures in a row it takes for one ("Configure Probes").
+/// What Kubernetes gives a probe ("Configure Probes").
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-const PROBE_FAILURES: usize = 3;
 
 #[test]
 fn ten_thousand_half_open_connections_fail_no_probe() {
@@ -22,7 +21,7 @@ fn ten_thousand_half_open_connections_fail_no_probe() {
     let served = Served::with("checks: []");
     served.until_ready(true);
     let mut half_open = Vec::with_capacity(count);
-    let (mut failed, mut asked) = (0, 0);
+    let (mut asked, mut late) = (0, 0);
     for number in 0..count {
         let mut connection = TcpStream::connect(served.http).unwrap();
         // The server may have closed it already: there are others before it in its own queue.
@@ -31,13 +30,15 @@ fn ten_thousand_half_open_connections_fail_no_probe() {
         if number % 500 == 499 {
             let began = Instant::now();
             let path = if asked % 2 == 0 { "/livez" } else { "/readyz" };
-            let answered = http::request(served.http, "GET", path, &[], b"").is_ok_and(|answer| answer.status == 200);
-            failed = if answered && began.elapsed() < PROBE_TIMEOUT { 0 } else { failed + 1 };
+            let answer = http::request(served.http, "GET", path, &[], b"");
+            let answer = answer.unwrap_or_else(|error| panic!("{path} with {} half-open: {error}", half_open.len()));
+            assert_eq!(answer.status, 200, "{path} with {} half-open", half_open.len());
+            late += usize::from(began.elapsed() >= PROBE_TIMEOUT);
             asked += 1;
-            assert!(failed < PROBE_FAILURES, "{failed} probes in a row failed with {} half-open", half_open.len());
         }
     }
     assert_eq!(asked, count / 500);
+    assert!(late <= 1, "{late} of {asked} probes came late; one may, as machines pause");
     let page = served.get("/metrics").text();
     let evicted = page.lines().find_map(|line| line.strip_prefix("wellkept_server_evicted_total{door=\"http\"} "));
     let evicted: f64 = evicted.unwrap().parse().unwrap();
