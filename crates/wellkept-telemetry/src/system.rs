@@ -1,7 +1,7 @@
-//! Readings of the machine, the container and the process: memory, processors, disks, descriptors. Plain functions
+//! Readings of the machine, the container and the process: memory, processors, pressure, disks, descriptors. Plain functions
 //! that read a few small files and decide nothing.
 //!
-//! They block for as long as the kernel takes, which is microseconds for all but [`Disk`]: asking a dead network
+//! They block for as long as the kernel takes, which is microseconds for all but [`Disk`] and [`Permissions`]: asking a dead network
 //! mount for its space can hang for good, so ask from a thread that may.
 //!
 //! Where a control group limits the process, memory and processor readings are those of the limit: a container at
@@ -11,7 +11,9 @@ mod cgroup;
 mod cpu;
 mod disk;
 mod memory;
+mod pressure;
 mod process;
+mod processes;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,9 +22,11 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub use cpu::{CpuSample, CpuUsage, LoadAverage};
-pub use disk::Disk;
-pub use memory::Memory;
-pub use process::Process;
+pub use disk::{Disk, Permissions};
+pub use memory::{Memory, Swap};
+pub use pressure::{Pressure, Resource, Stall};
+pub use process::{Descriptors, Process};
+pub use processes::{Processes, Running};
 
 /// Most that is read of one file. Longer ones are read to here: what is looked for stands at their beginning.
 const MOST_OF_A_FILE: u64 = 64 * 1024;

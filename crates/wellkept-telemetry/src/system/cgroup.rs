@@ -55,6 +55,14 @@ impl Cgroups {
         self.folders(<[String]>::is_empty).map(Groups::V2)
     }
 
+    /// This process's own group in the tree of version 2, whatever controllers are in it. `None` for the root of that
+    /// tree, which is the whole machine.
+    pub(super) fn own(&self) -> Option<PathBuf> {
+        let own = self.folders(<[String]>::is_empty)?.into_iter().next()?;
+        // Every group but the root has this file, also where a namespace makes a group look like the root.
+        own.join("cgroup.type").exists().then_some(own)
+    }
+
     fn folders(&self, wanted: impl Fn(&[String]) -> bool) -> Option<Vec<PathBuf>> {
         let (_, path) = self.memberships.iter().find(|(controllers, _)| wanted(controllers))?;
         let mut mounts = self.mounts.iter().filter(|mount| wanted(&mount.controllers));

@@ -1,8 +1,8 @@
-//! How much room a file system has.
+//! How much room a file system has, and what may be done there.
 
 use std::path::Path;
 
-use rustix::fs::StatVfsMountFlags;
+use rustix::fs::{Access, StatVfsMountFlags, access};
 
 use super::{ReadingError, ratio};
 
@@ -60,5 +60,24 @@ impl Disk {
     /// The share of files that can still be made, 0 to 1. `None` where there is no fixed number of them.
     pub fn inodes_free_ratio(&self) -> Option<f64> {
         (self.inodes > 0).then(|| ratio(self.inodes_available as f64, self.inodes as f64))
+    }
+}
+
+/// What this process may do with a path, as the kernel judges it by permissions and mounts (access(2)). Nothing is
+/// opened and nothing written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permissions {
+    /// To read a file, or to list a folder and reach what is in it.
+    pub read: bool,
+    /// To write a file, or to make files in a folder. False on what is mounted read-only.
+    pub write: bool,
+}
+
+impl Permissions {
+    /// Asks. Blocks, like [`Disk::read`].
+    pub fn of(path: &Path) -> Self {
+        let reach = if path.is_dir() { Access::EXEC_OK } else { Access::EXISTS };
+        let may = |what| access(path, what | reach).is_ok();
+        Self { read: may(Access::READ_OK), write: may(Access::WRITE_OK) }
     }
 }

@@ -14,6 +14,29 @@ pub struct Memory {
     pub limit: u64,
     /// Whose limit it is.
     pub source: Source,
+    /// The swap space, of the same group or machine; `None` where there is none.
+    pub swap: Option<Swap>,
+}
+
+/// Swap space in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swap {
+    /// Bytes in use.
+    pub used: u64,
+    /// Bytes there may be: of a group never more than the machine has.
+    pub limit: u64,
+}
+
+impl Swap {
+    /// The used share of the limit, 0 to 1.
+    pub fn usage(&self) -> f64 {
+        ratio(self.used as f64, self.limit as f64)
+    }
+
+    /// `None` without any.
+    fn of(used: u64, limit: u64) -> Option<Self> {
+        (limit > 0).then_some(Self { used, limit })
+    }
 }
 
 impl Memory {
@@ -27,7 +50,10 @@ impl Memory {
             None => None,
         };
         // "No limit" is a huge number in version 1, and a limit above what there is limits nothing.
-        Ok(grouped.filter(|group| group.limit < host.limit).unwrap_or(host))
+        let Some(group) = grouped.filter(|group| group.limit < host.limit) else { return Ok(host) };
+        // What a group may use is no more than what there is.
+        let swap = group.swap.zip(host.swap).and_then(|(own, all)| Swap::of(own.used, own.limit.min(all.limit)));
+        Ok(Self { swap, ..group })
     }
 
     /// The used share of the limit, 0 to 1.
@@ -44,7 +70,9 @@ impl Memory {
         let available = bytes("MemAvailable").or_else(|| bytes("MemFree")?.checked_add(bytes("Cached")?));
         match (limit, available) {
             (Some(limit), Some(available)) => {
-                Ok(Self { used: limit.saturating_sub(available), limit, source: Source::Host })
+                let (swap, free) = (bytes("SwapTotal").unwrap_or(0), bytes("SwapFree").unwrap_or(0));
+                let swap = Swap::of(swap.saturating_sub(free), swap);
+                Ok(Self { used: limit.saturating_sub(available), limit, source: Source::Host, swap })
             }
             _ => Err(ReadingError::Malformed { path, what: "MemTotal and MemAvailable" }),
         }
@@ -61,18 +89,26 @@ fn tightest<P: AsRef<Path>>(folders: &[P], reading: fn(&Path) -> Option<Memory>)
 fn of_group_v2(folder: &Path) -> Option<Memory> {
     let limit = read_number(&folder.join("memory.max"))?;
     let current = read_number(&folder.join("memory.current"))?;
-    Some(group(folder, current, limit, "inactive_file"))
+    let swapped = read_number(&folder.join("memory.swap.current"));
+    // A word there, `max`, is no limit.
+    let swap =
+        swapped.and_then(|used| Swap::of(used, read_number(&folder.join("memory.swap.max")).unwrap_or(u64::MAX)));
+    Some(group(folder, (current, limit), "inactive_file", swap))
 }
 
 fn of_group_v1(folder: &Path) -> Option<Memory> {
     let limit = read_number(&folder.join("memory.limit_in_bytes"))?;
     let current = read_number(&folder.join("memory.usage_in_bytes"))?;
-    Some(group(folder, current, limit, "total_inactive_file"))
+    // Both together: memory and swap.
+    let both = read_number(&folder.join("memory.memsw.usage_in_bytes"));
+    let both = both.zip(read_number(&folder.join("memory.memsw.limit_in_bytes")));
+    let swap = both.and_then(|(used, most)| Swap::of(used.saturating_sub(current), most.saturating_sub(limit)));
+    Some(group(folder, (current, limit), "total_inactive_file", swap))
 }
 
 /// As the kubelet counts its working set: what was cached and not used lately is given back under pressure.
-fn group(folder: &Path, current: u64, limit: u64, reclaimable: &str) -> Memory {
+fn group(folder: &Path, (current, limit): (u64, u64), reclaimable: &str, swap: Option<Swap>) -> Memory {
     let statistics = read(&folder.join("memory.stat")).unwrap_or_default();
     let reclaimable = field(&statistics, reclaimable).unwrap_or(0);
-    Memory { used: current.saturating_sub(reclaimable), limit, source: Source::Cgroup }
+    Memory { used: current.saturating_sub(reclaimable), limit, source: Source::Cgroup, swap }
 }

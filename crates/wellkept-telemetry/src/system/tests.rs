@@ -15,7 +15,7 @@ const MEMINFO: &str = "MemTotal:        8388608 kB\nMemFree:          524288 kB\
 const STAT: &str = "cpu  100 0 50 800 50 0 0 0 0 0\ncpu0 50 0 25 400 25 0 0 0 0 0\ncpu1 50 0 25 400 25 0 0 0 0 0\n\
                     intr 1 2 3\nctxt 5\nbtime 1700000000\n";
 
-const V2_MOUNT: &str = "31 23 0:28 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
+pub(super) const V2_MOUNT: &str = "31 23 0:28 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
 const V1_MOUNTS: &str = "22 20 8:1 / / rw - ext4 /dev/sda1 rw\n\
     31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\
     32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
@@ -25,24 +25,24 @@ const V1_MOUNTS: &str = "22 20 8:1 / / rw - ext4 /dev/sda1 rw\n\
 const V1_MEMBERSHIP: &str = "4:memory:/pod/app\n2:cpuacct:/pod/app\n1:cpu:/pod/app\n0::/\n";
 
 /// A machine in a temporary folder: two cores and 8 GiB, of which 6 are available.
-struct Machine {
+pub(super) struct Machine {
     folder: TempDir,
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let machine = Self { folder: TempDir::new().unwrap() };
         machine.with("proc/meminfo", MEMINFO).with("proc/stat", STAT)
     }
 
-    fn with(self, file: &str, content: impl AsRef<[u8]>) -> Self {
+    pub(super) fn with(self, file: &str, content: impl AsRef<[u8]>) -> Self {
         let path = self.folder.path().join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
         self
     }
 
-    fn root(&self) -> SystemRoot {
+    pub(super) fn root(&self) -> SystemRoot {
         SystemRoot::new(self.folder.path().join("proc"), self.folder.path().join("sys"))
     }
 
@@ -62,7 +62,7 @@ fn v1() -> Machine {
 #[test]
 fn without_groups_memory_is_the_machines() {
     let memory = Machine::new().memory();
-    assert_eq!(memory, Memory { used: 2 * GIB, limit: 8 * GIB, source: Source::Host });
+    assert_eq!(memory, Memory { used: 2 * GIB, limit: 8 * GIB, source: Source::Host, swap: None });
     assert!((memory.usage() - 0.25).abs() < 1e-9);
 }
 
@@ -72,7 +72,7 @@ fn version_2_counts_without_the_inactive_cache() {
         .with("sys/fs/cgroup/pod/app/memory.max", "1073741824\n")
         .with("sys/fs/cgroup/pod/app/memory.current", "805306368\n")
         .with("sys/fs/cgroup/pod/app/memory.stat", "anon 1\nfile 2\ninactive_anon 5\ninactive_file 268435456\n");
-    assert_eq!(machine.memory(), Memory { used: 512 * MIB, limit: GIB, source: Source::Cgroup });
+    assert_eq!(machine.memory(), Memory { used: 512 * MIB, limit: GIB, source: Source::Cgroup, swap: None });
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn the_tightest_of_the_groups_around_counts() {
         .with("sys/fs/cgroup/pod/memory.current", "2000000000\n")
         .with("sys/fs/cgroup/memory.max", "4294967296\n")
         .with("sys/fs/cgroup/memory.current", "2100000000\n");
-    assert_eq!(machine.memory(), Memory { used: 2_000_000_000, limit: 2 * GIB, source: Source::Cgroup });
+    assert_eq!(machine.memory(), Memory { used: 2_000_000_000, limit: 2 * GIB, source: Source::Cgroup, swap: None });
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_group_outside_of_the_namespace_is_read_at_the_mount() {
         .with("proc/self/cgroup", "0::/../other\n")
         .with("sys/fs/cgroup/memory.max", "1073741824\n")
         .with("sys/fs/cgroup/memory.current", "536870912\n");
-    assert_eq!(machine.memory(), Memory { used: 512 * MIB, limit: GIB, source: Source::Cgroup });
+    assert_eq!(machine.memory(), Memory { used: 512 * MIB, limit: GIB, source: Source::Cgroup, swap: None });
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn version_1_counts_without_the_inactive_cache_of_the_whole_tree() {
         .with("sys/fs/cgroup/memory/pod/app/memory.limit_in_bytes", "1073741824\n")
         .with("sys/fs/cgroup/memory/pod/app/memory.usage_in_bytes", "805306368\n")
         .with("sys/fs/cgroup/memory/pod/app/memory.stat", "inactive_file 1\ntotal_inactive_file 268435456\n");
-    assert_eq!(machine.memory(), Memory { used: 512 * MIB, limit: GIB, source: Source::Cgroup });
+    assert_eq!(machine.memory(), Memory { used: 512 * MIB, limit: GIB, source: Source::Cgroup, swap: None });
 }
 
 #[test]
@@ -142,6 +142,62 @@ fn on_a_hybrid_machine_a_controller_that_moved_to_version_2_is_found_there() {
 }
 
 /// The usage between two samples of a machine that changes in between, `elapsed` apart.
+#[test]
+fn swap_is_that_of_the_group_within_what_the_machine_has() {
+    let swap = |machine: Machine| machine.memory().swap.map(|swap| (swap.used, swap.limit));
+    assert_eq!(swap(Machine::new()), None);
+    let meminfo = format!("{MEMINFO}SwapTotal:       2097152 kB\nSwapFree:        1572864 kB\n");
+    assert_eq!(swap(Machine::new().with("proc/meminfo", &meminfo)), Some((512 * MIB, 2 * GIB)));
+
+    let group = |machine: Machine, files: &[(&str, u64)]| {
+        files.iter().fold(machine.with("proc/meminfo", &meminfo), |machine, (file, bytes)| {
+            machine.with(&format!("sys/fs/cgroup/{file}"), bytes.to_string())
+        })
+    };
+    let limited =
+        [("pod/app/memory.max", GIB), ("pod/app/memory.current", MIB), ("pod/app/memory.swap.current", 5 * MIB)];
+    let without_limit = group(v2(), &limited).with("sys/fs/cgroup/pod/app/memory.swap.max", "max\n");
+    assert_eq!(swap(without_limit), Some((5 * MIB, 2 * GIB)));
+    let with_limit = group(v2(), &limited).with("sys/fs/cgroup/pod/app/memory.swap.max", (64 * MIB).to_string());
+    assert_eq!(swap(with_limit), Some((5 * MIB, 64 * MIB)));
+    let forbidden = group(v2(), &limited).with("sys/fs/cgroup/pod/app/memory.swap.max", "0\n");
+    assert_eq!(swap(forbidden), None);
+
+    let of_both = |memory: u64, both: u64| {
+        let folder = "memory/pod/app";
+        let files = [("memory.limit_in_bytes", GIB), ("memory.usage_in_bytes", memory)];
+        let both = [("memory.memsw.limit_in_bytes", GIB + 32 * MIB), ("memory.memsw.usage_in_bytes", both)];
+        let files: Vec<_> =
+            files.iter().chain(&both).map(|(file, bytes)| (format!("{folder}/{file}"), *bytes)).collect();
+        let files: Vec<_> = files.iter().map(|(file, bytes)| (file.as_str(), *bytes)).collect();
+        swap(group(v1(), &files))
+    };
+    assert_eq!(of_both(10 * MIB, 14 * MIB), Some((4 * MIB, 32 * MIB)));
+    assert_eq!(of_both(10 * MIB, 9 * MIB), Some((0, 32 * MIB)), "two files are not read at one instant");
+}
+
+#[test]
+fn descriptors_are_those_of_a_process_or_of_the_machine() {
+    let limits = "Limit  Soft  Hard  Units\nMax open files            unlimited   unlimited   files\n";
+    let machine = Machine::new()
+        .with("proc/42/fd/0", "")
+        .with("proc/42/limits", limits)
+        .with("proc/sys/fs/file-nr", "1335\t0\t4000\n");
+    let of_42 = Descriptors::of_process(&machine.root(), 42).unwrap();
+    assert!(of_42.open > 0 && of_42.limit.is_none() && of_42.usage() < f64::EPSILON, "{of_42:?}");
+    assert_eq!(Descriptors::of_process(&machine.root(), 43).unwrap_err().code(), "system.io");
+    let all = Descriptors::of_machine(&machine.root()).unwrap();
+    assert_eq!((all.open, all.limit), (1335, Some(4000)));
+    assert!((all.usage() - 0.33375).abs() < 1e-9);
+    let strange = machine.with("proc/sys/fs/file-nr", "1335 0");
+    assert_eq!(Descriptors::of_machine(&strange.root()).unwrap_err().code(), "system.malformed");
+
+    // Tests run beside each other and may open as many as they please, so only a lower bound holds.
+    let held: Vec<fs::File> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+    let own = Descriptors::of_self(&SystemRoot::default()).unwrap();
+    assert!(own.open >= held.len() as u64 && own.limit.is_none_or(|limit| limit >= own.open), "{own:?}");
+}
+
 fn cpu_usage(machine: Machine, change: impl FnOnce(Machine) -> Machine, elapsed: Duration) -> Option<CpuUsage> {
     let earlier = CpuSample::read(&machine.root()).unwrap();
     let machine = change(machine);
@@ -274,15 +330,34 @@ fn a_file_system_without_size_is_never_full() {
     assert_eq!(disk.inodes_free_ratio(), None);
 }
 
+#[test]
+fn permissions_are_what_opening_would_show() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    for mode in [0o000, 0o400, 0o200, 0o600] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let permissions = Permissions::of(&file);
+        assert_eq!(permissions.read, fs::File::open(&file).is_ok(), "{mode:o}");
+        assert_eq!(permissions.write, fs::OpenOptions::new().write(true).open(&file).is_ok(), "{mode:o}");
+    }
+    assert_eq!(Permissions::of(folder.path()), Permissions { read: true, write: true });
+    assert_eq!(Permissions::of(Path::new("/no/such/path")), Permissions { read: false, write: false });
+}
+
 proptest! {
     #[test]
     fn no_content_makes_a_reading_panic(content in r"[0-9a-z:/,(). \n-]{0,200}") {
         let files = ["proc/meminfo", "proc/stat", "proc/loadavg", "proc/self/stat", "proc/self/limits",
-            "proc/self/cgroup", "proc/self/mountinfo", "proc/self/fd/0"];
+            "proc/self/cgroup", "proc/self/mountinfo", "proc/self/fd/0", "proc/sys/fs/file-nr", "proc/pressure/cpu", "proc/7/stat"];
         let machine = files.iter().fold(Machine::new(), |machine, file| machine.with(file, &content));
         let _ = Memory::read(&machine.root());
         let _ = Process::read(&machine.root());
         let _ = LoadAverage::read(&machine.root());
+        let _ = Descriptors::of_machine(&machine.root());
+        let _ = Pressure::read(&machine.root(), Resource::Cpu);
+        let _ = Processes::list(&machine.root()).unwrap().count();
         if let Ok(sample) = CpuSample::read(&machine.root()) {
             let _ = sample.since(&sample);
         }
