@@ -3,6 +3,7 @@
 
 mod checks;
 mod load;
+mod local;
 mod peers;
 mod probes;
 mod reads;
@@ -26,11 +27,12 @@ Parts:
   probes   the endpoints under load, beside a bare axum handler
   reads    reading the status in process, beside a bare atomic load
   checks   ten thousand checks: processor, memory, adding them up
+  local    one run of each check of this machine: the 99th percentile
   peers    what a flood of probes does to a dependency, beside health libraries in Rust, Node and Python
   soak     the memory of a thousand components over --minutes (default 2), history in --store sqlite (default), memory
 ";
 
-const PARTS: [&str; 5] = ["probes", "reads", "checks", "peers", "soak"];
+const PARTS: [&str; 6] = ["probes", "reads", "checks", "local", "peers", "soak"];
 
 struct Options {
     parts: Vec<String>,
@@ -106,6 +108,7 @@ fn run(part: &str, options: &Options) {
         "probes" => probes::run(options.effort),
         "reads" => reads::run(options.effort),
         "checks" => checks::run(options.effort),
+        "local" => local::run(options.effort),
         "peers" => peers::run(options.effort),
         _ => soak::run(Duration::from_secs(options.minutes * 60), options.store),
     }
