@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | more than `degraded_above` is used | degraded | `threshold` |
 //! | more than `unhealthy_above` is used, where it is set | unhealthy | `threshold` |
+//! | the container's quota held it back in more than `throttled_above` of the scheduling periods | degraded | `exhausted` |
 //! | the counters can't be read | unhealthy | `internal` |
 //!
 //! # Rights
@@ -41,12 +42,15 @@ pub struct Options {
     pub degraded_above: Ratio,
     /// Unhealthy when more than this part is used. Default: not set, so that load never fails the check.
     pub unhealthy_above: Option<Ratio>,
+    /// Degraded when the container's quota held it back in more than this part of the scheduling periods since the run
+    /// before, whatever it used on the whole: work then waits for up to 100 ms at a time. Default 50%.
+    pub throttled_above: Ratio,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        let degraded_above = Ratio::new(0.9).expect("the default is from 0 to 1");
-        Self { degraded_above, unhealthy_above: None }
+        let percent = |percent: f64| Ratio::new(percent / 100.0).expect("the defaults are from 0 to 100");
+        Self { degraded_above: percent(90.0), unhealthy_above: None, throttled_above: percent(50.0) }
     }
 }
 
@@ -91,6 +95,9 @@ impl Cpu {
             Outcome::fail(Reason::Threshold, message())
         } else if above(self.options.degraded_above) {
             Outcome::warn(Reason::Threshold, message())
+        } else if let Some(throttled) = usage.throttled.filter(|part| *part > self.options.throttled_above.as_f64()) {
+            let message = format!("held back by its quota in {:.1}% of the periods", throttled * 100.0);
+            Outcome::warn(Reason::Exhausted, message)
         } else {
             Outcome::pass()
         };
@@ -126,9 +133,11 @@ pub const KIND: Kind = Kind {
 };
 
 fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
-    let degraded_above = section.or("degraded_above", Options::default().degraded_above);
+    let defaults = Options::default();
+    let degraded_above = section.or("degraded_above", defaults.degraded_above);
     let unhealthy_above = section.optional("unhealthy_above");
-    built(section, Cpu::new(Options { degraded_above, unhealthy_above }))
+    let throttled_above = section.or("throttled_above", defaults.throttled_above);
+    built(section, Cpu::new(Options { degraded_above, unhealthy_above, throttled_above }))
 }
 
 #[cfg(test)]
@@ -157,6 +166,21 @@ mod tests {
         assert_eq!(judge(0.96, strict).verdict(), Verdict::Fail);
         let metadata = serde_json::to_string(outcome.metadata()).unwrap();
         insta::assert_snapshot!(metadata, @r#"{"cpu_usage":1.0,"cores":0.5,"source":"cgroup","throttled":0.25}"#);
+    }
+
+    #[test]
+    fn throttling_degrades_also_while_little_is_used() {
+        let throttled = |throttled, options| {
+            let usage = CpuUsage { usage: 0.3, cores: 0.5, throttled, source: Source::Cgroup };
+            Cpu::new(options).unwrap().judge(usage)
+        };
+        assert_eq!(throttled(Some(0.5), Options::default()).verdict(), Verdict::Pass);
+        let outcome = throttled(Some(0.6), Options::default());
+        assert_eq!((outcome.verdict(), reason(&outcome)), (Verdict::Warn, "exhausted"));
+        assert_eq!(outcome.message(), "held back by its quota in 60.0% of the periods");
+        let lenient = Options { throttled_above: percent(100.0), ..Options::default() };
+        assert_eq!(throttled(Some(0.6), lenient).verdict(), Verdict::Pass);
+        assert_eq!(throttled(None, Options::default()).verdict(), Verdict::Pass);
     }
 
     #[tokio::test]

@@ -5,9 +5,12 @@
 //! |---|---|---|
 //! | [`cpu`] | how busy the processors are, or the container's share of them | |
 //! | [`disk`] | how much room a file system has | |
+//! | [`files`] | how many descriptors are open, of this process, another one or the machine | |
 //! | `http` | a URL, for a status, a text, a JSON value, a header | `http` |
 //! | [`memory`] | how much memory is used, or of the container's limit | |
 //! | `postgres` | a PostgreSQL server, with a query | `postgres` |
+//! | [`pressure`] | how much time is lost to waiting for processors, memory and disks | |
+//! | [`processes`] | how many processes of a name or command line run | |
 //! | `redis` | a Redis or Valkey server, with `PING` and `INFO` | `redis` |
 //! | [`system`] | what is used of processors, memory and disk, on one component | |
 //! | [`tcp`] | whether an address accepts connections | |
@@ -116,9 +119,12 @@ macro_rules! kinds {
 kinds! {
     cpu,
     disk,
+    files,
     http if "http",
     memory,
     postgres if "postgres",
+    pressure,
+    processes,
     redis if "redis",
     system,
     tcp,

@@ -8,6 +8,7 @@
 //! | what is wrong | status | reason |
 //! |---|---|---|
 //! | a figure can't be read | unhealthy | `internal` |
+//! | the path is not there, or may not be looked at | unhealthy | `error` |
 //! | the file system does not answer | unhealthy | `timeout` |
 //!
 //! # Rights
@@ -24,8 +25,9 @@ use std::time::Duration;
 
 use wellkept_config::Section;
 use wellkept_health::{AnyCheck, Context, Outcome, Reason, Scope};
-use wellkept_telemetry::system::{CpuSample, Disk, Memory, ReadingError, SystemRoot};
+use wellkept_telemetry::system::{CpuSample, Memory, ReadingError, SystemRoot};
 
+use crate::disk::room;
 use crate::kept::Kept;
 use crate::kind::built;
 use crate::{InvalidOption, Kind};
@@ -68,19 +70,22 @@ impl System {
 
     /// Runs once. Blocks for as long as the file system takes.
     pub fn run(&self, context: &Context) -> Outcome {
-        match self.read(context) {
+        let disk = match room(&self.options.path, context) {
+            Ok(room) => room.disk.usage(),
+            Err(error) => return error.outcome(),
+        };
+        match self.read(context, disk) {
             Ok(outcome) => outcome,
             Err(error) => Outcome::fail(Reason::Internal, "the system can't be read").with_detail(error.to_string()),
         }
     }
 
-    fn read(&self, context: &Context) -> Result<Outcome, ReadingError> {
+    fn read(&self, context: &Context, disk: f64) -> Result<Outcome, ReadingError> {
         let earlier = match self.previous.take() {
             Some(sample) => sample,
             None => CpuSample::read(&self.root)?,
         };
         let memory = Memory::read(&self.root)?.usage();
-        let disk = Disk::read(&self.options.path)?.usage();
         // With a timeout shorter than that, a rough reading is better than none.
         thread::sleep(SHORTEST.saturating_sub(earlier.taken().elapsed()).min(context.remaining() / 2));
         let later = CpuSample::read(&self.root)?;
@@ -145,7 +150,7 @@ mod tests {
     fn what_cannot_be_read_is_told_without_the_path() {
         let nowhere = Options { path: "/no/such/folder".into() };
         let outcome = System::new(nowhere).unwrap().run(&Context::within(Duration::from_secs(2)));
-        assert_eq!((reason(&outcome), outcome.message()), ("internal", "the system can't be read"));
+        assert_eq!((reason(&outcome), outcome.message()), ("error", "file system can't be read"));
         assert!(outcome.detail().contains("/no/such/folder"));
     }
 

@@ -36,6 +36,9 @@ fn each_kind_is_asked_without_a_file() {
         &["--kind", "memory", "--degraded_above", "100%", "--unhealthy_above", "100%"],
         &["--kind", "cpu"],
         &["--kind", "system"],
+        &["--kind", "pressure", "--average", "avg60", "--cpu.some_degraded_above", "100%"],
+        &["--kind", "files", "--of", "machine"],
+        &["--kind", "processes", "--name", "wellkept", "--cmdline", "wellkept*serve*--listen"],
     ] {
         let words = [words, &["--json"]].concat();
         let output = check(&words, &environment);

@@ -360,6 +360,15 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_a_file_is_named_with_an_at_where_the_kind_can_read_one() {
+        let keys = reference("files").unwrap().keys();
+        let file = |key, value| in_a_file(key, value, &keys);
+        assert_eq!(file("pid", "@/run/app.pid"), ("pid_file".to_owned(), "/run/app.pid".to_owned()));
+        assert_eq!(file("of", "@machine"), ("of".to_owned(), "@machine".to_owned()));
+        assert!(matches!(read(&words("--kind files --pid @/run/app.pid"), &|_| None), Ok(Asked::Check(_))));
+    }
+
+    #[test]
     fn mistakes_are_told_in_the_words_of_a_configuration() {
         for (line, message) in [
             (
