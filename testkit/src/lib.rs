@@ -1,7 +1,9 @@
 //! What the tests stand on: throw-away servers, driven processes, a tiny HTTP client, waiting with a deadline.
 //! Everything here panics with a message that says what was awaited: it is for tests only and never published.
 
+mod authority;
 mod binaries;
+mod faults;
 mod haproxy;
 pub mod http;
 mod nginx;
@@ -17,7 +19,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use authority::{Authority, Issued};
 pub use binaries::{missing_servers, wait_within};
+pub use faults::{Fault, FaultProxy};
 pub use haproxy::Haproxy;
 pub use nginx::Nginx;
 pub use postgres::{Postgres, SharedPostgres};

@@ -1,30 +1,29 @@
-//! One HTTP/1.1 request over one connection, before one deadline. Bounded: headers to 64 KiB, the body to 1 MiB.
+//! One HTTP request over one connection, before one deadline. Bounded: headers to 64 KiB, the body to 1 MiB.
 //!
-//! Follows no redirect, uses no proxy, keeps no connection: what it tells is what the named server does now.
+//! Uses no proxy, keeps no connection, resumes no TLS session: what it tells is what the named server does now. A
+//! redirect is followed by whoever asked, with [`Request::redirected`].
+
+mod redirect;
+mod wire;
 
 use std::fmt;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
-};
+use bytes::Bytes;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 pub use hyper::{Method, StatusCode, header};
-use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use url::Url;
-use wellkept_net::tls::{self, TlsError};
-use wellkept_net::{AddressRules, ConnectError, Target, connect};
+use wellkept_config::{FromNode, one_of};
+use wellkept_net::tls::{self, Fault, Session, TlsError};
+use wellkept_net::{AddressRules, ConnectError, Target, connect, connect_unix};
 
-use crate::driver::Driver;
+pub use self::redirect::{NotFollowed, RedirectTo};
 
 /// Most that is kept of a body, in bytes.
 pub const MOST_OF_A_BODY: usize = 1024 * 1024;
@@ -35,12 +34,44 @@ pub const MOST_OF_A_HEAD: usize = 64 * 1024;
 #[derive(Clone)]
 pub struct Request {
     method: Method,
-    secure: bool,
+    url: Url,
     target: Target,
     host: HeaderValue,
-    path: String,
     headers: HeaderMap,
     body: Bytes,
+    version: Version,
+    tls: tls::Client,
+    unix_socket: Option<PathBuf>,
+}
+
+/// Which HTTP is spoken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 and nothing else: by ALPN over TLS, by prior knowledge without it (RFC 9113, 3.2 and 3.3).
+    Http2,
+    /// Over TLS what the server chooses of the two, without it HTTP/1.1.
+    Auto,
+}
+
+impl FromNode for Version {
+    const EXPECTED: &'static str = "1.1, 2 or auto";
+
+    fn from_scalar(text: &str) -> Result<Self, String> {
+        one_of(text, &[("1.1", Self::Http1), ("2", Self::Http2), ("auto", Self::Auto)])
+    }
+}
+
+impl Version {
+    fn alpn(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Http1 => &[],
+            Self::Http2 => &[b"h2"],
+            Self::Auto => &[b"h2", b"http/1.1"],
+        }
+    }
 }
 
 impl Request {
@@ -51,31 +82,23 @@ impl Request {
 
     /// As [`Request::get`], with another method.
     pub fn new(method: Method, url: &Url) -> Result<Self, InvalidRequest> {
-        let secure = match url.scheme() {
-            "http" => false,
-            "https" => true,
-            _ => return Err(InvalidRequest::Scheme),
-        };
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or(InvalidRequest::Host)?;
-        let port = url.port_or_known_default().ok_or(InvalidRequest::Host)?;
-        // RFC 9110, section 7.2: the port only where it is not the scheme's own.
-        let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let (target, host) = destination(url)?;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("wellkept/", env!("CARGO_PKG_VERSION"))));
         if let Some(credentials) = credentials(url)? {
             headers.insert(AUTHORIZATION, credentials);
         }
-        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
         Ok(Self {
             method,
-            secure,
-            target: Target::new(host, port),
-            host: HeaderValue::try_from(authority).map_err(|_| InvalidRequest::Host)?,
-            path: format!("{}{query}", url.path()),
+            url: url.clone(),
+            target,
+            host,
             headers,
             body: Bytes::new(),
+            version: Version::default(),
+            tls: tls::Client::new(),
+            unix_socket: None,
         })
     }
 
@@ -100,6 +123,28 @@ impl Request {
         self
     }
 
+    /// Speaks this HTTP. Default HTTP/1.1.
+    #[must_use]
+    pub fn with_version(self, version: Version) -> Self {
+        Self { version, ..self }
+    }
+
+    /// Shakes hands by these settings. By default the system's roots are trusted.
+    #[must_use]
+    pub fn with_tls(self, tls: tls::Client) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// Connects to a Unix socket. The URL's host is then only named in the request, and in the TLS handshake.
+    #[must_use]
+    pub fn with_unix_socket(self, path: impl Into<PathBuf>) -> Self {
+        Self { unix_socket: Some(path.into()), ..self }
+    }
+
+    fn is_secure(&self) -> bool {
+        self.url.scheme() == "https"
+    }
+
     /// Sends it and waits for the answer, until `deadline` at the latest. Whatever its status, an answer is an answer.
     ///
     /// The addresses of the host are judged by `rules`. Cancel-safe: dropping the future closes the connection.
@@ -118,39 +163,28 @@ impl Request {
     /// # }
     /// ```
     pub async fn send(&self, rules: AddressRules, deadline: Instant) -> Result<Response, FetchError> {
-        let stream = connect(&self.target, rules, deadline).await?;
-        if self.secure {
-            let stream = tls::connect(stream, self.target.host(), deadline).await?;
-            return self.exchange(stream, deadline).await;
+        match &self.unix_socket {
+            Some(path) => self.send_over(connect_unix(path, deadline).await?, deadline).await,
+            None => self.send_over(connect(&self.target, rules, deadline).await?, deadline).await,
         }
-        self.exchange(stream, deadline).await
     }
 
-    async fn exchange<S>(&self, stream: S, deadline: Instant) -> Result<Response, FetchError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(MOST_OF_A_HEAD);
-        let (mut sender, connection) =
-            builder.handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.map_err(FetchError::Protocol)?;
-        // What goes wrong with the connection is told to whoever waits for the response.
-        let _driver = Driver::start(async move { drop(connection.await) });
-        let mut request = hyper::Request::new(Full::new(self.body.clone()));
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.path.parse().map_err(|_| FetchError::Path)?;
-        *request.headers_mut() = self.headers.clone();
-        request.headers_mut().insert(HOST, self.host.clone());
-        let response = timeout_at(deadline, sender.send_request(request))
-            .await
-            .map_err(|_elapsed| FetchError::Timeout("waiting for the response"))?
-            .map_err(FetchError::Protocol)?;
-        let (head, body) = response.into_parts();
-        let (body, truncated) = timeout_at(deadline, collect(body))
-            .await
-            .map_err(|_elapsed| FetchError::Timeout("reading the body"))?
-            .map_err(FetchError::Protocol)?;
-        Ok(Response { status: head.status, headers: head.headers, body, truncated })
+    async fn send_over<S: wire::Stream>(&self, stream: S, deadline: Instant) -> Result<Response, FetchError> {
+        if !self.is_secure() {
+            return wire::exchange(self, stream, self.version == Version::Http2, deadline).await;
+        }
+        let tls = self.tls.clone().offering(self.version.alpn());
+        let stream = match tls.connect(stream, self.target.host(), deadline).await {
+            Err(error) if error.fault() == Some(Fault::Protocol) => return Err(FetchError::NoHttp2),
+            connected => connected?,
+        };
+        let session = Session::of(&stream);
+        let http2 = session.alpn.as_deref() == Some(b"h2");
+        if self.version == Version::Http2 && !http2 {
+            return Err(FetchError::NoHttp2);
+        }
+        let response = wire::exchange(self, stream, http2, deadline).await?;
+        Ok(Response { not_after: session.not_after, ..response })
     }
 }
 
@@ -171,6 +205,10 @@ pub struct Response {
     pub body: Bytes,
     /// Whether there was more of the body.
     pub truncated: bool,
+    /// Whether it came over HTTP/2.
+    pub http2: bool,
+    /// When the server's certificate ends; `None` without TLS.
+    pub not_after: Option<SystemTime>,
 }
 
 impl Response {
@@ -242,6 +280,9 @@ pub enum FetchError {
     /// The URL's path can't be sent.
     #[error("the URL's path can't be sent")]
     Path,
+    /// HTTP/2 was asked for, and the server does not speak it over TLS.
+    #[error("the server did not agree on HTTP/2")]
+    NoHttp2,
 }
 
 impl FetchError {
@@ -252,13 +293,46 @@ impl FetchError {
             Self::Tls(error) => error.code(),
             Self::Timeout(_) => "timeout",
             Self::Protocol(error) if error.is_incomplete_message() || is_io(error) => "network",
-            Self::Protocol(_) | Self::Path => "protocol",
+            Self::Protocol(_) | Self::Path | Self::NoHttp2 => "protocol",
+        }
+    }
+
+    /// Where it was when the deadline passed: `dns`, `connect`, `tls`, `first_byte` or `body`. `None` for what is no
+    /// timeout.
+    pub fn stage(&self) -> Option<&'static str> {
+        match self {
+            Self::Connect(ConnectError::Timeout { stage: "resolving", .. }) => Some("dns"),
+            Self::Connect(ConnectError::Timeout { .. }) => Some("connect"),
+            Self::Tls(TlsError::Timeout) => Some("tls"),
+            Self::Timeout(wire::READING) => Some("body"),
+            Self::Timeout(_) => Some("first_byte"),
+            _ => None,
         }
     }
 }
 
+/// Whether the connection broke. HTTP/2 has a layer of its own between.
 fn is_io(error: &hyper::Error) -> bool {
-    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.is::<std::io::Error>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Where a URL leads, and how that is called in a request (RFC 9110, 7.2): with the port only where it is not the
+/// scheme's own.
+fn destination(url: &Url) -> Result<(Target, HeaderValue), InvalidRequest> {
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(InvalidRequest::Scheme);
+    }
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or(InvalidRequest::Host)?;
+    let port = url.port_or_known_default().ok_or(InvalidRequest::Host)?;
+    let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    Ok((Target::new(host, port), HeaderValue::try_from(authority).map_err(|_| InvalidRequest::Host)?))
 }
 
 /// `Basic` credentials, marked so that no `Debug` shows them.
@@ -272,18 +346,4 @@ fn credentials(url: &Url) -> Result<Option<HeaderValue>, InvalidRequest> {
         .map_err(|_| InvalidRequest::Credentials)?;
     value.set_sensitive(true);
     Ok(Some(value))
-}
-
-/// The body's beginning, and whether there was more.
-async fn collect(mut body: Incoming) -> Result<(Bytes, bool), hyper::Error> {
-    let mut collected = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        let room = MOST_OF_A_BODY - collected.len();
-        collected.extend_from_slice(data.get(..room).unwrap_or(&data));
-        if data.len() > room {
-            return Ok((collected.freeze(), true));
-        }
-    }
-    Ok((collected.freeze(), false))
 }

@@ -6,7 +6,7 @@
 //! | [`cpu`] | how busy the processors are, or the container's share of them | |
 //! | [`disk`] | how much room a file system has | |
 //! | [`files`] | how many descriptors are open, of this process, another one or the machine | |
-//! | `http` | a URL, for a status, a text, a JSON value, a header | `http` |
+//! | `http` | a URL, for a status, a text, a JSON value, a header, its certificate | `http` |
 //! | [`memory`] | how much memory is used, or of the container's limit | |
 //! | `postgres` | a PostgreSQL server, with a query | `postgres` |
 //! | [`pressure`] | how much time is lost to waiting for processors, memory and disks | |
@@ -64,6 +64,8 @@
 //! belong into the detail, and a secret into neither; a run that is dropped leaves nothing behind; a connection is kept
 //! between runs or closed in each, but never one more per run.
 
+#[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
+pub mod certificate;
 #[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
 mod driver;
 #[cfg(feature = "http")]

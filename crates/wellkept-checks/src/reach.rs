@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wellkept_health::{Context, Outcome, Reason};
 use wellkept_net::ConnectError;
-use wellkept_net::tls::TlsError;
+use wellkept_net::tls::{Fault, TlsError};
+
+use crate::certificate;
 
 /// When a run gives up by itself: a little before its deadline, at which it would be dropped and could no longer say
 /// what it was waiting for.
@@ -37,9 +39,26 @@ pub(crate) fn not_connected(error: &ConnectError) -> Outcome {
 
 /// There is a connection, and no TLS on it.
 pub(crate) fn no_tls(error: &TlsError) -> Outcome {
-    match error {
-        TlsError::Timeout => timed_out("shaking hands for TLS"),
-        error => Outcome::fail(Reason::Tls, "TLS handshake failed").with_detail(error.to_string()),
+    let Some(fault) = error.fault() else {
+        return match error {
+            TlsError::Timeout => timed_out("shaking hands for TLS"),
+            error => Outcome::fail(Reason::Tls, "TLS handshake failed").with_detail(error.to_string()),
+        };
+    };
+    let (reason, message) = match fault {
+        Fault::Expired { .. } => (Reason::Tls, "certificate has expired"),
+        Fault::NotYetValid => (Reason::Tls, "certificate is not valid yet"),
+        Fault::OtherName => (Reason::Tls, "certificate is for another name"),
+        Fault::Untrusted => (Reason::Tls, "certificate is not trusted"),
+        Fault::Version => (Reason::Tls, "no common version of TLS"),
+        Fault::NotTls => (Reason::Tls, "what answers does not speak TLS"),
+        Fault::Broken => (Reason::Network, "connection broken"),
+        _ => (Reason::Tls, "TLS handshake failed"),
+    };
+    let outcome = Outcome::fail(reason, message).with_detail(error.to_string());
+    match fault {
+        Fault::Expired { not_after: Some(not_after) } => certificate::told(outcome, not_after),
+        _ => outcome,
     }
 }
 

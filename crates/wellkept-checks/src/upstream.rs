@@ -54,6 +54,7 @@ use wellkept_health::{AnyCheck, Check, Context, Origins, Outcome, Scope};
 use wellkept_net::AddressRules;
 
 use self::fresh::Watch;
+use crate::certificate;
 use crate::fetch::{InvalidRequest, Request};
 use crate::http::{failed, named_secrets};
 use crate::kept::Kept;
@@ -207,7 +208,11 @@ impl Check for Upstream {
                 if let Some(watch) = watch {
                     self.watch.put(watch);
                 }
-                judged.with("status", response.status.as_u16())
+                let judged = judged.with("status", response.status.as_u16());
+                match response.not_after {
+                    Some(not_after) => certificate::told(judged, not_after),
+                    None => judged,
+                }
             }
             Err(error) => failed(&error),
         }

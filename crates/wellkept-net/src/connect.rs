@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use thiserror::Error;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 
 use crate::address::{AddressRules, Blocked};
@@ -30,6 +31,29 @@ pub async fn connect(target: &Target, rules: AddressRules, deadline: Instant) ->
         rules.judge(address).map_err(|reason| ConnectError::Blocked { address, reason })?;
     }
     connect_to_any(addresses.get(..MOST_ADDRESSES).unwrap_or(&addresses), target.port(), deadline).await
+}
+
+/// Connects to a Unix socket. A path at which nothing is counts as refused, as a port does on which nobody listens.
+///
+/// Ends at `deadline` at the latest. Cancel-safe.
+pub async fn connect_unix(path: &Path, deadline: Instant) -> Result<UnixStream, ConnectError> {
+    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let error = match timeout_at(deadline, UnixStream::connect(path)).await {
+        Ok(Ok(stream)) => return Ok(stream),
+        Ok(Err(error)) => error,
+        Err(_elapsed) => {
+            return Err(ConnectError::Timeout { stage: "connecting", attempts: told(&"no answer in time") });
+        }
+    };
+    let attempts = told(&error);
+    Err(match Failure::of(&error) {
+        Failure::Exhausted => ConnectError::Exhausted { attempts },
+        Failure::Refused => ConnectError::Refused { attempts },
+        _ if error.kind() == io::ErrorKind::NotFound => ConnectError::Refused { attempts },
+        // A full queue of connections: whoever listens does not accept.
+        _ if error.kind() == io::ErrorKind::WouldBlock => ConnectError::Timeout { stage: "connecting", attempts },
+        _ => ConnectError::Network { attempts },
+    })
 }
 
 async fn connect_to_any(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<TcpStream, ConnectError> {

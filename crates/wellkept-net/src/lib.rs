@@ -26,6 +26,6 @@ mod target;
 pub mod tls;
 
 pub use address::{AddressRules, Blocked};
-pub use connect::{ConnectError, connect};
+pub use connect::{ConnectError, connect, connect_unix};
 pub use resolve::{ResolveError, Resolver, ResolverOptions, ResolverStats, resolve};
 pub use target::{Target, TargetError};

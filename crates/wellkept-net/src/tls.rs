@@ -1,5 +1,9 @@
 //! TLS for clients: the trust roots, loaded once when first needed, and a handshake with a deadline.
 
+mod client;
+mod fault;
+mod session;
+
 use std::io;
 use std::sync::{Arc, OnceLock};
 
@@ -13,6 +17,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 pub use tokio_rustls::client::TlsStream;
+
+pub use self::client::{CaFileError, Client};
+pub use self::fault::Fault;
+pub use self::session::Session;
 
 static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
 
@@ -105,11 +113,20 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    /// The stable code: `tls` or `timeout`.
+    /// The stable code: `tls`, `timeout`, or `network` when the connection broke during the handshake.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Handshake(error) if Fault::of(error) == Fault::Broken => "network",
             Self::InvalidName | Self::Handshake(_) => "tls",
             Self::Timeout => "timeout",
+        }
+    }
+
+    /// What was wrong with the handshake; `None` when it did not come to one, or to no end.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Handshake(error) => Some(Fault::of(error)),
+            Self::InvalidName | Self::Timeout => None,
         }
     }
 }

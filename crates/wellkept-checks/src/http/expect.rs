@@ -4,8 +4,10 @@ use serde_json::Value;
 use wellkept_config::{FromNode, Section};
 use wellkept_health::{Outcome, Reason};
 
+use super::comparison::Comparison;
 use super::json_path::JsonPath;
-use crate::fetch::{Response, StatusCode, header::HeaderName};
+use crate::fetch::header::{CONTENT_TYPE, HeaderName};
+use crate::fetch::{Response, StatusCode};
 
 /// Longest part of an answer that a detail quotes, in characters.
 const MOST_QUOTED: usize = 64;
@@ -18,10 +20,14 @@ pub struct Expect {
     /// A text that the body holds, in its first MiB. Default: none.
     pub body: Option<String>,
     /// Values in a JSON body, by path. A text, number, truth value or null is compared by how it is written: `healthy`,
-    /// `3`, `true`, `null`. Default: none.
-    pub json: Vec<(JsonPath, String)>,
+    /// `3`, `true`, `null`; a number also by `< 100`, `<= 100`, `> 0` or `>= 1`; and `!= failed` is anything else, as long
+    /// as it is there. A web page never is what is expected here. Default: none.
+    pub json: Vec<(JsonPath, Comparison)>,
     /// Headers and their whole values. Default: none.
     pub header: Vec<(String, String)>,
+    /// The media type, such as `application/json`, without parameters. Where a single-page application answers every
+    /// path with its page, this tells the page from the answer. Default: any.
+    pub content_type: Option<String>,
 }
 
 impl Default for Expect {
@@ -31,6 +37,7 @@ impl Default for Expect {
             body: None,
             json: Vec::new(),
             header: Vec::new(),
+            content_type: None,
         }
     }
 }
@@ -43,10 +50,11 @@ impl Expect {
         let body = section.optional("body");
         let json = Self::read_json(section);
         let header = Self::read_headers(section);
-        Some(Self { status, body, json: json?, header: header? })
+        let content_type = section.optional("content_type");
+        Some(Self { status, body, json: json?, header: header?, content_type })
     }
 
-    fn read_json(section: &mut Section<'_>) -> Option<Vec<(JsonPath, String)>> {
+    fn read_json(section: &mut Section<'_>) -> Option<Vec<(JsonPath, Comparison)>> {
         let entries = section.entries("json");
         if !section.has("json") {
             return Some(Vec::new());
@@ -54,9 +62,9 @@ impl Expect {
         let mut expected = Vec::new();
         for (path, position, node) in entries? {
             // `null` is a value here, not a missing one.
-            let text = if node.is_null() { Some("null".to_owned()) } else { section.value(node) };
+            let value = if node.is_null() { Some(Comparison::equal("null")) } else { section.value(node) };
             match path.parse::<JsonPath>() {
-                Ok(path) => expected.push(text.map(|text| (path, text))),
+                Ok(path) => expected.push(value.map(|value| (path, value))),
                 Err(error) => {
                     section.report(position, error.code(), error.to_string());
                     expected.push(None);
@@ -93,6 +101,10 @@ impl Expect {
         if !self.status.iter().any(|pattern| pattern.matches(status)) {
             return self.unexpected_status(status);
         }
+        if let Some(expected) = self.content_type.as_deref().filter(|expected| !is_of_type(response, expected)) {
+            let detail = format!("expected {expected}, found {}", shown_type(response));
+            return unexpected("unexpected content type", detail);
+        }
         if let Some(name) = self.header.iter().find(|(name, value)| !has_header(response, name, value)) {
             let detail = format!("header `{}` is missing or has another value", name.0);
             return unexpected("unexpected header", detail);
@@ -113,13 +125,17 @@ impl Expect {
         if response.truncated {
             return unexpected("unexpected body", "the body is longer than 1 MiB".to_owned());
         }
+        if is_of_type(response, "text/html") {
+            let detail = "a web page where JSON is expected, such as a single-page application has for every path";
+            return unexpected("unexpected content type", detail.to_owned());
+        }
         let body: Value = match serde_json::from_slice(&response.body) {
             Ok(body) => body,
             Err(error) => return unexpected("body is not JSON", format!("not JSON: {error}")),
         };
         for (path, expected) in &self.json {
             let found = match path.find(&body) {
-                Some(value) if is_written(value, expected) => continue,
+                Some(value) if expected.holds(value) => continue,
                 Some(value) => quoted(value),
                 None => "nothing".to_owned(),
             };
@@ -130,8 +146,7 @@ impl Expect {
 
     fn unexpected_status(&self, status: StatusCode) -> Outcome {
         let patterns: Vec<_> = self.status.iter().map(ToString::to_string).collect();
-        let note = if status.is_redirection() { ", and redirects are not followed" } else { "" };
-        let detail = format!("expected {}, found {status}{note}", patterns.join(" or "));
+        let detail = format!("expected {}, found {status}", patterns.join(" or "));
         // The reasons that a machine can act on differently.
         let reason = match status.as_u16() {
             401 | 403 | 407 => Reason::Auth,
@@ -196,24 +211,22 @@ fn has_header(response: &Response, name: &str, expected: &str) -> bool {
     response.headers.get_all(name).iter().any(|value| value.as_bytes() == expected.as_bytes())
 }
 
-fn holds(body: &[u8], text: &[u8]) -> bool {
-    text.is_empty() || body.windows(text.len()).any(|window| window == text)
+/// Types are compared without case and without parameters (RFC 9110, 8.3.1).
+fn is_of_type(response: &Response, expected: &str) -> bool {
+    media_type(response).is_some_and(|found| found.eq_ignore_ascii_case(expected))
 }
 
-/// Whether a scalar of JSON is what the configuration writes. Numbers are compared as numbers: `1.0` is `1`.
-fn is_written(value: &Value, expected: &str) -> bool {
-    match value {
-        Value::String(text) => text == expected,
-        Value::Bool(truth) => expected == if *truth { "true" } else { "false" },
-        Value::Null => expected == "null",
-        Value::Number(number) => {
-            number.to_string() == expected
-                || number.as_f64().zip(expected.parse().ok()).is_some_and(|(found, expected): (f64, f64)| {
-                    (found - expected).abs() <= f64::EPSILON * found.abs()
-                })
-        }
-        Value::Array(_) | Value::Object(_) => false,
-    }
+fn media_type(response: &Response) -> Option<&str> {
+    let value = response.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split_once(';').map_or(value, |(essence, _)| essence).trim())
+}
+
+fn shown_type(response: &Response) -> String {
+    media_type(response).map_or_else(|| "none".to_owned(), |found| found.chars().take(MOST_QUOTED).collect())
+}
+
+fn holds(body: &[u8], text: &[u8]) -> bool {
+    text.is_empty() || body.windows(text.len()).any(|window| window == text)
 }
 
 /// A scalar as far as a detail shows it. Whole objects are not passed on: an answer may hold anything.

@@ -1,5 +1,8 @@
 //! The claims of the check and of `fetch`, held against local servers that say what they are told to.
 
+mod peers;
+mod redirects;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use wellkept_testkit::free_port;
@@ -28,9 +31,9 @@ async fn a_status_from_200_to_299_passes_and_the_request_is_as_it_should_be() {
     insta::assert_snapshot!(request.replace("\r\n", "\n").trim_end(), @r"
     GET /health?full=1 HTTP/1.1
     accept: */*
-    connection: close
     user-agent: wellkept/VERSION
     host: HOST
+    connection: close
     ");
 }
 
@@ -56,7 +59,9 @@ async fn a_redirect_is_not_followed_and_judged_by_its_status() {
     let server = Server::start(answer).await;
     let outcome = run(&check(server.url("/"))).await;
     assert_eq!(outcome.message(), "unexpected status 302");
-    assert!(outcome.detail().ends_with("and redirects are not followed"), "{outcome:?}");
+    let place = elsewhere.url("/").origin().ascii_serialization();
+    let told = format!("expected 2xx, found 302 Found; it leads to {place}, and redirects are not followed");
+    assert_eq!(outcome.detail(), told);
     let expect = Expect { status: vec![StatusPattern::Exact(302)], ..Expect::default() };
     assert_eq!(reason(&run(&expecting(server.url("/"), expect)).await), "pass");
     assert!(elsewhere.requests.is_empty());
@@ -66,7 +71,7 @@ async fn a_redirect_is_not_followed_and_judged_by_its_status() {
 async fn every_part_of_what_is_expected_must_hold() {
     let body = r#"{"status": "healthy", "components": [{"up": true, "load": 1.50, "note": null}]}"#;
     let server = Server::with_json("200 OK", body).await;
-    let json = |path: &str, value: &str| vec![(path.parse::<JsonPath>().unwrap(), value.to_owned())];
+    let json = |path: &str, value: &str| vec![(path.parse::<JsonPath>().unwrap(), Comparison::equal(value))];
     let none = Expect::default();
     for (expect, message) in [
         (Expect { body: Some("\"healthy\"".to_owned()), ..none.clone() }, ""),
@@ -97,7 +102,7 @@ async fn every_part_of_what_is_expected_must_hold() {
 async fn of_an_unexpected_value_only_operators_see_the_beginning() {
     let long = "x".repeat(10_000);
     let server = Server::with_json("200 OK", &format!("{{\"status\": \"{long}\"}}")).await;
-    let expect = Expect { json: vec![("$.status".parse().unwrap(), "ok".to_owned())], ..Expect::default() };
+    let expect = Expect { json: vec![("$.status".parse().unwrap(), Comparison::equal("ok"))], ..Expect::default() };
     let outcome = run(&expecting(server.url("/"), expect)).await;
     assert_eq!(outcome.message(), "unexpected value");
     assert_eq!(outcome.detail(), format!("$.status: expected `ok`, found `{}…`", &long[..64]));
@@ -147,7 +152,7 @@ async fn a_host_header_of_ones_own_replaces_the_urls() {
 async fn an_untrusted_certificate_is_a_tls_failure() {
     let port = untrusted_tls_server().await;
     let outcome = run(&check(format!("https://127.0.0.1:{port}/").parse().unwrap())).await;
-    assert_eq!((reason(&outcome), outcome.message()), ("tls", "TLS handshake failed"));
+    assert_eq!((reason(&outcome), outcome.message()), ("tls", "certificate is not trusted"));
     assert!(outcome.detail().contains("invalid peer certificate"), "{outcome:?}");
 }
 
@@ -161,7 +166,7 @@ async fn a_server_without_tls_is_a_tls_failure() {
         stream.read_to_end(&mut Vec::new()).await
     });
     let outcome = run(&check(format!("https://127.0.0.1:{port}/").parse().unwrap())).await;
-    assert_eq!(reason(&outcome), "tls", "{outcome:?}");
+    assert_eq!((reason(&outcome), outcome.message()), ("tls", "what answers does not speak TLS"), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -179,8 +184,53 @@ async fn each_stage_has_its_timeout() {
     assert_eq!(reason(&outcome), "network", "{outcome:?}");
     let outcome = run_into_timeout(&check(format!("http://{mute_address}/").parse().unwrap())).await;
     assert_eq!(outcome.detail(), "timed out while waiting for the response");
+    assert_eq!(outcome.metadata()["stage"], "first_byte");
     let outcome = run_into_timeout(&check(format!("https://{mute_address}/").parse().unwrap())).await;
     assert_eq!(outcome.detail(), "timed out while shaking hands for TLS");
+    assert_eq!(outcome.metadata()["stage"], "tls");
+    for version in [Version::Http1, Version::Http2] {
+        let full = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", full.local_addr().unwrap()).parse().unwrap();
+        let outcome = run_into_timeout(&Http::new(Options { version, ..Options::new(url) }).unwrap()).await;
+        assert_eq!(outcome.metadata()["stage"], "first_byte", "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_a_single_page_application_is_no_answer_in_json() {
+    let page = "HTTP/1.1 200 OK\r\ncontent-type: text/HTML; charset=utf-8\r\ncontent-length: 15\r\n\r\n";
+    let server = Server::start(format!("{page}<title>a</title>")).await;
+    let json = |path: &str, value: &str| vec![(path.parse::<JsonPath>().unwrap(), Comparison::equal(value))];
+    for expect in [
+        Expect { json: json("$.status", "ok"), ..Expect::default() },
+        Expect { content_type: Some("application/json".to_owned()), ..Expect::default() },
+    ] {
+        let outcome = run(&expecting(server.url("/health"), expect)).await;
+        assert_eq!((reason(&outcome), outcome.message()), ("unexpected", "unexpected content type"), "{outcome:?}");
+    }
+    let expect = Expect { content_type: Some("Text/html".to_owned()), ..Expect::default() };
+    assert_eq!(reason(&run(&expecting(server.url("/health"), expect)).await), "pass");
+}
+
+#[tokio::test]
+async fn a_number_in_json_is_held_against_a_limit() {
+    let server = Server::with_json("200 OK", r#"{"queue": 120, "state": "idle"}"#).await;
+    for (path, comparison, passes) in [
+        ("$.queue", "< 100", false),
+        ("$.queue", "< 121", true),
+        ("$.queue", ">= 120", true),
+        ("$.state", "!= failed", true),
+        ("$.state", "!= idle", false),
+        ("$.state", "< 100", false),
+        ("$.missing", "!= failed", false),
+    ] {
+        let json = vec![(path.parse::<JsonPath>().unwrap(), Comparison::from_scalar(comparison).unwrap())];
+        let outcome = run(&expecting(server.url("/"), Expect { json, ..Expect::default() })).await;
+        assert_eq!(outcome.reason().is_none(), passes, "{path} {comparison}: {outcome:?}");
+        if comparison == "< 100" && path == "$.queue" {
+            assert_eq!(outcome.detail(), "$.queue: expected `< 100`, found `120`");
+        }
+    }
 }
 
 #[tokio::test]
@@ -231,6 +281,9 @@ fn a_configuration_says_what_is_expected() {
         "http: { url: 'http://a/', method: HEAD, expect: { status: [200, '2xx', 3xx], header: { x-ready: '1' } } }",
         "http: { url: 'http://a/', headers: { Authorization: 'Bearer x' }, expect: { body: ok, json: { $.n: null } } }",
         "http: { url: 'http://a/', expect: {} }",
+        "http: { url: 'http://a/', redirects: { follow: 3, to: any }, version: 2 }",
+        "http: { url: 'https://a/', certificate: { degraded_below: 30d }, version: auto }",
+        "http: { url: 'http://a/', unix_socket: /run/app.sock, expect: { json: { $.queue: '< 100' } } }",
     ] {
         configured(text).unwrap_or_else(|reported| panic!("{text}: {reported}"));
     }
@@ -249,6 +302,12 @@ fn what_cannot_be_expected_is_reported_where_it_stands() {
         "http: { url: 'http://a/', expect: { header: { 'a b': ok } } }",
         "http: { url: 'http://a/', expect: { stauts: 200 } }",
         "http: { url: 'http://a/', method: HEAD, expect: { body: ok } }",
+        "http: { url: 'http://a/', expect: { json: { $.queue: '< many' } } }",
+        "http: { url: 'http://a/', redirects: { follow: 11 } }",
+        "http: { url: 'http://a/', unix_socket: /run/app.sock, redirects: { follow: 1, to: any } }",
+        "http: { url: 'http://a/', version: 1.0 }",
+        "http: { url: 'https://a/', certificate: { degraded_below: 1d, unhealthy_below: 2d } }",
+        "http: { url: 'https://a/', ca_file: /missing }",
         &planted,
     ]
     .map(|text| configured(text).unwrap_err());
@@ -262,6 +321,12 @@ fn what_cannot_be_expected_is_reported_where_it_stands() {
     test.yaml:1:47: this is no header's name
     test.yaml:1:37: unknown key `stauts` in `expect`, did you mean `status`?
     test.yaml:1:49: an answer to HEAD has no body: use GET
+    test.yaml:1:54: expected a value, or a comparison such as < 100 or != failed, found `< many` (for this very text: == < many)
+    test.yaml:1:38: at most 10 are followed
+    test.yaml:1:66: through a socket there is only one host
+    test.yaml:1:36: expected 1.1, 2 or auto, found `1.0` (did you mean `1.1`?)
+    test.yaml:1:41: unhealthy_below must not be above degraded_below
+    test.yaml:1:37: the file can't be read: entity not found
     test.yaml:1:36: a header's value holds no line breaks and control characters
     ");
 }

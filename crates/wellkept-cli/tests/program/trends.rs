@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use wellkept_testkit::{Signal, until, until_some};
+use wellkept_testkit::{Authority, Nginx, Signal, until, until_some};
 
 use crate::served::{PATIENCE, Served, run, text};
 
@@ -114,4 +114,30 @@ fn another_retention_waits_for_a_restart() {
     served.until_status("scratch", "healthy");
     served.reload(&FILE.replace("7d", "6d"), "restart_required");
     served.wait_for(|line| line["keys"] == "history");
+}
+
+#[test]
+fn when_a_real_certificate_ends_is_in_the_trend_of_its_check() {
+    let authority = Authority::new();
+    let issued = authority.issue("127.0.0.1", 10);
+    let (certificate, key) = (issued.certificate.display(), issued.key.display());
+    let directives = format!("ssl_certificate {certificate}; ssl_certificate_key {key}; location / {{ return 200; }}");
+    let nginx = Nginx::with("ssl", &directives);
+    let served = Served::with(&format!(
+        "
+checks:
+  - name: page
+    http:
+      url: 'https://{}/'
+      ca_file: '{}'
+      certificate: {{ degraded_below: 14d }}
+",
+        nginx.address(),
+        authority.ca_file().display()
+    ));
+    let page = served.until_status("page", "degraded");
+    assert_eq!((&page["reason"], &page["message"]), (&"threshold".into(), &"certificate ends in 10 days".into()));
+    let trend = served.get("/api/v1/components/page/trend").json();
+    assert_eq!(trend["ends_at"], page["metadata"]["not_after"], "{trend}");
+    assert!(trend["ends_at"].is_string(), "{trend}");
 }
