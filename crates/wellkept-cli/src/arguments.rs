@@ -63,13 +63,18 @@ pub(crate) struct Serve {
 }
 
 #[derive(Debug, Args)]
-#[command(before_help = "Examples:
+#[command(
+    before_help = "Examples:
   wellkept check                                      this machine's disk, memory and CPU
   wellkept check --config wellkept.yaml orders-db     one check of a file
   wellkept check --server http://127.0.0.1:8080       whether a running server is ready
   wellkept check --config wellkept.yaml --nagios      exit 0 to 3, one line, perfdata
   wellkept check --kind postgres --url '${DATABASE_URL}'   one check without a file, as Docker's HEALTHCHECK
-  wellkept check --kind http --help                   the keys of a kind")]
+  wellkept check --kind http --help                   the keys of a kind",
+    after_help = "Exit code 0: with --server, it is ready. Without, the checks add up to healthy or degraded, as /health would say it:
+those that no group sees count too, as do those that are shared and readiness would only be degraded by. What is optional
+degrades. The last line and the key `ready` of the JSON tell what readiness would say of them."
+)]
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) file: File,

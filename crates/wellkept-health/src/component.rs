@@ -11,7 +11,7 @@ use crate::circuit::{Circuit, CircuitBreaker};
 use crate::hysteresis::Thresholds;
 use crate::schedule::Schedule;
 use crate::snapshot::Activity;
-use crate::status::Criticality;
+use crate::status::{Criticality, Status};
 
 /// Which probe sees a component.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -286,6 +286,13 @@ impl Component {
     /// Required or optional.
     pub fn weight(&self) -> Criticality {
         self.criticality
+    }
+
+    /// What it counts for a group in this status, by the rules of [`Snapshot::counts_as`](crate::Snapshot::counts_as);
+    /// `None` when the group does not see it. For who runs its check without a [`Checker`](crate::Checker).
+    pub fn counts_for(&self, group: &Group, status: Status) -> Option<Status> {
+        let criticality = if self.shared { Criticality::Optional } else { self.criticality };
+        self.effective_groups().contains(group).then(|| criticality.weigh(status)).flatten()
     }
 
     pub(crate) fn effective_groups(&self) -> Arc<[Group]> {

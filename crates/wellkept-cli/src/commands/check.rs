@@ -26,7 +26,7 @@ pub(crate) fn run(options: &Check) -> Result<Exit, Failure> {
                 print(&text);
                 return Ok(Exit::Clean);
             }
-            Ok(Asked::Check(component)) => run_all_once(vec![*component]),
+            Ok(Asked::Check(component)) => run_all_once(vec![*component]).map(|verdicts| Findings::of(&verdicts)),
             Err(failure) => Err(failure),
         },
         (None, Some(address)) => ask(options, address),
@@ -55,15 +55,24 @@ pub(crate) fn run(options: &Check) -> Result<Exit, Failure> {
     } else {
         print(&findings.table(Colours::of_stdout()));
     }
-    Ok(if findings.good { Exit::Clean } else { Exit::NotHealthy })
+    Ok(if findings.is_good() { Exit::Clean } else { Exit::NotHealthy })
 }
 
 /// What was found, whoever ran the checks.
 struct Findings {
     status: Status,
-    /// Whether it is good enough: ready, or not worse than degraded.
-    good: bool,
+    ready: Ready,
     checks: Vec<Finding>,
+}
+
+/// What is known of readiness.
+enum Ready {
+    /// What a server says of itself, which is what counts then.
+    Server(bool),
+    /// What it would be by these checks, which count all by themselves.
+    Of(Status),
+    /// Nothing: only some checks were asked for.
+    Unasked,
 }
 
 struct Finding {
@@ -94,6 +103,12 @@ impl Finding {
             components: details.map(|details| details.components.clone()).unwrap_or_default(),
         }
     }
+
+    /// What it adds to all: as much when a server tells of it as when it is run here.
+    fn counts(&self) -> Option<Status> {
+        let weight = if self.required == Some(false) { Criticality::Optional } else { Criticality::Required };
+        weight.weigh(self.status)
+    }
 }
 
 fn run_configured(options: &Check) -> Result<Findings, Failure> {
@@ -102,10 +117,13 @@ fn run_configured(options: &Check) -> Result<Findings, Failure> {
     let mut wanted = select(components, &options.names)?;
     // One that is named is wanted, also when it is disabled.
     wanted.retain(|one| !options.names.is_empty() || one.first_activity() == Activity::Enabled);
-    run_all_once(wanted)
+    let verdicts = run_all_once(wanted)?;
+    let findings = Findings::of(&verdicts);
+    let ready = if options.names.is_empty() { Ready::Of(verdicts.readiness()) } else { Ready::Unasked };
+    Ok(Findings { ready, ..findings })
 }
 
-fn run_all_once(wanted: Vec<Component>) -> Result<Findings, Failure> {
+fn run_all_once(wanted: Vec<Component>) -> Result<Verdicts, Failure> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -113,7 +131,7 @@ fn run_all_once(wanted: Vec<Component>) -> Result<Findings, Failure> {
         .map_err(|error| Failure::new(Exit::Failed, format!("the runtime can't be started: {error}")))?;
     let verdicts = runtime.block_on(run_all(wanted));
     runtime.shutdown_background();
-    Ok(Findings::of(&verdicts))
+    Ok(verdicts)
 }
 
 fn select(components: Vec<Component>, names: &[String]) -> Result<Vec<Component>, Failure> {
@@ -156,8 +174,8 @@ fn ask(options: &Check, address: &str) -> Result<Findings, Failure> {
         .collect();
     let bare = ready.dependencies.iter().filter(|(name, _)| wanted(name) && !details.contains_key(*name));
     checks.extend(bare.map(|(name, status)| Finding::of(name, *status, None)));
-    let status = checks.iter().map(|check| check.status).fold(Status::Healthy, Status::worse);
-    Ok(Findings { status, good: status.is_ready(), checks })
+    let status = checks.iter().filter_map(Finding::counts).fold(Status::Healthy, Status::worse);
+    Ok(Findings { status, ready: Ready::Unasked, checks })
 }
 
 impl Findings {
@@ -173,8 +191,7 @@ impl Findings {
             metadata: finished.outcome.metadata().clone(),
             components: finished.outcome.parts().map(|parts| wire::Part::all(parts.list())).unwrap_or_default(),
         });
-        let status = verdicts.status();
-        Self { status, good: status.is_ready(), checks: checks.collect() }
+        Self { status: verdicts.status(), ready: Ready::Unasked, checks: checks.collect() }
     }
 
     fn of_server(ready: wire::Ready) -> Self {
@@ -187,7 +204,25 @@ impl Findings {
             Some(_) if ready.status.is_ready() => Status::Unknown,
             _ => ready.status,
         };
-        Self { status, good: ready.ready, checks }
+        Self { status, ready: Ready::Server(ready.ready), checks }
+    }
+
+    /// Whether it is good enough: a server is ready, or checks are not worse than degraded.
+    fn is_good(&self) -> bool {
+        match self.ready {
+            Ready::Server(ready) => ready,
+            Ready::Of(_) | Ready::Unasked => self.status.is_ready(),
+        }
+    }
+
+    /// The last line: what the exit code follows, in words.
+    fn verdict(&self) -> String {
+        match self.ready {
+            Ready::Server(true) => format!("ready: {}", self.status),
+            Ready::Server(false) => format!("not ready: {}", self.status),
+            Ready::Of(readiness) => format!("checks: {}; for readiness: {readiness}", self.status),
+            Ready::Unasked => format!("checks: {}", self.status),
+        }
     }
 
     fn table(&self, colours: Colours) -> String {
@@ -214,7 +249,7 @@ impl Findings {
         }
         let mut text = if self.checks.is_empty() { String::new() } else { table.render(colours) + "\n" };
         // Writing to a String can't fail.
-        let _ = writeln!(text, "{}: {}", if self.good { "ready" } else { "not ready" }, self.status);
+        let _ = writeln!(text, "{}", self.verdict());
         text
     }
 
@@ -230,7 +265,11 @@ impl Findings {
             }
             (check.name.clone(), value)
         });
-        json!({ "status": self.status, "ready": self.good, "components": checks.collect::<Map<_, _>>() })
+        let ready = match self.ready {
+            Ready::Of(readiness) => readiness.is_ready(),
+            Ready::Server(_) | Ready::Unasked => self.is_good(),
+        };
+        json!({ "status": self.status, "ready": ready, "components": checks.collect::<Map<_, _>>() })
     }
 
     fn nagios(&self) -> String {

@@ -22,7 +22,7 @@ fn check_runs_a_configurations_checks_once() {
     let output = run(folder.path(), &["check"]);
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{said}");
-    assert!(said.ends_with("\n\nready: healthy\n"), "{said}");
+    assert!(said.ends_with("\n\nchecks: healthy; for readiness: healthy\n"), "{said}");
     let json: Value = serde_json::from_slice(&run(folder.path(), &["check", "--json"]).stdout).unwrap();
     assert_eq!(json["status"], "healthy");
     assert!(json["components"]["db"]["metadata"]["server_version"].is_string(), "{json}");
@@ -84,6 +84,40 @@ fn check_asks_a_running_server() {
     let output = run(served.folder.path(), &["check", "--server", &nobody]);
     assert_eq!(output.status.code(), Some(69), "{}", text(&output.stderr));
     assert_eq!(run(served.folder.path(), &["check", "--nagios", "--server", &nobody]).status.code(), Some(2));
+}
+
+#[test]
+fn what_readiness_does_not_count_is_told_apart_by_check_as_by_the_server() {
+    let closed = free_address();
+    let served = Served::with(&format!(
+        "defaults: {{ interval: 50ms, fall: 1 }}
+checks:
+  - name: database
+    tcp: {{ address: '{closed}' }}
+    shared: true
+  - name: room
+    disk: {{ path: /, degraded_below: 100%, unhealthy_below: 100% }}
+"
+    ));
+    served.until_status("room", "unhealthy");
+    served.until_status("database", "unhealthy");
+    let address = format!("http://{}", served.http);
+    let check = |arguments: &[&str]| {
+        let output = run(served.folder.path(), &[&["check"], arguments].concat());
+        let said = text(&output.stdout);
+        (output.status.code(), said.lines().last().unwrap_or_default().to_owned(), output.stdout)
+    };
+    let (code, line, _) = check(&["--server", &address]);
+    assert_eq!((code, line.as_str()), (Some(0), "ready: degraded"));
+    let (code, line, _) = check(&[]);
+    assert_eq!((code, line.as_str()), (Some(1), "checks: unhealthy; for readiness: degraded"));
+    assert_eq!(served.get("/health").json()["status"], "unhealthy");
+    let json: Value = serde_json::from_slice(&check(&["--json"]).2).unwrap();
+    assert_eq!((&json["status"], &json["ready"]), (&Value::from("unhealthy"), &Value::from(true)));
+    for arguments in [&["room"][..], &["--server", &address, "room"]] {
+        let (code, line, _) = check(arguments);
+        assert_eq!((code, line.as_str()), (Some(1), "checks: unhealthy"), "{arguments:?}");
+    }
 }
 
 #[test]

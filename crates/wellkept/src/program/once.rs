@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use wellkept_health::{Component, Finished, Status, run_once};
+use wellkept_health::{Component, Finished, Group, Status, run_once};
 
 /// How many checks run at the same time.
 const AT_ONCE: usize = 64;
@@ -17,12 +17,19 @@ pub struct Verdicts {
 }
 
 impl Verdicts {
-    /// What all checks add up to: there are no thresholds on a single run.
+    /// What all checks add up to, as `/health` says it of a service: there are no thresholds on a single run.
     pub fn status(&self) -> Status {
-        let statuses = self
-            .checks
-            .iter()
-            .filter_map(|(component, finished)| component.weight().weigh(Status::from(finished.outcome.verdict())));
+        self.total(|component, status| component.weight().weigh(status))
+    }
+
+    /// What readiness would say: what its group does not see is left out, and what is shared by all replicas degrades.
+    pub fn readiness(&self) -> Status {
+        self.total(|component, status| component.counts_for(&Group::Ready, status))
+    }
+
+    fn total(&self, counts: impl Fn(&Component, Status) -> Option<Status>) -> Status {
+        let statuses =
+            self.checks.iter().filter_map(|(component, finished)| counts(component, finished.outcome.verdict().into()));
         statuses.fold(Status::Healthy, Status::worse)
     }
 }
