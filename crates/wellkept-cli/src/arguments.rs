@@ -94,8 +94,9 @@ pub(crate) struct Check {
     /// the key again. Variables, `${NAME}`, are filled in as in a file; `--KEY @FILE` stands for `--KEY_file FILE`.
     #[arg(long, value_name = "KIND", conflicts_with_all = ["config", "server", "names"])]
     pub(crate) kind: Option<String>,
-    /// With --kind: how long it may take. Default: 2s.
-    #[arg(long, value_name = "DURATION", requires = "kind")]
+    /// How long all of it may take. A check that takes longer has failed, and where all of it does, the answer is that.
+    /// Default: 9s with --nagios; 2s with --kind; otherwise as long as each check may by itself.
+    #[arg(long, value_name = "DURATION")]
     pub(crate) timeout: Option<String>,
     /// The words after `check`, where they name a kind: its keys are no options of this program.
     #[arg(skip)]

@@ -8,7 +8,9 @@ pub(crate) mod serve;
 pub(crate) mod status;
 
 use std::path::Path;
+use std::time::Duration;
 
+use wellkept::config::{FromNode, quoted};
 use wellkept::program::Configuration;
 
 use crate::arguments::Door;
@@ -29,4 +31,12 @@ fn find_server(door: &Door) -> Result<(Server, Option<Configuration>), Failure> 
     };
     let server = Server::find(door.server.as_deref(), door.token_file.as_deref(), configuration.as_ref())?;
     Ok((server, configuration))
+}
+
+/// A duration as the configuration writes it.
+fn duration(text: &str) -> Result<Duration, Failure> {
+    Duration::from_scalar(text).map_err(|hint| {
+        let hint = if hint.is_empty() { hint } else { format!(" ({hint})") };
+        Failure::new(Exit::Usage, format!("expected {}, found {}{hint}", Duration::EXPECTED, quoted(text)))
+    })
 }

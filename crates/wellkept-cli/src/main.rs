@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     };
     let ended = match arguments.command {
         Command::Serve(options) => commands::serve::run(&options),
-        Command::Check(options) => commands::check::run(&options),
+        Command::Check(options) => commands::check::run(options),
         Command::Status(options) => commands::status::run(&options),
         Command::Reload(options) => commands::reload::run(&options),
         Command::Maintenance(MaintenanceCommand::Start(options)) => commands::maintenance::start(&options),

@@ -4,6 +4,8 @@ mod one_liner;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tokio::runtime::Builder;
@@ -19,24 +21,21 @@ use crate::ask::{AskError, Server};
 use crate::exit::{Exit, Failure};
 use crate::output::{Cell, Colours, Table, escaped, indented, print, print_json};
 
-pub(crate) fn run(options: &Check) -> Result<Exit, Failure> {
-    let findings = match (&options.one_liner, &options.server) {
-        (Some(words), _) => match one_liner::read(words, &|name| std::env::var_os(name)) {
-            Ok(Asked::Help(text)) => {
-                print(&text);
-                return Ok(Exit::Clean);
-            }
-            Ok(Asked::Check(component)) => run_all_once(vec![*component]).map(|verdicts| Findings::of(&verdicts)),
-            Err(failure) => Err(failure),
-        },
-        (None, Some(address)) => ask(options, address),
-        (None, None) => run_configured(options),
-    };
-    let findings = match findings {
-        Ok(findings) => findings,
+/// How long all of it may take for a monitoring system, which gives up after 10 s (Monitoring Plugins Development
+/// Guidelines, "Timeouts").
+const NAGIOS_LIMIT: Duration = Duration::from_secs(9);
+
+pub(crate) fn run(options: Check) -> Result<Exit, Failure> {
+    let (nagios, as_json) = (options.nagios, options.json);
+    let findings = match find(options) {
+        Ok(Answer::Findings(findings)) => findings,
+        Ok(Answer::Help(text)) => {
+            print(&text);
+            return Ok(Exit::Clean);
+        }
         // A monitoring system that runs a plugin reads its one line and 0 to 3, whatever happened.
-        Err(failure) if options.nagios => {
-            let critical = failure.exit == Exit::Unreachable;
+        Err(failure) if nagios => {
+            let critical = matches!(failure.exit, Exit::Unreachable | Exit::NotHealthy);
             print(&format!(
                 "WELLKEPT {} - {}\n",
                 if critical { "CRITICAL" } else { "UNKNOWN" },
@@ -46,16 +45,57 @@ pub(crate) fn run(options: &Check) -> Result<Exit, Failure> {
         }
         Err(failure) => return Err(failure),
     };
-    if options.nagios {
+    if nagios {
         print(&findings.nagios());
         return Ok(Exit::Nagios(nagios::code(findings.status)));
     }
-    if options.json {
+    if as_json {
         print_json(&findings.json());
     } else {
         print(&findings.table(Colours::of_stdout()));
     }
     Ok(if findings.is_good() { Exit::Clean } else { Exit::NotHealthy })
+}
+
+enum Answer {
+    /// How to use a kind.
+    Help(String),
+    Findings(Findings),
+}
+
+/// Finds out on a thread of its own, which is left behind when there is a limit and it has passed: neither a file nor a
+/// name nor a server that hangs holds up the answer.
+fn find(options: Check) -> Result<Answer, Failure> {
+    let Some(limit) = limit(&options)? else { return look(&options, None) };
+    let (tell, told) = sync_channel(1);
+    let looking = std::thread::Builder::new().spawn(move || drop(tell.send(look(&options, Some(limit)))));
+    looking.map_err(|error| Failure::new(Exit::Failed, format!("a thread can't be started: {error}")))?;
+    match told.recv_timeout(limit) {
+        Ok(answer) => answer,
+        Err(RecvTimeoutError::Timeout) => Err(Failure::new(Exit::NotHealthy, format!("no answer within {limit:?}"))),
+        Err(RecvTimeoutError::Disconnected) => Err(Failure::new(Exit::Failed, "the checks could not be run")),
+    }
+}
+
+/// How long all of it may take. A check of one kind has this time for itself, and no other.
+fn limit(options: &Check) -> Result<Option<Duration>, Failure> {
+    match &options.timeout {
+        Some(timeout) => super::duration(timeout).map(Some),
+        None if options.nagios && options.one_liner.is_none() => Ok(Some(NAGIOS_LIMIT)),
+        None => Ok(None),
+    }
+}
+
+fn look(options: &Check, limit: Option<Duration>) -> Result<Answer, Failure> {
+    let findings = match (&options.one_liner, &options.server) {
+        (Some(words), _) => match one_liner::read(words, &|name| std::env::var_os(name))? {
+            Asked::Help(text) => return Ok(Answer::Help(text)),
+            Asked::Check(component) => Findings::of(&run_all_once(vec![*component])?),
+        },
+        (None, Some(address)) => ask(options, address)?,
+        (None, None) => run_configured(options, limit)?,
+    };
+    Ok(Answer::Findings(findings))
 }
 
 /// What was found, whoever ran the checks.
@@ -111,13 +151,19 @@ impl Finding {
     }
 }
 
-fn run_configured(options: &Check) -> Result<Findings, Failure> {
+fn run_configured(options: &Check, limit: Option<Duration>) -> Result<Findings, Failure> {
     let configuration = super::configuration(options.file.config.as_deref())?;
     let components: Vec<Component> = configuration.checks.into_iter().map(|check| check.component).collect();
     let mut wanted = select(components, &options.names)?;
     // One that is named is wanted, also when it is disabled.
     wanted.retain(|one| !options.names.is_empty() || one.first_activity() == Activity::Enabled);
-    let verdicts = run_all_once(wanted)?;
+    // A check is cut a little before the whole, so that the others' results are told.
+    let most = limit.map_or(Duration::MAX, |limit| limit.saturating_sub((limit / 10).min(Duration::from_millis(500))));
+    let wanted = wanted.into_iter().map(|component| {
+        let timeout = component.run_timeout().min(most);
+        component.timeout(timeout)
+    });
+    let verdicts = run_all_once(wanted.collect())?;
     let findings = Findings::of(&verdicts);
     let ready = if options.names.is_empty() { Ready::Of(verdicts.readiness()) } else { Ready::Unasked };
     Ok(Findings { ready, ..findings })
@@ -285,4 +331,29 @@ impl Findings {
 
 fn first_line(message: &str) -> String {
     escaped(message.lines().next().unwrap_or_default()).replace('|', "/")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::arguments::{Arguments, Command};
+
+    #[test]
+    fn a_monitoring_system_is_answered_before_it_gives_up() {
+        let limit_of = |line: &str| {
+            let words = ["wellkept", "check"].into_iter().chain(line.split_whitespace());
+            let arguments = Arguments::try_parse_from(words).map_err(|error| error.to_string());
+            match arguments.unwrap().command {
+                Command::Check(options) => limit(&options).map_err(|failure| failure.message),
+                _ => panic!("{line}"),
+            }
+        };
+        assert_eq!(limit_of("--nagios"), Ok(Some(Duration::from_secs(9))));
+        assert_eq!(limit_of("--nagios --server http://h --timeout 20s"), Ok(Some(Duration::from_secs(20))));
+        assert_eq!(limit_of("--timeout 500ms"), Ok(Some(Duration::from_millis(500))));
+        assert_eq!(limit_of(""), Ok(None));
+        limit_of("--timeout 5").unwrap_err();
+    }
 }

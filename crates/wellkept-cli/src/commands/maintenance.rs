@@ -1,14 +1,12 @@
 //! `wellkept maintenance`: takes a running service, or some of its components, out on purpose, and in again.
 
-use std::time::Duration;
-
 use jiff::civil::Time;
 use jiff::{Timestamp, ToSpan, Zoned};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use wellkept::checks::fetch::Method;
-use wellkept::config::{FromNode, quoted};
+use wellkept::config::quoted;
 use wellkept::health::wire;
 
 use crate::arguments::{Door, MaintenanceEnd, MaintenanceList, MaintenanceStart};
@@ -33,7 +31,7 @@ pub(crate) fn start(options: &MaintenanceStart) -> Result<Exit, Failure> {
         wanted["components"] = json!(options.components);
     }
     if let Some(lasts) = &options.lasts {
-        wanted["for"] = json!(format!("{}ms", length(lasts)?.as_millis()));
+        wanted["for"] = json!(format!("{}ms", super::duration(lasts)?.as_millis()));
     }
     if let Some(until) = &options.until {
         wanted["until"] = json!(time(until, &Zoned::now())?.to_string());
@@ -138,14 +136,6 @@ fn author(given: Option<&str>) -> String {
 
 fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
-}
-
-/// A duration as the configuration writes it.
-fn length(text: &str) -> Result<Duration, Failure> {
-    Duration::from_scalar(text).map_err(|hint| {
-        let hint = if hint.is_empty() { hint } else { format!(" ({hint})") };
-        Failure::new(Exit::Usage, format!("expected {}, found {}{hint}", Duration::EXPECTED, quoted(text)))
-    })
 }
 
 /// A time with its offset, or a time of day: the next one, by this machine's clock.

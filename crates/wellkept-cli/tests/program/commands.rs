@@ -148,6 +148,37 @@ fn no_secret_of_a_url_is_ever_shown() {
 }
 
 #[test]
+fn check_answers_within_its_limit_whatever_hangs() {
+    // It takes connections, for its queue has room, and never says a word.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let folder = folder(&format!(
+        "checks:
+  - name: room
+    disk: {{ path: /, degraded_below: 0%, unhealthy_below: 0% }}
+  - name: page
+    http: {{ url: '{url}' }}
+    interval: 60s
+    timeout: 50s
+"
+    ));
+    let limited = |arguments: &[&str]| run(folder.path(), &[&["check", "--timeout", "1s"], arguments].concat());
+    let output = limited(&["--nagios"]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.starts_with("WELLKEPT CRITICAL - 1 of 2 healthy: page unhealthy (timeout) | 'room'="), "{said}");
+    let output = limited(&["--nagios", "--server", &url]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(text(&output.stdout), "WELLKEPT CRITICAL - no answer within 1s\n");
+    let output = limited(&["--server", &url]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), "wellkept: no answer within 1s\n".to_owned()));
+    let output = run(folder.path(), &["check", "--kind", "http", "--url", &url, "--timeout", "1s", "--nagios"]);
+    let said = text(&output.stdout);
+    assert!(said.starts_with("WELLKEPT CRITICAL - 0 of 1 healthy: http unhealthy (timeout) | 'http'="), "{said}");
+    assert_eq!(run(folder.path(), &["check", "--timeout", "2"]).status.code(), Some(64));
+}
+
+#[test]
 fn a_draining_server_is_a_warning_and_not_ready() {
     let mut served = Served::with("checks: []\nshutdown: { delay: 30s, deadline: 60s }\n");
     served.until_ready(true);
