@@ -154,12 +154,13 @@ mod tests {
     use super::*;
     use crate::testing::{PATIENCE, configured, reason};
     use proptest::prelude::*;
-    use std::process::{Child, Command};
+    use std::process::Command;
     use wellkept_health::Verdict;
-    use wellkept_testkit::until;
+    use wellkept_testkit::{Program, Signal, until};
 
-    fn sleeper(seconds: &str) -> Child {
-        Command::new("sleep").arg(seconds).spawn().unwrap()
+    /// Ends with the test, also with one that fails.
+    fn sleeper(seconds: &str) -> Program {
+        Program::spawn(Command::new("sleep").arg(seconds))
     }
 
     fn check(options: Options) -> Processes {
@@ -189,10 +190,7 @@ mod tests {
         children.push(sleeper(&seconds));
         until(PATIENCE, "three that sleep", || own.run().verdict() == Verdict::Warn);
         assert_eq!(own.run().message(), "3 running, more than 2");
-        for mut child in children {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        drop(children);
         let outcome = own.run();
         assert_eq!((outcome.verdict(), reason(&outcome)), (Verdict::Fail, "threshold"));
         assert_eq!(outcome.message(), "0 running, fewer than 2");
@@ -203,16 +201,17 @@ mod tests {
         let name = format!("wkz-{}", std::process::id());
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join(&name);
-        std::fs::copy("/bin/sleep", &program).unwrap();
-        let mut child = Command::new(&program).arg("86400").spawn().unwrap();
+        // A link: a copy that is executed while another test starts a process may be "busy".
+        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+        let mut child = Program::spawn(Command::new(&program).arg("86400"));
         let own = check(Options { name: Some(name), minimum: 0, zombies_above: Some(0), ..Options::default() });
         until(PATIENCE, "one that runs", || count(&own.run()) == (1, 0));
         assert_eq!(own.run().verdict(), Verdict::Pass);
-        child.kill().unwrap();
+        child.signal(Signal::KILL);
         until(PATIENCE, "one that waits for its parent", || count(&own.run()) == (0, 1));
         let outcome = own.run();
         assert_eq!((outcome.verdict(), outcome.message()), (Verdict::Warn, "1 have ended and wait for their parent"));
-        child.wait().unwrap();
+        child.wait(PATIENCE);
         assert_eq!(count(&own.run()), (0, 0));
     }
 
