@@ -59,7 +59,8 @@ impl Authority {
         let away = DAY * days.unsigned_abs();
         params.not_before = (now - 400 * DAY).into();
         // A minute more, so that "in ten days" are ten whole days when it is looked at.
-        params.not_after = if days < 0 { now - away } else { now + away + Duration::from_secs(60) }.into();
+        let end = if days < 0 { now - away } else { now + away };
+        params.not_after = (end + Duration::from_secs(60)).into();
         let key = KeyPair::generate().expect("a key can be made");
         let issued = params.signed_by(&key, &self.issuer).expect("the parameters are sound");
         let file = |kind: &str| self.folder.path().join(format!("{}{days}.{kind}", name.replace(':', "_")));

@@ -14,6 +14,7 @@
 //! | `redis` | a Redis or Valkey server, with `PING` and `INFO` | `redis` |
 //! | [`system`] | what is used of processors, memory and disk, on one component | |
 //! | [`tcp`] | whether an address accepts connections | |
+//! | [`tls`] | a TLS server, for its handshake and its certificate | |
 //! | `upstream` | another service, by its health endpoint, with what it consists of | `http` |
 //!
 //! Each is a type for use from code, and a [`Kind`] for use from a configuration:
@@ -130,6 +131,7 @@ kinds! {
     redis if "redis",
     system,
     tcp,
+    tls,
     upstream if "http",
 }
 

@@ -118,6 +118,44 @@ impl CaFileError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustls::{HandshakeKind, ServerConfig};
+    use rustls_pki_types::PrivateKeyDer;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio_rustls::TlsAcceptor;
+
+    #[tokio::test]
+    async fn each_handshake_is_a_whole_one_although_the_server_offers_to_resume() {
+        let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(issued.cert.der().clone()).unwrap();
+        let key = PrivateKeyDer::Pkcs8(issued.signing_key.serialize_der().into());
+        let server = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![issued.cert.der().clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        let config = Arc::new(config_with_roots(roots));
+        let client = Client::with_config(Arc::clone(&config));
+        let mut kinds = Vec::new();
+        for resuming in [false, false, true, true] {
+            let (near, far) = duplex(16 * 1024);
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move { acceptor.accept(far).await?.write_all(b"!").await });
+            let deadline = Instant::now() + Duration::from_secs(10);
+            let mut stream = if resuming {
+                connect_with(Arc::clone(&config), near, "localhost", deadline).await.unwrap()
+            } else {
+                client.connect(near, "localhost", deadline).await.unwrap()
+            };
+            // What can be resumed comes ahead of the first byte.
+            stream.read_u8().await.unwrap();
+            kinds.push(stream.get_ref().1.handshake_kind().unwrap());
+        }
+        assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Full, HandshakeKind::Full, HandshakeKind::Resumed]);
+    }
 
     #[test]
     fn what_is_no_file_of_certificates_is_told_apart() {
