@@ -90,14 +90,14 @@ impl<'d> Section<'d> {
     /// value is an empty mapping.
     pub fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Option<T> {
         let (key, node) = self.ask(key)?;
-        self.descend(Some(key), node, read)
+        self.descend(key, Some(key.text()), node, read)
     }
 
     /// Like [`section`](Self::section), for a key that is known only at run time, such as a kind found among
     /// [`keys`](Self::keys). It is never suggested.
     pub fn open<T>(&mut self, key: &str, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Option<T> {
         let (key, node) = self.take(key)?;
-        self.descend(Some(key), node, read)
+        self.descend(key, Some(key.text()), node, read)
     }
 
     /// Reads the list of mappings under `key`, each with `read`; `None` when it is absent, or when anything in it was
@@ -107,10 +107,10 @@ impl<'d> Section<'d> {
         key: &'static str,
         mut read: impl FnMut(&mut Section<'_>) -> Option<T>,
     ) -> Option<Vec<T>> {
-        let (_, node) = self.ask(key)?;
+        let (key, node) = self.ask(key)?;
         match &node.value {
             Value::Sequence(items) => {
-                let read: Vec<_> = items.iter().map(|item| self.descend(None, item, &mut read)).collect();
+                let read: Vec<_> = items.iter().map(|item| self.descend(key, None, item, &mut read)).collect();
                 read.into_iter().collect()
             }
             _ if node.is_null() => Some(Vec::new()),
@@ -226,9 +226,11 @@ impl<'d> Section<'d> {
         None
     }
 
+    /// Below `key`, under the name that messages call it by.
     fn descend<T>(
         &mut self,
-        key: Option<&Key>,
+        key: &Key,
+        name: Option<&str>,
         node: &Node,
         read: impl FnOnce(&mut Section<'_>) -> Option<T>,
     ) -> Option<T> {
@@ -240,11 +242,11 @@ impl<'d> Section<'d> {
                 return None;
             }
         };
-        let path = match key {
-            Some(key) if self.walk.asked.is_some() => format!("{}{}.", self.path, key.text),
-            _ => self.path.clone(),
+        let path = match self.walk.asked {
+            Some(_) => format!("{}{}.", self.path, key.text),
+            None => String::new(),
         };
-        let value = Section::walk(key.map(Key::text), path, (node, entries), self.walk, read);
+        let value = Section::walk(name, path, (node, entries), self.walk, read);
         if value.is_none() {
             self.failed();
         }
