@@ -38,27 +38,21 @@
 
 mod info;
 mod overheard;
+pub(crate) mod server;
 
 use std::fmt;
 
-use percent_encoding::percent_decode_str;
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo, RedisError, Value};
+use redis::Value;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, timeout_at};
-use url::{Host, Url};
+use tokio::time::Instant;
 use wellkept_config::Section;
-use wellkept_health::{AnyCheck, Check, Context, Outcome, Reason, Scope};
-use wellkept_net::tls::{self, TlsError};
-use wellkept_net::{AddressRules, ConnectError, Target, connect};
+use wellkept_health::{AnyCheck, Check, Context, Outcome, Scope};
 
 use self::info::Info;
-use self::overheard::{Heard, Overheard};
-use crate::driver::Driver;
+use self::server::{Failure, Server, Session, refused};
 use crate::kept::Kept;
 use crate::kind::built;
-use crate::reach::{explained, give_up_at, no_tls, not_connected, timed_out};
+use crate::reach::give_up_at;
 use crate::{InvalidOption, Kind};
 
 /// The settings of a [`Redis`] check.
@@ -81,9 +75,7 @@ impl Options {
 /// `memory_usage` (of `maxmemory`, or of the machine's memory where there is no such limit), with that limit also
 /// `maxmemory_bytes`, and once there were reads, `hit_rate` since the server's start. A user who may not run `INFO` gets a verdict from `PING` alone.
 pub struct Redis {
-    target: Target,
-    encrypted: bool,
-    login: RedisConnectionInfo,
+    server: Server,
     kept: Kept<Session>,
 }
 
@@ -91,40 +83,7 @@ impl Redis {
     /// Refuses a URL that can't be used. Connects to nothing yet.
     pub fn new(options: Options) -> Result<Self, InvalidOption> {
         let Options { url } = options;
-        let expected = || {
-            let message = "expected a Redis URL such as redis://:password@host:6379/0, special characters in user and \
-                           password percent-encoded";
-            InvalidOption::new("url", message)
-        };
-        // The parser's errors are not shown: they say too little to be worth the risk.
-        let url = Url::parse(url.expose_secret()).map_err(|_| expected())?;
-        let encrypted = match url.scheme() {
-            "redis" | "valkey" => false,
-            "rediss" | "valkeys" => true,
-            _ => return Err(expected()),
-        };
-        let host = match url.host() {
-            Some(Host::Domain(name)) if !name.is_empty() => decoded(name).ok_or_else(expected)?,
-            Some(Host::Ipv4(address)) => address.to_string(),
-            Some(Host::Ipv6(address)) => address.to_string(),
-            _ => return Err(InvalidOption::new("url", "the URL names no host")),
-        };
-        let database = match url.path().trim_matches('/') {
-            "" => 0,
-            number => number.parse::<u32>().map_err(|_| {
-                InvalidOption::new("url", "after the host comes the number of a database, such as /0")
-            })?,
-        };
-        let mut login = RedisConnectionInfo::default()
-            .set_db(i64::from(database))
-            .set_lib_name("wellkept", env!("CARGO_PKG_VERSION"));
-        if !url.username().is_empty() {
-            login = login.set_username(decoded(url.username()).ok_or_else(expected)?);
-        }
-        if let Some(password) = url.password().filter(|password| !password.is_empty()) {
-            login = login.set_password(decoded(password).ok_or_else(expected)?);
-        }
-        Ok(Self { target: Target::new(host, url.port().unwrap_or(6379)), encrypted, login, kept: Kept::nothing() })
+        Ok(Self { server: Server::parse("url", url.expose_secret())?, kept: Kept::nothing() })
     }
 
     /// As [`Redis::new`] with [`Options::new`].
@@ -134,14 +93,14 @@ impl Redis {
 
     async fn ask(&self, deadline: Instant) -> Result<Answers, Failure> {
         if let Some(mut session) = self.kept.take() {
-            match session.ask(deadline).await {
+            match Answers::to_both(&mut session, deadline).await {
                 // It may have broken long ago, with nobody there to notice.
-                Err(Failure::Driver(error)) if error.is_unrecoverable_error() => {}
+                Err(failure) if failure.is_broken_connection() => {}
                 answers => return self.keep_if_usable(session, answers),
             }
         }
-        let mut session = self.connect(deadline).await?;
-        let answers = session.ask(deadline).await;
+        let mut session = self.server.connect(deadline).await?;
+        let answers = Answers::to_both(&mut session, deadline).await;
         self.keep_if_usable(session, answers)
     }
 
@@ -151,16 +110,6 @@ impl Redis {
             self.kept.put(session);
         }
         answers
-    }
-
-    async fn connect(&self, deadline: Instant) -> Result<Session, Failure> {
-        let stream =
-            connect(&self.target, AddressRules::configured(), deadline).await.map_err(Failure::Connect)?;
-        if self.encrypted {
-            let stream = tls::connect(stream, self.target.host(), deadline).await.map_err(Failure::Tls)?;
-            return Session::start(stream, &self.login, deadline).await;
-        }
-        Session::start(stream, &self.login, deadline).await
     }
 }
 
@@ -175,7 +124,7 @@ impl Check for Redis {
 
 impl fmt::Debug for Redis {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Redis").field("encrypted", &self.encrypted).finish_non_exhaustive()
+        formatter.debug_struct("Redis").field("server", &self.server).finish_non_exhaustive()
     }
 }
 
@@ -188,43 +137,6 @@ fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     built(section, Redis::new(Options { url: url? }))
 }
 
-/// An open session. Dropping it closes the connection at once.
-struct Session {
-    connection: MultiplexedConnection,
-    heard: Heard,
-    _driver: Driver,
-}
-
-impl Session {
-    async fn start<S>(stream: S, login: &RedisConnectionInfo, deadline: Instant) -> Result<Self, Failure>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        // The deadline is ours; the driver's own half second would end slow answers that are still in time.
-        let settings = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let (stream, heard) = Overheard::new(stream);
-        let logging_in = MultiplexedConnection::new_with_config(login, stream, settings);
-        let (connection, driver) = timeout_at(deadline, logging_in)
-            .await
-            .map_err(|_elapsed| Failure::Timeout("logging in"))?
-            .map_err(|error| Failure::of(error, &heard))?;
-        Ok(Self { connection, heard, _driver: Driver::start(driver) })
-    }
-
-    /// Both commands in one message, so in one round trip.
-    async fn ask(&mut self, deadline: Instant) -> Result<Answers, Failure> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("PING").cmd("INFO").ignore_errors();
-        let answered = timeout_at(deadline, pipeline.query_async::<Vec<Value>>(&mut self.connection)).await;
-        let answers = answered.map_err(|_elapsed| Failure::Timeout("waiting for the answer to PING"))?;
-        let mut answers = answers.map_err(|error| Failure::of(error, &self.heard))?.into_iter();
-        match (answers.next(), answers.next()) {
-            (Some(ping), Some(info)) => Ok(Answers { ping, info }),
-            _ => Err(Failure::Unexpected("fewer answers than commands")),
-        }
-    }
-}
-
 /// What the server said, whether it liked the questions or not.
 struct Answers {
     ping: Value,
@@ -232,6 +144,16 @@ struct Answers {
 }
 
 impl Answers {
+    /// Both commands in one message, so in one round trip.
+    async fn to_both(session: &mut Session, deadline: Instant) -> Result<Self, Failure> {
+        let waiting = "waiting for the answer to PING";
+        let answers = session.ask(redis::pipe().cmd("PING").cmd("INFO"), waiting, deadline).await?;
+        match <[Value; 2]>::try_from(answers) {
+            Ok([ping, info]) => Ok(Self { ping, info }),
+            Err(_) => Err(Failure::Unexpected("fewer answers than commands")),
+        }
+    }
+
     fn outcome(&self) -> Outcome {
         let info = match &self.info {
             Value::BulkString(bytes) => Info::parse(&String::from_utf8_lossy(bytes)),
@@ -245,75 +167,6 @@ impl Answers {
         };
         info.describe(outcome)
     }
-}
-
-enum Failure {
-    Connect(ConnectError),
-    Tls(TlsError),
-    /// The deadline passed. Completes "timed out while …".
-    Timeout(&'static str),
-    Unexpected(&'static str),
-    /// The server said why and hung up.
-    Refused(String, String),
-    Driver(RedisError),
-}
-
-impl Failure {
-    fn of(error: RedisError, heard: &Heard) -> Self {
-        match heard.last_words() {
-            Some((code, text)) => Self::Refused(code, text),
-            None => Self::Driver(error),
-        }
-    }
-
-    fn outcome(&self) -> Outcome {
-        let error = match self {
-            Self::Connect(error) => return not_connected(error),
-            Self::Tls(error) => return no_tls(error),
-            Self::Timeout(doing) => return timed_out(doing),
-            Self::Unexpected(what) => {
-                return Outcome::fail(Reason::Protocol, "not an answer that Redis gives").with_detail(*what);
-            }
-            Self::Refused(code, text) => return refused(code, text),
-            Self::Driver(error) => error,
-        };
-        if let Some(code) = error.code() {
-            return refused(code, error.detail().unwrap_or_default());
-        }
-        let outcome = match error.kind() {
-            ErrorKind::AuthenticationFailed => Outcome::fail(Reason::Auth, "password not accepted"),
-            ErrorKind::Io => Outcome::fail(Reason::Network, "connection broken"),
-            ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {
-                Outcome::fail(Reason::Protocol, "not an answer that Redis gives")
-            }
-            _ => Outcome::fail(Reason::Error, "check failed"),
-        };
-        outcome.with_detail(explained(error))
-    }
-}
-
-/// By the word that begins an error of Redis's.
-fn refused(code: &str, text: &str) -> Outcome {
-    let outcome = match code {
-        "LOADING" => Outcome::fail(Reason::NotReady, "server is loading its data"),
-        "MASTERDOWN" => Outcome::fail(Reason::NotReady, "replica has lost its primary"),
-        "CLUSTERDOWN" => Outcome::fail(Reason::NotReady, "cluster is down"),
-        "BUSY" => Outcome::fail(Reason::NotReady, "server is busy with a script"),
-        "READONLY" => Outcome::warn(Reason::NotReady, "server does not accept writes"),
-        // PING is refused as a write would be; reads still work.
-        "MISCONF" => Outcome::warn(Reason::NotReady, "writes are refused as the data can't be saved"),
-        "OOM" => Outcome::warn(Reason::Exhausted, "writes are refused as the memory is full"),
-        "NOAUTH" => Outcome::fail(Reason::Auth, "password is required"),
-        "WRONGPASS" => Outcome::fail(Reason::Auth, "password not accepted"),
-        "NOPERM" | "DENIED" => Outcome::fail(Reason::Auth, "user is not permitted"),
-        _ if text.contains("max number of clients") => Outcome::fail(Reason::Exhausted, "too many connections"),
-        _ => Outcome::fail(Reason::Error, "command refused"),
-    };
-    outcome.with_detail(format!("{code} {text}").trim_end().to_owned())
-}
-
-fn decoded(text: &str) -> Option<String> {
-    percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
 #[cfg(test)]

@@ -253,10 +253,10 @@ fn what_cannot_be_a_url_is_reported_without_any_of_it() {
 #[test]
 fn a_url_says_where_and_who() {
     let parsed = check("valkeys://us%20er:p%40ss@[::1]/7");
-    assert_eq!(parsed.target.to_string(), "[::1]:6379");
-    assert!(parsed.encrypted);
-    assert_eq!((parsed.login.username(), parsed.login.password()), (Some("us er"), Some("p@ss")));
-    assert_eq!(parsed.login.db(), 7);
+    assert_eq!(parsed.server.target.to_string(), "[::1]:6379");
+    assert!(parsed.server.encrypted);
+    assert_eq!((parsed.server.login.username(), parsed.server.login.password()), (Some("us er"), Some("p@ss")));
+    assert_eq!(parsed.server.login.db(), 7);
     configured("redis: { url: 'redis://127.0.0.1:6379/0' }").unwrap();
 }
 
