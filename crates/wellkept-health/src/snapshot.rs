@@ -11,6 +11,7 @@ use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::component::Group;
 use crate::dependencies;
+use crate::hysteresis::Thresholds;
 use crate::maintenance::{Maintenance, Spans, active, next_boundary};
 use crate::origin::Origins;
 use crate::outcome::{Reason, Verdict};
@@ -218,6 +219,12 @@ pub struct ComponentHealth {
     pub consecutive: u32,
     /// Past this age the result counts no more.
     pub max_age: Duration,
+    /// From one run's start to the next one's, as it is now.
+    pub interval: Duration,
+    /// The deadline of one run, as it is now.
+    pub timeout: Duration,
+    /// How many results turn its status, as it is now.
+    pub thresholds: Thresholds,
     /// The names of the components that it can't work without.
     pub depends_on: Arc<[Arc<str>]>,
     /// When it is in maintenance.

@@ -392,6 +392,9 @@ impl Entry {
             since: Moment::now(clock),
             consecutive: 0,
             max_age: component.effective_max_age(),
+            interval: component.schedule.interval,
+            timeout: component.schedule.timeout,
+            thresholds: component.thresholds,
             depends_on: shared_list(component.depends_on.clone()),
             maintenance,
             totals: RunTotals::default(),
@@ -436,6 +439,9 @@ impl Entry {
             shared: self.health.shared,
             groups: Arc::clone(&self.health.groups),
             max_age: self.health.max_age,
+            interval: self.health.interval,
+            timeout: self.health.timeout,
+            thresholds: self.health.thresholds,
             depends_on: Arc::clone(&self.health.depends_on),
             ..(*old.health).clone()
         };

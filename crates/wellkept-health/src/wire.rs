@@ -257,6 +257,7 @@ impl Detailed {
 
 /// One component, as authorised readers see it.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of the answer by itself")]
 pub struct Component {
     /// What is served, after thresholds and age.
     pub status: Status,
@@ -290,6 +291,21 @@ pub struct Component {
     pub consecutive: u32,
     /// Whether its failure makes the service unhealthy.
     pub required: bool,
+    /// Whether all replicas share it, so that its failure degrades readiness; absent when they do not.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub shared: bool,
+    /// From one run's start to the next one's, in milliseconds, as it is now.
+    #[serde(default)]
+    pub interval_ms: u64,
+    /// The deadline of one run, in milliseconds, as it is now.
+    #[serde(default)]
+    pub timeout_ms: u64,
+    /// How many results in a row make its status worse.
+    #[serde(default)]
+    pub fall: u32,
+    /// How many results in a row make it better.
+    #[serde(default)]
+    pub rise: u32,
     /// The groups that see it.
     pub groups: Vec<String>,
     /// The names of the components that it can't work without; absent when there are none.
@@ -367,6 +383,11 @@ impl Component {
             since: rfc3339(component.since.wall),
             consecutive: component.consecutive,
             required: component.criticality == Criticality::Required,
+            shared: component.shared,
+            interval_ms: whole_milliseconds(component.interval),
+            timeout_ms: whole_milliseconds(component.timeout),
+            fall: component.thresholds.fall,
+            rise: component.thresholds.rise,
             groups: component.groups.iter().map(ToString::to_string).collect(),
             depends_on: component.depends_on.iter().map(ToString::to_string).collect(),
             tuned: component.tuned,

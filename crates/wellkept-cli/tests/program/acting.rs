@@ -90,6 +90,9 @@ fn what_was_tuned_holds_until_the_checks_own_definition_changes() {
     assert_eq!((status, &tuned["fall"], &tuned["interval"]), (200, &json!(7), &json!("100ms")), "{tuned}");
     let tuned = |served: &Served| served.component("scratch")["tuned"] == true;
     until(PATIENCE, "the answer to show it", || tuned(&served));
+    let scratch = served.component("scratch");
+    let settings = ["interval_ms", "timeout_ms", "fall", "rise"].map(|name| scratch[name].as_u64());
+    assert_eq!(settings, [100, 2000, 7, 2].map(Some), "what holds now: {scratch}");
     let other = configuration("interval: 1h").replace("orders", "orders-2").replace("127.0.0.1:1'", "127.0.0.1:2'");
     served.reload(&other, "restart_required");
     assert!(tuned(&served), "another check changed");

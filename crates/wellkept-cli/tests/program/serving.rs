@@ -68,6 +68,10 @@ fn each_endpoint_has_the_fields_that_were_promised() {
         "max_age_ms",
         "since",
         "required",
+        "interval_ms",
+        "timeout_ms",
+        "fall",
+        "rise",
         "groups",
         "metadata",
     ] {

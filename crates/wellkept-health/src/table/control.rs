@@ -198,6 +198,9 @@ impl Table {
             entry.generation.settings = entry.generation.settings.wrapping_add(1);
             let health = Arc::make_mut(&mut entry.health);
             health.max_age = tuned.effective_max_age();
+            health.interval = tuned.schedule.interval;
+            health.timeout = tuned.schedule.timeout;
+            health.thresholds = tuned.thresholds;
             health.tuned = true;
             if started {
                 entry.complete_start();
