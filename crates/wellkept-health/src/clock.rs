@@ -23,23 +23,33 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
     fn wall(&self) -> Timestamp;
 }
 
-/// The machine's clocks: `CLOCK_BOOTTIME` and the system's time of day. A reading costs about 20 ns.
+/// The machine's clocks: `CLOCK_BOOTTIME` and the system's time of day. A reading costs about 20 ns. Where there is no
+/// such clock, as on macOS, `CLOCK_MONOTONIC` stands in its place; macOS' goes on through suspend too.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn boot(&self) -> Duration {
-        read(ClockId::Boottime)
+        read(AGES)
     }
 
     fn coarse(&self) -> Duration {
-        read(ClockId::MonotonicCoarse)
+        read(COARSE)
     }
 
     fn wall(&self) -> Timestamp {
         Timestamp::now()
     }
 }
+
+#[cfg(target_os = "linux")]
+const AGES: ClockId = ClockId::Boottime;
+#[cfg(target_os = "linux")]
+const COARSE: ClockId = ClockId::MonotonicCoarse;
+#[cfg(not(target_os = "linux"))]
+const AGES: ClockId = ClockId::Monotonic;
+#[cfg(not(target_os = "linux"))]
+const COARSE: ClockId = ClockId::Monotonic;
 
 fn read(clock: ClockId) -> Duration {
     let time = clock_gettime(clock);
