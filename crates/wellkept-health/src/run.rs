@@ -232,6 +232,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn ten_megabytes_of_metadata_are_not_kept() {
+        let huge = || Outcome::pass().with("huge", "x".repeat(10 << 20));
+        for check in [AnyCheck::from_fn(move || std::future::ready(huge())), AnyCheck::blocking(huge)] {
+            let finished = run_once(&component(check).timeout(Duration::from_secs(20))).await;
+            assert_eq!(finished.outcome.metadata()["truncated"], true);
+            assert_eq!(finished.outcome.metadata().len(), 1);
+        }
+    }
+
+    #[tokio::test]
     async fn a_panic_is_a_failed_check_on_either_kind_of_thread() {
         let on_task = AnyCheck::from_fn(async || -> () { panic!("task {}", 1) });
         let on_thread = AnyCheck::blocking(|| -> () { panic!("thread") });
