@@ -1,7 +1,7 @@
 //! The handle: register components, read the latest snapshot, tell the engine of the process's life.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,9 +12,10 @@ use tokio::sync::{Notify, watch};
 use crate::announce::Told;
 use crate::clock::{Clock, SystemClock};
 use crate::component::{Component, Group, RegisterError};
-use crate::engine::Engine;
+use crate::engine::{Engine, MOST_LOCAL};
 use crate::exporter::Exports;
 use crate::heartbeat::Heartbeats;
+use crate::lag::{LagCounters, Lags};
 use crate::liveness::Liveness;
 use crate::maintenance::Keeper;
 use crate::origin::Identity;
@@ -337,7 +338,12 @@ impl Checker {
             published_total: read(&counters.published),
             publishing_total: Duration::from_nanos(read(&counters.publishing_nanos)),
             changes_total: read(&counters.changes),
-            lag: Duration::from_micros(read(&counters.lag_micros)),
+            lags: counters.lags.read(),
+            max_concurrent: self.shared.settings.max_concurrent,
+            max_concurrent_local: MOST_LOCAL,
+            ticked: Some(counters.tick.load(Ordering::Relaxed))
+                .filter(|tick| *tick != 0)
+                .and_then(|tick| Timestamp::from_millisecond(tick).ok()),
         }
     }
 
@@ -389,8 +395,14 @@ pub struct CheckerStats {
     pub publishing_total: Duration,
     /// Changes of status, of components and of the service.
     pub changes_total: u64,
-    /// How much later than due the latest run started.
-    pub lag: Duration,
+    /// How much later than due runs started.
+    pub lags: Lags,
+    /// How many checks that look beyond this machine may run at once.
+    pub max_concurrent: usize,
+    /// How many checks of this process or machine may run at once.
+    pub max_concurrent_local: usize,
+    /// When the engine last looked around, which it does once a second; `None` before the first time.
+    pub ticked: Option<Timestamp>,
 }
 
 #[derive(Debug, Default)]
@@ -403,7 +415,9 @@ pub(crate) struct Counters {
     pub(crate) published: AtomicU64,
     pub(crate) publishing_nanos: AtomicU64,
     pub(crate) changes: AtomicU64,
-    pub(crate) lag_micros: AtomicU64,
+    pub(crate) lags: LagCounters,
+    /// When the engine last looked around, in milliseconds since 1970; 0 before that.
+    pub(crate) tick: AtomicI64,
 }
 
 pub(crate) fn pack(status: Status, valid_until: Duration) -> u64 {

@@ -31,7 +31,7 @@ const SLEPT: Duration = Duration::from_secs(1);
 /// Runs past their time that may occupy a thread each; beyond it no blocking check is started.
 const MOST_STRAGGLERS: usize = 1000;
 /// Checks on this process or machine that may run at once.
-const MOST_LOCAL: usize = 512;
+pub(crate) const MOST_LOCAL: usize = 512;
 
 /// Runs the checks of its [`Checker`]. Made together with it; spawn [`Engine::run`].
 pub struct Engine {
@@ -270,8 +270,7 @@ impl Engine {
             active.generation = generation;
         }
         self.lane(component.scope).running += 1;
-        let lag = u64::try_from(now.saturating_duration_since(due).as_micros()).unwrap_or(u64::MAX);
-        self.checker.shared.counters.lag_micros.store(lag, Ordering::Relaxed);
+        self.checker.shared.counters.lags.add(now.saturating_duration_since(due));
         let events = self.events_in.clone();
         let identity = Some(self.checker.identity());
         self.runs.spawn(async move {
@@ -346,6 +345,7 @@ impl Engine {
 
     fn sweep(&mut self) {
         let (boot, now) = (self.checker.clock().boot(), Instant::now());
+        self.tick();
         let (boot_before, before) = std::mem::replace(&mut self.swept, (boot, now));
         if boot.saturating_sub(boot_before) > now.saturating_duration_since(before) + SLEPT {
             self.all_due(now);
@@ -357,6 +357,12 @@ impl Engine {
         if let Some(history) = self.checker.shared.history.load().as_ref() {
             history.look(&self.checker.shared.snapshot.load(), Moment::now(self.checker.clock()));
         }
+    }
+
+    /// Notes that the engine looks around, for who asks whether it still does.
+    fn tick(&self) {
+        let wall = self.checker.clock().wall().as_millisecond();
+        self.checker.shared.counters.tick.store(wall, Ordering::Relaxed);
     }
 
     /// Somebody changed what there is to run, or what is in maintenance.

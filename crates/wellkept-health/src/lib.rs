@@ -19,6 +19,7 @@ mod exporter;
 mod heartbeat;
 mod history;
 mod hysteresis;
+mod lag;
 mod liveness;
 mod maintenance;
 mod memory;
@@ -48,6 +49,7 @@ pub use exporter::{ExportError, ExportSettings, ExportStats, Exporter, ExporterE
 pub use heartbeat::{Heartbeat, HeartbeatStats};
 pub use history::{HistoryError, HistoryStore, Record, RunResult, StatusChange, Sweep, Swept};
 pub use hysteresis::{Thresholds, Window};
+pub use lag::Lags;
 pub use liveness::{Life, Liveness, LivenessWatch, OnStall, STALLED_EXIT_CODE, WatchOptions};
 pub use maintenance::{
     End, EndedMaintenance, Kept, Maintenance, MaintenanceBooks, MaintenanceError, MaintenanceOrigin, MaintenanceStore,

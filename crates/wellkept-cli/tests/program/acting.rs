@@ -61,9 +61,20 @@ fn a_run_is_fresh_and_metrics_show_the_queue_and_the_lag() {
     served.until_ready(true);
     let runs = || {
         let page = served.get("/metrics").text();
-        for name in ["wellkept_checks_queued ", "wellkept_checks_lag_seconds "] {
-            assert!(page.lines().any(|line| line.starts_with(name)), "{name} is missing");
+        for series in [
+            "wellkept_checks_queued 0",
+            "wellkept_checks_limit{scope=\"remote\"} 512",
+            "wellkept_checks_limit{scope=\"local\"} 512",
+            "wellkept_checks_lag_seconds_bucket{le=\"0.001\"} ",
+            "wellkept_checks_lag_seconds_bucket{le=\"+Inf\"} ",
+            "wellkept_checks_lag_seconds_count ",
+            "wellkept_checks_lag_seconds_sum ",
+        ] {
+            assert!(page.lines().any(|line| line.starts_with(series)), "{series} is missing: {page}");
         }
+        let tick = page.lines().find_map(|line| line.strip_prefix("wellkept_engine_tick_timestamp_seconds "));
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+        assert!((now - 20.0..now + 1.0).contains(&tick.unwrap().parse().unwrap()), "{tick:?} at {now}");
         let line = page
             .lines()
             .find(|line| line.starts_with("wellkept_check_runs_total{component=\"scratch\",verdict=\"pass\"}"));

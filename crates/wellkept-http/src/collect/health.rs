@@ -7,7 +7,8 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use wellkept_health::{
-    Changes, Checker, ComponentHealth, ExportStats, HeartbeatStats, Lifecycle, RunTotals, Snapshot, Status, Verdict,
+    Changes, Checker, ComponentHealth, ExportStats, HeartbeatStats, Lags, Lifecycle, RunTotals, Snapshot, Status,
+    Verdict,
 };
 
 use super::Families;
@@ -80,8 +81,15 @@ impl ServiceCollector {
         families.gauge("wellkept_checks_queued", "Checks that are due and wait for a place.", count(stats.queued))?;
         let help = "Runs past their time that have not ended: each occupies a thread or a task.";
         families.gauge("wellkept_checks_stragglers", help, count(stats.stragglers))?;
-        let lag = stats.lag.as_secs_f64();
-        families.gauge("wellkept_checks_lag_seconds", "How late the latest run started.", lag)?;
+        let limits = [("remote", stats.max_concurrent), ("local", stats.max_concurrent_local)];
+        let limits = limits.map(|(scope, limit)| ([("scope", scope)], limit as f64));
+        families.gauges("wellkept_checks_limit", "Checks that may run at once, by how far they look.", limits)?;
+        lags(families, &stats.lags)?;
+        if let Some(ticked) = stats.ticked {
+            let help = "When the engine last looked around, which it does once a second.";
+            let ticked = ticked.as_millisecond() as f64 / 1000.0;
+            families.gauge("wellkept_engine_tick_timestamp_seconds", help, ticked)?;
+        }
         families.counter("wellkept_snapshots_published", "Snapshots published.", count(stats.published_total))?;
         let publishing = stats.publishing_total.as_secs_f64();
         families.counter("wellkept_snapshots_publishing_seconds", "Time that it took to publish them.", publishing)?;
@@ -100,6 +108,18 @@ impl ServiceCollector {
         let help = "Records that wait for a store that fails.";
         families.gauge("wellkept_history_backlog", help, count(history.backlog))
     }
+}
+
+fn lags(families: &mut Families<'_>, lags: &Lags) -> fmt::Result {
+    let help = "How much later than due runs started.";
+    let buckets: Vec<_> = Lags::BUCKETS.into_iter().zip(lags.buckets).collect();
+    let exemplars = None::<&std::collections::HashMap<usize, Exemplar<Labels<'_, 0>, f64>>>;
+    families.0.encode_descriptor("wellkept_checks_lag_seconds", help, None, MetricType::Histogram)?.encode_histogram(
+        lags.total.as_secs_f64(),
+        lags.count(),
+        &buckets,
+        exemplars,
+    )
 }
 
 fn changes(families: &mut Families<'_>, name: &str, help: &str, changes: &Changes) -> fmt::Result {

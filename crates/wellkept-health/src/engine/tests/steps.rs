@@ -107,3 +107,26 @@ async fn readers_are_told_when_the_time_of_day_was_set_nearer_to_a_maintenances_
     sleep(hour / 2).await;
     assert_eq!(status(&checker, "db"), (Status::Healthy, None));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_had_to_wait_stays_in_the_lags_and_the_latest_look_around_is_told() {
+    let clock = TokioClock::start();
+    let (checker, engine) = Checker::new(Settings { clock, max_concurrent: 1, ..Settings::new("tested") });
+    for name in ["first", "second"] {
+        let slow = AnyCheck::from_fn(async || sleep(3 * SECOND / 2).await);
+        checker.register(Component::new(name, slow).interval(3600 * SECOND)).unwrap();
+    }
+    assert_eq!(checker.stats().ticked, None, "no engine runs");
+    let engine = tokio::spawn(engine.run(pending()));
+    sleep(60 * SECOND).await;
+    let stats = checker.stats();
+    assert_eq!((stats.max_concurrent, stats.lags.count()), (1, 2));
+    assert_eq!((stats.lags.buckets[0], stats.lags.buckets[5]), (1, 1), "at once, and after a second and a half");
+    assert!((3 * SECOND / 2..2 * SECOND).contains(&stats.lags.total), "{stats:?}");
+    let now = || checker.clock().wall();
+    let ago = |stats: crate::CheckerStats| now().duration_since(stats.ticked.unwrap());
+    assert!(ago(stats).as_secs() <= 1);
+    engine.abort();
+    sleep(60 * SECOND).await;
+    assert!(ago(checker.stats()).as_secs() >= 59, "it looks around no more");
+}
