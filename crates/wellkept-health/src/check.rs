@@ -33,7 +33,10 @@ use crate::outcome::{IntoOutcome, Outcome};
 /// }
 /// ```
 pub trait Check: Send + Sync + 'static {
-    /// Runs once. Does not block the thread: what blocks belongs into [`AnyCheck::blocking`].
+    /// Runs once. Must not block the thread: what blocks belongs into [`AnyCheck::blocking`]. One that does is a timeout
+    /// like any other, and takes a thread of the runtime for as long as it blocks: the others stay punctual while one is
+    /// left, and once none is, nothing of the runtime runs, neither checks nor doors. [`Liveness`](crate::Liveness)
+    /// notices that.
     fn run(&self, context: &Context) -> impl Future<Output = Outcome> + Send;
 }
 

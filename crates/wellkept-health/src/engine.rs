@@ -28,6 +28,8 @@ mod publishing;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How much further the clock that goes on through suspend must have come for the machine to have slept.
 const SLEPT: Duration = Duration::from_secs(1);
+/// How much later than it should a look over the results comes after the process was stopped, or its runtime stalled.
+const PAUSED: Duration = Duration::from_secs(5);
 /// Runs past their time that may occupy a thread each; beyond it no blocking check is started.
 const MOST_STRAGGLERS: usize = 1000;
 /// Checks on this process or machine that may run at once.
@@ -347,8 +349,9 @@ impl Engine {
         let (boot, now) = (self.checker.clock().boot(), Instant::now());
         self.tick();
         let (boot_before, before) = std::mem::replace(&mut self.swept, (boot, now));
-        if boot.saturating_sub(boot_before) > now.saturating_duration_since(before) + SLEPT {
-            self.all_due(now);
+        let passed = boot.saturating_sub(boot_before);
+        if passed > now.saturating_duration_since(before) + SLEPT || passed > PAUSED {
+            self.all_due(now, passed);
             self.unpublished = true;
         }
         self.announce_by_time();
@@ -387,9 +390,11 @@ impl Engine {
         self.checker.save_maintenances();
     }
 
-    /// After the machine slept all results are old at once, and nobody should wait an interval for new ones.
-    fn all_due(&mut self, now: Instant) {
-        tracing::info!(target: "wellkept::health", "the machine slept: all checks run now");
+    /// After the machine slept or the process was stopped all results are old at once, and nobody should wait an
+    /// interval for new ones.
+    fn all_due(&mut self, now: Instant, passed: Duration) {
+        let seconds = passed.as_secs();
+        tracing::info!(target: "wellkept::health", seconds, "nothing ran for a while: all checks run now");
         self.agenda.clear();
         for (id, active) in &mut self.active {
             active.due = Some(now);

@@ -55,6 +55,8 @@ fn raise_descriptors(connections: usize) {
 #[test]
 fn after_a_stop_of_the_whole_process_what_is_past_its_age_is_stale_and_the_rest_holds() {
     const MAX_AGE: Duration = Duration::from_millis(1500);
+    // Longer than what the engine takes for a stop.
+    const STOP: Duration = Duration::from_secs(6);
     let peer = Peer::start();
     let configuration = format!(
         "
@@ -69,6 +71,9 @@ checks:
     interval: 200ms
     timeout: 5s
     max_age: 1h
+  - name: data-disk
+    disk: {{ path: / }}
+    interval: 1h
 ",
         peer.port,
         MAX_AGE.as_millis()
@@ -78,9 +83,10 @@ checks:
 
     // From here on the peer takes requests and answers none: a run after the pause can't make it healthy again.
     peer.silent.store(true, Ordering::Release);
+    let before = served.until_status("data-disk", "healthy")["timestamp"].clone();
     served.program.signal(Signal::STOP);
     // pace: the process sleeps; its results grow old meanwhile.
-    std::thread::sleep(MAX_AGE + Duration::from_millis(500));
+    std::thread::sleep(STOP);
     served.program.signal(Signal::CONT);
     let first = served.get("/health/ready");
     assert_eq!(first.status, 503, "{}", first.text());
@@ -88,6 +94,7 @@ checks:
     assert_eq!(first.json()["dependencies"]["billing-api"], "healthy", "its result may be an hour old");
     assert_eq!(served.component("payments-api")["reason"], "stale");
     assert_eq!(served.get("/livez").status, 200, "a process that was stopped is not a stalled one");
+    until(PATIENCE, "a new result of what runs once an hour", || served.component("data-disk")["timestamp"] != before);
 
     peer.silent.store(false, Ordering::Release);
     served.until_ready(true);

@@ -12,6 +12,7 @@ use crate::{
     RunResult, Scope, Settings, Status, StatusChange, TokioClock, Verdict,
 };
 
+mod blocking;
 mod changes;
 mod start;
 mod steps;
@@ -507,6 +508,22 @@ async fn after_suspend_results_are_old_and_all_checks_run_at_once() {
     assert!(!checker.readiness().ready);
     sleep(3 * SECOND).await;
     assert_eq!(status(&checker, "rare"), (Status::Healthy, None), "it did not wait for its hour");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_stop_of_the_process_all_checks_run_at_once() {
+    // A year: on no host is it due in these seconds.
+    let year = 365 * 24 * 3600 * SECOND;
+    let checker = checker([Component::new("rare", AnyCheck::from_fn(async || ())).interval(year)]);
+    let runs = || checker.snapshot().component("rare").unwrap().totals.count();
+    sleep(60 * SECOND).await;
+    assert_eq!(runs(), 1, "time that passes is no stop");
+    advance(4 * SECOND).await;
+    sleep(2 * SECOND).await;
+    assert_eq!(runs(), 1, "nor is one so short noticed");
+    advance(30 * SECOND).await;
+    sleep(2 * SECOND).await;
+    assert_eq!(runs(), 2, "it did not wait for its turn");
 }
 
 #[tokio::test(start_paused = true)]
