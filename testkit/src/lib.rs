@@ -3,6 +3,7 @@
 
 mod authority;
 mod binaries;
+mod celery;
 mod faults;
 mod haproxy;
 pub mod http;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 pub use authority::{Authority, Issued};
 pub use binaries::{missing_servers, wait_within};
+pub use celery::{CeleryOptions, CeleryRelease, CeleryWorker};
 pub use faults::{Fault, FaultProxy};
 pub use haproxy::Haproxy;
 pub use nginx::Nginx;

@@ -3,6 +3,7 @@
 //!
 //! | kind | asks | feature |
 //! |---|---|---|
+//! | `celery` | Celery's workers and queues, by their broker | `redis` |
 //! | [`cpu`] | how busy the processors are, or the container's share of them | |
 //! | [`disk`] | how much room a file system has | |
 //! | [`files`] | how many descriptors are open, of this process, another one or the machine | |
@@ -120,6 +121,7 @@ macro_rules! kinds {
 }
 
 kinds! {
+    celery if "redis",
     cpu,
     disk,
     files,
