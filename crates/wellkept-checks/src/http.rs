@@ -50,7 +50,7 @@ pub use self::expect::{Expect, StatusPattern};
 pub use self::json_path::{InvalidJsonPath, JsonPath};
 use crate::certificate::{self, Certificate};
 use crate::fetch::{self, FetchError, InvalidRequest, NotFollowed, RedirectTo, Request, Response, Version};
-use crate::kind::built;
+use crate::kind::{built, named_secrets};
 use crate::reach::{give_up_at, no_tls, not_connected, timed_out};
 use crate::{InvalidOption, Kind};
 
@@ -282,16 +282,6 @@ fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
         ca_file,
     };
     built(section, Http::new(options))
-}
-
-/// `headers: { NAME: value }`, or nothing when the key is not there.
-pub(crate) fn named_secrets(section: &mut Section<'_>, key: &'static str) -> Option<Vec<(String, SecretString)>> {
-    let entries = section.entries(key);
-    if !section.has(key) {
-        return Some(Vec::new());
-    }
-    let values: Vec<_> = entries?.into_iter().map(|(name, _, node)| Some((name, section.value(node)?))).collect();
-    values.into_iter().collect()
 }
 
 /// What there is to say when there is no answer.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use secrecy::SecretString;
 use thiserror::Error;
 use wellkept_config::Section;
 use wellkept_health::{AnyCheck, Scope};
@@ -49,4 +50,14 @@ pub(crate) fn built(section: &mut Section<'_>, check: Result<impl Into<AnyCheck>
             None
         }
     }
+}
+
+/// `headers: { NAME: value }`, or nothing when the key is not there.
+pub(crate) fn named_secrets(section: &mut Section<'_>, key: &'static str) -> Option<Vec<(String, SecretString)>> {
+    let entries = section.entries(key);
+    if !section.has(key) {
+        return Some(Vec::new());
+    }
+    let values: Vec<_> = entries?.into_iter().map(|(name, _, node)| Some((name, section.value(node)?))).collect();
+    values.into_iter().collect()
 }

@@ -4,6 +4,7 @@
 //! | kind | asks | feature |
 //! |---|---|---|
 //! | `celery` | Celery's workers and queues, by their broker | `redis` |
+//! | [`command`] | a program, by its exit code and what it prints | |
 //! | [`cpu`] | how busy the processors are, or the container's share of them | |
 //! | [`disk`] | how much room a file system has | |
 //! | [`files`] | how many descriptors are open, of this process, another one or the machine | |
@@ -122,6 +123,7 @@ macro_rules! kinds {
 
 kinds! {
     celery if "redis",
+    command,
     cpu,
     disk,
     files,

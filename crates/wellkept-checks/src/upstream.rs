@@ -56,9 +56,9 @@ use wellkept_net::AddressRules;
 use self::fresh::Watch;
 use crate::certificate;
 use crate::fetch::{InvalidRequest, Request};
-use crate::http::{failed, named_secrets};
+use crate::http::failed;
 use crate::kept::Kept;
-use crate::kind::built;
+use crate::kind::{built, named_secrets};
 use crate::reach::give_up_at;
 use crate::{InvalidOption, Kind};
 
