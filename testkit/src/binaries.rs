@@ -25,6 +25,9 @@ pub fn missing_servers() -> Vec<&'static str> {
     if find_in_path("nginx").is_none() {
         missing.push("nginx-light");
     }
+    if find_in_path("unbound").is_none() {
+        missing.push("unbound");
+    }
     if !crate::python::is_installed() {
         missing.push("python3-venv");
     }
@@ -80,6 +83,11 @@ pub(crate) fn haproxy() -> PathBuf {
 /// nginx.
 pub(crate) fn nginx() -> PathBuf {
     find_in_path("nginx").unwrap_or_else(|| missing("nginx", "nginx-light"))
+}
+
+/// Unbound.
+pub(crate) fn unbound() -> PathBuf {
+    find_in_path("unbound").unwrap_or_else(|| missing("unbound", "unbound"))
 }
 
 fn missing(name: &str, package: &str) -> ! {

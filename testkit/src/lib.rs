@@ -15,6 +15,7 @@ mod program;
 pub mod python;
 mod redis;
 mod server;
+mod unbound;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::thread;
@@ -30,6 +31,7 @@ pub use postgres::{Postgres, SharedPostgres};
 pub use program::Program;
 pub use redis::{Redis, RedisOptions, SharedRedis};
 pub use rustix::process::Signal;
+pub use unbound::Unbound;
 
 /// A TCP port on 127.0.0.1 that nothing listens on at this moment.
 ///

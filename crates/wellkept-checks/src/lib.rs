@@ -7,6 +7,7 @@
 //! | [`command`] | a program, by its exit code and what it prints | |
 //! | [`cpu`] | how busy the processors are, or the container's share of them | |
 //! | [`disk`] | how much room a file system has | |
+//! | `dns` | a name in the DNS, by a resolver, for its records | `dns` |
 //! | [`files`] | how many descriptors are open, of this process, another one or the machine | |
 //! | `http` | a URL, for a status, a text, a JSON value, a header, its certificate | `http` |
 //! | [`memory`] | how much memory is used, or of the container's limit | |
@@ -126,6 +127,7 @@ kinds! {
     command,
     cpu,
     disk,
+    dns if "dns",
     files,
     http if "http",
     memory,
