@@ -117,8 +117,14 @@ impl Request {
 
     /// Sends this along, as JSON. Nothing is sent by default.
     #[must_use]
-    pub fn with_json(mut self, body: impl Into<Bytes>) -> Self {
-        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    pub fn with_json(self, body: impl Into<Bytes>) -> Self {
+        self.with_body("application/json", body)
+    }
+
+    /// As [`Request::with_json`], of another media type.
+    #[must_use]
+    pub fn with_body(mut self, media_type: &'static str, body: impl Into<Bytes>) -> Self {
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         self.body = body.into();
         self
     }
@@ -205,6 +211,8 @@ pub struct Response {
     pub body: Bytes,
     /// Whether there was more of the body.
     pub truncated: bool,
+    /// What came behind the body, as headers.
+    pub trailers: HeaderMap,
     /// Whether it came over HTTP/2.
     pub http2: bool,
     /// When the server's certificate ends; `None` without TLS.
@@ -336,7 +344,7 @@ fn destination(url: &Url) -> Result<(Target, HeaderValue), InvalidRequest> {
 }
 
 /// `Basic` credentials, marked so that no `Debug` shows them.
-fn credentials(url: &Url) -> Result<Option<HeaderValue>, InvalidRequest> {
+pub(crate) fn credentials(url: &Url) -> Result<Option<HeaderValue>, InvalidRequest> {
     if url.username().is_empty() && url.password().is_none() {
         return Ok(None);
     }

@@ -9,6 +9,7 @@
 //! | [`disk`] | how much room a file system has | |
 //! | `dns` | a name in the DNS, by a resolver, for its records | `dns` |
 //! | [`files`] | how many descriptors are open, of this process, another one or the machine | |
+//! | `grpc` | a gRPC server, by `grpc.health.v1.Health` | `grpc` |
 //! | `http` | a URL, for a status, a text, a JSON value, a header, its certificate | `http` |
 //! | [`memory`] | how much memory is used, or of the container's limit | |
 //! | `postgres` | a PostgreSQL server, with a query | `postgres` |
@@ -19,6 +20,7 @@
 //! | [`tcp`] | whether an address accepts connections | |
 //! | [`tls`] | a TLS server, for its handshake and its certificate | |
 //! | `upstream` | another service, by its health endpoint, with what it consists of | `http` |
+//! | `websocket` | a WebSocket server, with a ping or a message | `websocket` |
 //!
 //! Each is a type for use from code, and a [`Kind`] for use from a configuration:
 //!
@@ -129,6 +131,7 @@ kinds! {
     disk,
     dns if "dns",
     files,
+    grpc if "grpc",
     http if "http",
     memory,
     postgres if "postgres",
@@ -139,6 +142,7 @@ kinds! {
     tcp,
     tls,
     upstream if "http",
+    websocket if "websocket",
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
-use hyper::header::{CONNECTION, HOST, HeaderValue};
+use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderValue};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
@@ -80,23 +80,37 @@ impl Request {
 
 async fn answer(response: hyper::Response<Incoming>, http2: bool, deadline: Instant) -> Result<Response, FetchError> {
     let (head, body) = response.into_parts();
-    let (body, truncated) = timeout_at(deadline, collect(body))
+    let collected = timeout_at(deadline, collect(body))
         .await
         .map_err(|_elapsed| FetchError::Timeout(READING))?
         .map_err(FetchError::Protocol)?;
-    Ok(Response { status: head.status, headers: head.headers, body, truncated, http2, not_after: None })
+    let (status, headers) = (head.status, head.headers);
+    let Collected { body, truncated, trailers } = collected;
+    Ok(Response { status, headers, body, truncated, trailers, http2, not_after: None })
 }
 
-/// The body's beginning, and whether there was more.
-async fn collect(mut body: Incoming) -> Result<(Bytes, bool), hyper::Error> {
-    let mut collected = BytesMut::new();
+struct Collected {
+    body: Bytes,
+    truncated: bool,
+    trailers: HeaderMap,
+}
+
+/// The body's beginning, whether there was more, and what came behind it.
+async fn collect(mut body: Incoming) -> Result<Collected, hyper::Error> {
+    let (mut collected, mut trailers) = (BytesMut::new(), HeaderMap::new());
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
+        let data = match frame?.into_data() {
+            Ok(data) => data,
+            Err(frame) => {
+                trailers.extend(frame.into_trailers().unwrap_or_default());
+                continue;
+            }
+        };
         let room = MOST_OF_A_BODY - collected.len();
         collected.extend_from_slice(data.get(..room).unwrap_or(&data));
         if data.len() > room {
-            return Ok((collected.freeze(), true));
+            return Ok(Collected { body: collected.freeze(), truncated: true, trailers });
         }
     }
-    Ok((collected.freeze(), false))
+    Ok(Collected { body: collected.freeze(), truncated: false, trailers })
 }

@@ -21,7 +21,10 @@ fn answer(code: u16, headers: &[(&'static str, &str)], body: impl Into<Vec<u8>>)
         status: StatusCode::from_u16(code).unwrap(),
         headers: headers.collect(),
         body: body.into().into(),
-        truncated: false, http2: false, not_after: None,
+        truncated: false,
+        trailers: header::HeaderMap::default(),
+        http2: false,
+        not_after: None,
     }
 }
 
