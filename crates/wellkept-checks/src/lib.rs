@@ -17,7 +17,7 @@
 //! | [`processes`] | how many processes of a name or command line run | |
 //! | `redis` | a Redis or Valkey server, with `PING` and `INFO` | `redis` |
 //! | [`system`] | what is used of processors, memory and disk, on one component | |
-//! | [`tcp`] | whether an address accepts connections | |
+//! | [`tcp`] | whether an address accepts connections, and says what is expected | |
 //! | [`tls`] | a TLS server, for its handshake and its certificate | |
 //! | `upstream` | another service, by its health endpoint, with what it consists of | `http` |
 //! | `websocket` | a WebSocket server, with a ping or a message | `websocket` |

@@ -3,9 +3,9 @@
 use std::process::Output;
 
 use serde_json::Value;
-use wellkept_testkit::{Postgres, Redis, free_address, wait_within};
+use wellkept_testkit::{Authority, Nginx, Postgres, Redis, free_address, wait_within};
 
-use crate::served::{PATIENCE, Served, run, text, wellkept};
+use crate::served::{PATIENCE, Served, listening, run, text, wellkept};
 
 const PLANTED: &str = "hunter2-planted";
 
@@ -20,8 +20,14 @@ fn check(words: &[&str], environment: &[(&str, &str)]) -> Output {
 #[test]
 fn each_kind_is_asked_without_a_file() {
     let (postgres, redis) = (Postgres::shared(), Redis::shared());
-    let served = Served::with("checks: []\n");
+    let authority = Authority::new();
+    let (issued, ca_file) = (authority.issue("127.0.0.1", 90), authority.ca_file().display().to_string());
+    let (certificate, key) = (issued.certificate.display(), issued.key.display());
+    let nginx = Nginx::with("ssl", &format!("ssl_certificate {certificate}; ssl_certificate_key {key};"));
+    let secure = nginx.address().to_string();
+    let served = Served::with("checks: []\ngrpc: { listen: '127.0.0.1:0' }\n");
     served.until_ready(true);
+    let grpc = format!("http://{}", listening(&served.program, "gRPC health"));
     let (address, url) = (served.http.to_string(), format!("http://{}/health", served.http));
     let environment =
         [("DATABASE_URL", postgres.url()), ("REDIS_URL", redis.url()), ("ADDRESS", &address), ("PAGE_URL", &url)];
@@ -32,6 +38,10 @@ fn each_kind_is_asked_without_a_file() {
         &["--kind", "http", "--url", "${PAGE_URL}", "--expect.status", "200", "--expect.json.$.status", "healthy"],
         &["--kind", "upstream", "--url", "${PAGE_URL}", "--format", "wellkept"],
         &["--kind", "tcp", "--address", "${ADDRESS}", "--timeout", "5s"],
+        &["--kind", "tcp", "--address", "${ADDRESS}", r"--send=GET /livez HTTP/1.0\r\n\r\n", "--expect", " 200 OK"],
+        &["--kind", "tls", "--address", &secure, "--ca_file", &ca_file, "--certificate.degraded_below", "30d"],
+        &["--kind", "dns", "--name", "localhost", "--expect", "127.0.0.1"],
+        &["--kind", "grpc", "--url", &grpc, "--service", "readiness"],
         &["--kind", "disk", "--path", "/", room[0], room[1]],
         &["--kind", "memory", "--degraded_above", "100%", "--unhealthy_above", "100%"],
         &["--kind", "cpu"],
@@ -101,25 +111,33 @@ fn help_shows_the_keys_of_a_kind_wherever_it_is_asked_for() {
     let after = run(folder.path(), &["check", "--kind", "tcp", "--help"]);
     assert_eq!(after.status.code(), Some(0));
     insta::assert_snapshot!(text(&after.stdout), @r#"
-    Whether an address accepts TCP connections. An accepted connection is a pass; it is closed at once.
+    Whether an address accepts TCP connections, and says what is expected.
 
     Usage: wellkept check --kind tcp [--KEY VALUE]... [--timeout DURATION] [--json | --nagios]
 
     Keys, as below the kind in a configuration:
       --address VALUE
           Where to connect to, as `host:port`, an IPv6 address in brackets. (text; required)
+      --send VALUE
+          What is sent once the connection stands, with `\r`, `\n`, `\t`, `\0`, `\\` and `\x7f` for
+          single bytes. Never shown, as it may hold a password. (text such as PING\r\n; default:
+          nothing)
+      --expect VALUE
+          What has to be in what comes then, anywhere in its first 64 KiB, written likewise. (text such
+          as PING\r\n; default: nothing, an accepted connection is enough)
       --timeout DURATION
           How long it may take. (duration such as 10s or 250ms; default: 2s)
 
-    Rights: None.
+    Rights: None. What `send` says is done.
 
-    Cost: One connection per run, closed as soon as it is accepted; nothing is sent.
+    Cost: One connection per run, closed as soon as it is accepted or what is expected has come; at most
+    64 KiB are read.
 
     The same in a configuration:
 
     checks:
       - name: tcp
-        tcp: { address: "10.0.0.1:443" }
+        tcp: { address: "10.0.0.1:11211", send: 'version\r\n', expect: "VERSION " }
     "#);
     let before = run(folder.path(), &["check", "--help", "--kind=tcp"]);
     assert_eq!(text(&before.stdout), text(&after.stdout));
