@@ -11,6 +11,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub(crate) const CONNECTIONS: usize = 32;
+/// How late timers may be.
+const TIMERS: Duration = Duration::from_millis(2);
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -96,9 +98,9 @@ async fn ask_steadily(
     let mut answers = Vec::new();
     let mut due = first;
     while due < end && tokio::time::Instant::now() < end {
-        // A timer is late by up to a millisecond, which is not the server's; being busy with the request before is.
+        // Being busy with the request before is the server's lateness.
         let late = due.elapsed();
-        tokio::time::sleep_until(due).await;
+        until(due).await;
         let sent = Instant::now();
         let mut open = match client.take() {
             Some(open) => Ok(open),
@@ -116,6 +118,14 @@ async fn ask_steadily(
         due += every;
     }
     answers
+}
+
+/// Waits to the microsecond: a timer is late by up to a millisecond, which is not the server's.
+async fn until(due: tokio::time::Instant) {
+    tokio::time::sleep_until(due - TIMERS).await;
+    while tokio::time::Instant::now() < due {
+        tokio::task::yield_now().await;
+    }
 }
 
 fn on_own_runtime<T>(work: impl Future<Output = T>) -> T {

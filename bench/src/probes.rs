@@ -32,11 +32,14 @@ pub(crate) fn run(effort: Effort) {
             compared.a, compared.b, compared.ratio
         );
         let half = compared.a / 2.0;
-        let at_half = steady(ours, path, half, effort.round * 2);
+        let (at_half, peers) = (steady(ours, path, half, effort.round * 2), steady(bare, like, half, effort.round * 2));
         println!(
-            "| `{path}`, latency at half of that, {HANGING} dependencies hanging | median {:.0} µs, p99 {:.0} µs | | | p99 < 1 ms |",
+            "| `{path}`, latency at half of that, {HANGING} dependencies hanging | median {:.0} µs, p99 {:.0} µs | \
+             bare axum handler: median {:.0} µs, p99 {:.0} µs | | p99 < 1 ms |",
             micros(at_half.median),
-            micros(at_half.slow)
+            micros(at_half.slow),
+            micros(peers.median),
+            micros(peers.slow)
         );
     }
     kept.shutdown_background();

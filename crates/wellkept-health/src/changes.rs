@@ -1,13 +1,13 @@
 //! How often something changed, by what it changed to and why: counts whose number is bounded.
 
+use std::collections::BTreeSet;
+
 use crate::outcome::Reason;
 
-/// How often a status, or readiness, changed, by what it changed to and the reason's code.
+/// How often a status, or readiness, changed, by what it changed to and the reason's code. Small: every component has one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
-    counts: Vec<ChangeCount>,
-    /// Codes of the application's own that have a count.
-    custom: Vec<&'static str>,
+    counts: Box<[ChangeCount]>,
 }
 
 /// How often something changed to one word for one reason.
@@ -19,6 +19,7 @@ pub struct ChangeCount {
     pub reason: &'static str,
     /// How often.
     pub count: u64,
+    is_custom: bool,
 }
 
 impl Changes {
@@ -32,31 +33,31 @@ impl Changes {
 
     /// Counts a change for a reason.
     pub(crate) fn add(&mut self, to: &'static str, reason: Option<&Reason>) {
-        let code = match reason {
-            None => "none",
-            Some(Reason::Custom(code)) => self.told_apart(code),
-            Some(reason) => reason.as_str(),
-        };
-        self.add_word(to, code);
+        match reason {
+            None => self.add_word(to, "none"),
+            Some(Reason::Custom(code)) => self.count(to, self.told_apart(code), true),
+            Some(reason) => self.add_word(to, reason.as_str()),
+        }
     }
 
     /// Counts a change whose reason is one of few words.
     pub(crate) fn add_word(&mut self, to: &'static str, reason: &'static str) {
-        match self.counts.iter_mut().find(|count| count.to == to && count.reason == reason) {
-            Some(count) => count.count += 1,
-            None => self.counts.push(ChangeCount { to, reason, count: 1 }),
+        self.count(to, reason, false);
+    }
+
+    fn count(&mut self, to: &'static str, reason: &'static str, is_custom: bool) {
+        if let Some(known) = self.counts.iter_mut().find(|known| known.to == to && known.reason == reason) {
+            known.count += 1;
+        } else {
+            // One that never was before is rare, and room for the next would be there for ever.
+            let new = ChangeCount { to, reason, count: 1, is_custom };
+            self.counts = self.counts.iter().copied().chain([new]).collect();
         }
     }
 
-    fn told_apart(&mut self, code: &'static str) -> &'static str {
-        if self.custom.contains(&code) {
-            return code;
-        }
-        if self.custom.len() >= Self::MOST_CUSTOM {
-            return "other";
-        }
-        self.custom.push(code);
-        code
+    fn told_apart(&self, code: &'static str) -> &'static str {
+        let codes: BTreeSet<_> = self.counts.iter().filter(|one| one.is_custom).map(|one| one.reason).collect();
+        if codes.contains(code) || codes.len() < Self::MOST_CUSTOM { code } else { "other" }
     }
 }
 

@@ -513,7 +513,7 @@ impl Entry {
         }
         let from = self.announced.replace(status);
         health.totals.changes += u64::from(from.is_some());
-        Arc::make_mut(&mut health.changes).add(status.as_str(), reason.as_ref());
+        health.changes = with_change(&health.changes, status, reason.as_ref());
         let entered = active(&health.maintenance, now.boot).cloned();
         let cause = book.cause(self.maintenance.as_deref(), entered.as_deref());
         self.maintenance = entered;
@@ -537,6 +537,21 @@ impl Entry {
 // Most texts, lists and readings are empty, there are many of them, and one allocation serves all that are.
 
 static NO_CHANGES: LazyLock<Arc<Changes>> = LazyLock::new(Arc::default);
+
+/// What most components have.
+static BECAME_HEALTHY: LazyLock<Arc<Changes>> = LazyLock::new(|| counted(Changes::default(), Status::Healthy, None));
+
+fn with_change(before: &Arc<Changes>, to: Status, reason: Option<&Reason>) -> Arc<Changes> {
+    if (to, reason) == (Status::Healthy, None) && Arc::ptr_eq(before, &NO_CHANGES) {
+        return Arc::clone(&BECAME_HEALTHY);
+    }
+    counted(Changes::clone(before), to, reason)
+}
+
+fn counted(mut changes: Changes, to: Status, reason: Option<&Reason>) -> Arc<Changes> {
+    changes.add(to.as_str(), reason);
+    Arc::new(changes)
+}
 
 static NO_READINGS: LazyLock<Arc<Map<String, Value>>> = LazyLock::new(Arc::default);
 
