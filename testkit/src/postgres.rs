@@ -50,16 +50,10 @@ impl Postgres {
     /// # Panics
     /// When it is not installed, or does not start.
     pub fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("wellkept-postgres-").tempdir().expect("a temporary folder");
+        let folder = own_folder();
         let password = folder.path().join("password");
         fs::write(&password, Self::PASSWORD).expect("the folder can be written");
-        if geteuid().is_root() {
-            let (user, group) = unprivileged_user();
-            for path in [folder.path(), &password] {
-                chown(path, Some(user), Some(group)).expect("root may give a folder away");
-            }
-        }
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("the folder is ours");
+        give_away(&password);
         let mut initdb = unprivileged(&binaries::postgres("initdb"), folder.path());
         initdb
             .arg("-D")
@@ -70,6 +64,29 @@ impl Postgres {
             .args(["--no-locale", "--no-sync"]);
         let output = wait_within(PATIENCE, &mut initdb).expect("initdb runs");
         assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+        Self::start_in(folder)
+    }
+
+    /// Makes a streaming replica of this instance (`pg_basebackup`) and waits until it answers; a second. It takes no
+    /// writes, and has the same users.
+    ///
+    /// # Panics
+    /// When it can't be copied, or does not start.
+    #[must_use]
+    pub fn start_replica(&self) -> Self {
+        let folder = own_folder();
+        let mut copy = unprivileged(&binaries::postgres("pg_basebackup"), folder.path());
+        copy.arg("-D")
+            .arg(folder.path().join("data"))
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", Self::USER, "--no-password"])
+            .args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"])
+            .env("PGPASSWORD", Self::PASSWORD);
+        let output = wait_within(PATIENCE, &mut copy).expect("pg_basebackup runs");
+        assert!(output.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&output.stderr));
+        Self::start_in(folder)
+    }
+
+    fn start_in(folder: TempDir) -> Self {
         let (server, port) = (0..3)
             .find_map(|_| {
                 // Somebody may take a free port before PostgreSQL does, so a failed start tries another one.
@@ -169,6 +186,21 @@ impl SharedPostgres {
     }
 }
 
+fn own_folder() -> TempDir {
+    let folder = tempfile::Builder::new().prefix("wellkept-postgres-").tempdir().expect("a temporary folder");
+    give_away(folder.path());
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("the folder is ours");
+    folder
+}
+
+/// To the user that the server runs as.
+fn give_away(path: &Path) {
+    if geteuid().is_root() {
+        let (user, group) = unprivileged_user();
+        chown(path, Some(user), Some(group)).expect("root may give a file away");
+    }
+}
+
 fn try_run(folder: &Path, port: u16) -> Option<Server> {
     let mut command = unprivileged(&binaries::postgres("postgres"), folder);
     command
@@ -242,6 +274,17 @@ mod tests {
         assert_eq!(postgres.port(), port);
         assert_ne!(postgres.pid(), pid);
         assert_eq!(postgres.execute("select value from kept"), "42");
+    }
+
+    #[test]
+    fn a_replica_has_what_its_primary_has_and_takes_no_writes() {
+        let primary = Postgres::start();
+        primary.execute("create table copied (value int); insert into copied values (42)");
+        let replica = primary.start_replica();
+        assert_eq!(replica.execute("select value from copied"), "42");
+        assert_eq!(replica.execute("select pg_is_in_recovery()"), "t");
+        primary.execute("insert into copied values (43)");
+        crate::until(PATIENCE, "the write to be copied", || replica.execute("select count(*) from copied") == "2");
     }
 
     #[test]

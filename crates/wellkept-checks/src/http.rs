@@ -32,7 +32,6 @@
 //! One connection, with a whole TLS handshake where the URL is `https`, and one request per run, the same again for each
 //! redirect that is followed; at most 64 KiB of head and 1 MiB of body are read.
 
-mod comparison;
 mod expect;
 mod json_path;
 
@@ -45,7 +44,7 @@ use wellkept_config::{FromNode, Section, one_of};
 use wellkept_health::{AnyCheck, Check, Context, Outcome, Reason, Scope};
 use wellkept_net::AddressRules;
 
-pub use self::comparison::Comparison;
+pub use crate::Comparison;
 pub use self::expect::{Expect, StatusPattern};
 pub use self::json_path::{InvalidJsonPath, JsonPath};
 use crate::certificate::{self, Certificate};

@@ -12,7 +12,7 @@
 //! | `grpc` | a gRPC server, by `grpc.health.v1.Health` | `grpc` |
 //! | `http` | a URL, for a status, a text, a JSON value, a header, its certificate | `http` |
 //! | [`memory`] | how much memory is used, or of the container's limit | |
-//! | `postgres` | a PostgreSQL server, with a query | `postgres` |
+//! | `postgres` | a PostgreSQL server: its answer to a query, its role, lag, connections and transactions | `postgres` |
 //! | [`pressure`] | how much time is lost to waiting for processors, memory and disks | |
 //! | [`processes`] | how many processes of a name or command line run | |
 //! | `redis` | a Redis or Valkey server, with `PING` and `INFO` | `redis` |
@@ -73,15 +73,21 @@
 #[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
 pub mod certificate;
 #[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
+mod comparison;
+#[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
 mod driver;
 #[cfg(feature = "http")]
 pub mod fetch;
+#[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
+mod findings;
 #[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
 mod kept;
 mod kind;
 #[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
 mod reach;
 mod reference;
+#[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
+mod role;
 #[cfg(test)]
 #[cfg_attr(
     not(feature = "full"),
@@ -89,8 +95,10 @@ mod reference;
 )]
 mod testing;
 
+pub use comparison::Comparison;
 pub use kind::{InvalidOption, Kind};
 pub use reference::{Key, Reference};
+pub use role::Role;
 
 /// The one list of kinds: `name,` or `name if "feature",`.
 macro_rules! kinds {

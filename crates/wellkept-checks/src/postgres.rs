@@ -1,7 +1,7 @@
 //! A PostgreSQL server, asked with a query over one connection that is kept.
 //!
-//! A run is one round trip: the query, and with it whether the server is in recovery and how many connections it has.
-//! A connection that broke in between is replaced within the same run, so that a restarted server does not look ill.
+//! A run is one round trip: the query, and with it whether the server is in recovery, how many connections it has, how far
+//! replicas are behind and how old the oldest transaction is. A connection that broke in between is replaced within the same run, so that a restarted server does not look ill.
 //! The server is told to give up a query that outlives the run (`statement_timeout`), so that nothing piles up there.
 //!
 //! The URL is that of `libpq`: `postgres://user:password@host:5432/database`, also with several hosts, which are tried
@@ -29,20 +29,38 @@
 //! | the TLS handshake failed, or the certificate is not trusted | unhealthy | `tls` |
 //! | the password or the user is not accepted, or the query is not permitted | unhealthy | `auth` |
 //! | too many connections, or the server is out of resources | unhealthy | `exhausted` |
-//! | the server starts up or shuts down, or accepts no writes where the URL asks for it | unhealthy | `not_ready` |
+//! | the server starts up or shuts down | unhealthy | `not_ready` |
+//! | a primary is expected, by `role` or the URL, and the server is in recovery or read-only | unhealthy | `not_ready` |
+//! | a replica is expected, and the server is none | unhealthy | `not_ready` |
+//! | a replica is expected, and it is not connected to the server that it copies | degraded | `not_ready` |
+//! | the query gives another value than `expect`, or no row | unhealthy | `unexpected` |
+//! | more connections than `connections_degraded_above` | degraded | `threshold` |
+//! | more connections than `connections_unhealthy_above` | unhealthy | `threshold` |
+//! | the lag is above `lag_degraded_above` or `lag_bytes_degraded_above` | degraded | `threshold` |
+//! | the lag is above `lag_unhealthy_above` or `lag_bytes_unhealthy_above` | unhealthy | `threshold` |
+//! | a transaction is older than `transaction_degraded_above` | degraded | `threshold` |
+//! | a transaction is idle for longer than `idle_transaction_degraded_above` | degraded | `threshold` |
+//! | one of these limits is set, and the user may not see what it is about | degraded | `auth` |
 //! | the database does not exist, or the query failed | unhealthy | `error` |
 //! | what came is no answer that PostgreSQL gives | unhealthy | `protocol` |
 //!
 //! # Rights
 //!
-//! To log in, and what the query needs. `pg_monitor` shows what the sessions of others do; without it there is only their
-//! number.
+//! To log in, and what the query needs. `pg_read_all_stats`, which `pg_monitor` holds, shows what the sessions of others
+//! do and how far replicas are behind; without it there is only their number. A replica tells its own lag to everyone.
 //!
 //! # Cost
 //!
-//! One connection, kept from run to run, and one round trip per run.
+//! One connection, kept from run to run, and one round trip per run. The server's own views are read in it, each once.
+//!
+//! # Lag
+//!
+//! Asked of a replica, the lag is its own: the seconds since the last transaction that it replayed, or none when it has
+//! replayed all that it received and is connected, and the bytes that it has received and not replayed. Asked of a
+//! primary, it is that of the slowest connected replica; what is not connected is not seen there, so ask the replicas.
 
 mod failure;
+mod judge;
 mod server;
 mod session;
 
@@ -50,46 +68,85 @@ pub use failure::Failure;
 pub use server::{Connection, Server};
 
 use std::fmt;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Value, json};
 use tokio::time::Instant;
-use wellkept_config::Section;
+use wellkept_config::{ByteSize, Ratio, Section};
 use wellkept_health::{AnyCheck, Check, Context, Outcome, Scope};
 
 use self::session::{Readings, Session};
+use crate::findings::ordered;
 use crate::kept::Kept;
 use crate::kind::built;
 use crate::reach::give_up_at;
-use crate::{InvalidOption, Kind};
+use crate::{Comparison, InvalidOption, Kind, Role};
 
 /// The settings of a [`Postgres`] check.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Where the server is and who asks. Required. It is kept secret, as it may hold a password.
     pub url: SecretString,
-    /// What is asked. Its rows are not looked at; an error fails the check. Default `SELECT 1`.
+    /// What is asked. An error fails the check. Default `SELECT 1`.
     ///
     /// It runs in a transaction with the check's own readings, so it can't be one that PostgreSQL refuses there
     /// (`VACUUM`).
     pub query: String,
+    /// What the first column of the query's first row must be: a text or number as PostgreSQL writes it (a truth value is
+    /// `t` or `f`, no value `"null"`), or a comparison such as `"< 100"` or `"!= failed"`. Default: any, or no row at all.
+    pub expect: Option<Comparison>,
+    /// Which server is expected: `primary` fails where writes are refused, in recovery or by
+    /// `default_transaction_read_only`; `replica` fails on a server that is not in recovery. Default `any`.
+    pub role: Role,
+    /// Degraded when more than this part of the connections is in use, of those that ordinary users may have. Default 90%.
+    pub connections_degraded_above: Ratio,
+    /// Unhealthy when more than this part is in use. Default: not set, as a server without any left refuses the check too.
+    pub connections_unhealthy_above: Option<Ratio>,
+    /// Degraded when the lag is longer. Default: not set.
+    pub lag_degraded_above: Option<Duration>,
+    /// Unhealthy when the lag is longer. Default: not set.
+    pub lag_unhealthy_above: Option<Duration>,
+    /// Degraded when the lag is more than this. Default: not set.
+    pub lag_bytes_degraded_above: Option<ByteSize>,
+    /// Unhealthy when the lag is more than this. Default: not set.
+    pub lag_bytes_unhealthy_above: Option<ByteSize>,
+    /// Degraded when a transaction is older, be it of a client or a prepared one: nothing that it may still see can be
+    /// cleaned up (`VACUUM`). Default: not set.
+    pub transaction_degraded_above: Option<Duration>,
+    /// Degraded when a client has begun a transaction and been silent in it for longer. Default: not set.
+    pub idle_transaction_degraded_above: Option<Duration>,
 }
 
 impl Options {
     /// For a server, with the default query.
     pub fn new(url: impl Into<SecretString>) -> Self {
-        Self { url: url.into(), query: "SELECT 1".to_owned() }
+        Self {
+            url: url.into(),
+            query: "SELECT 1".to_owned(),
+            expect: None,
+            role: Role::Any,
+            connections_degraded_above: Ratio::new(0.9).expect("the default is from 0 to 1"),
+            connections_unhealthy_above: None,
+            lag_degraded_above: None,
+            lag_unhealthy_above: None,
+            lag_bytes_degraded_above: None,
+            lag_bytes_unhealthy_above: None,
+            transaction_degraded_above: None,
+            idle_transaction_degraded_above: None,
+        }
     }
 }
 
 /// A PostgreSQL server, asked with a query.
 ///
-/// The metadata holds `server_version`, `in_recovery`, and `connections`: `total` and `max`, and if the user may see
-/// the sessions of all others (`pg_monitor`), `active`, `idle` and `idle_in_transaction`. The check's own connection
-/// is among them, as an active one.
+/// The metadata holds `server_version`, `in_recovery`, `read_only`, and `connections`: `total` and `max`, and if the user
+/// may see the sessions of all others (`pg_monitor`), `active`, `idle` and `idle_in_transaction`. The check's own
+/// connection is among them, as an active one. `connections_left` is what ordinary users may still open. Where there are
+/// such, `oldest_transaction_s`, `idle_transaction_s`, `lag_s`, `lag_bytes`, `replicas` and, on a replica, `receiving`;
+/// with `expect`, `value` if it is a number.
 pub struct Postgres {
     server: Server,
-    query: String,
+    options: Options,
     kept: Kept<Session>,
 }
 
@@ -100,7 +157,13 @@ impl Postgres {
         if options.query.trim().is_empty() || options.query.contains('\0') {
             return Err(InvalidOption::new("query", "write a query such as SELECT 1"));
         }
-        Ok(Self { server, query: options.query, kept: Kept::nothing() })
+        let connections = (Some(options.connections_degraded_above), options.connections_unhealthy_above);
+        ordered(connections.0, connections.1, "connections_unhealthy_above", "connections_degraded_above")?;
+        let lag = (options.lag_degraded_above, options.lag_unhealthy_above);
+        ordered(lag.0, lag.1, "lag_unhealthy_above", "lag_degraded_above")?;
+        let bytes = (options.lag_bytes_degraded_above, options.lag_bytes_unhealthy_above);
+        ordered(bytes.0, bytes.1, "lag_bytes_unhealthy_above", "lag_bytes_degraded_above")?;
+        Ok(Self { server, options, kept: Kept::nothing() })
     }
 
     /// As [`Postgres::new`] with [`Options::new`].
@@ -110,14 +173,14 @@ impl Postgres {
 
     async fn ask(&self, deadline: Instant) -> Result<Readings, Failure> {
         if let Some(mut session) = self.kept.take().filter(Session::is_open) {
-            match session.ask(&self.query, deadline).await {
+            match session.ask(&self.options.query, deadline).await {
                 // It may have broken long ago, with nobody there to notice.
                 Err(failure) if failure.is_lost_connection() => {}
                 answer => return self.keep_if_usable(session, answer),
             }
         }
         let mut session = Session::new(self.server.connect(deadline).await?);
-        let answer = session.ask(&self.query, deadline).await;
+        let answer = session.ask(&self.options.query, deadline).await;
         self.keep_if_usable(session, answer)
     }
 
@@ -133,7 +196,7 @@ impl Postgres {
 impl Check for Postgres {
     async fn run(&self, context: &Context) -> Outcome {
         match self.ask(give_up_at(context)).await {
-            Ok(readings) => passed(&readings),
+            Ok(readings) => judge::judge(&self.options, &readings),
             Err(failure) => failure.outcome(),
         }
     }
@@ -141,42 +204,48 @@ impl Check for Postgres {
 
 impl fmt::Debug for Postgres {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Postgres").field("query", &self.query).finish_non_exhaustive()
+        formatter.debug_struct("Postgres").field("query", &self.options.query).finish_non_exhaustive()
     }
 }
 
-/// `postgres: { url: "${DATABASE_URL}", query: "SELECT 1" }`
-pub const KIND: Kind =
-    Kind { name: "postgres", summary: "A PostgreSQL server, with a query", scope: Scope::Remote, read };
+/// ```yaml
+/// postgres:
+///   url: "${DATABASE_URL}"
+///   query: "SELECT count(*) FROM jobs WHERE state = 'waiting'"
+///   expect: "< 1000"
+///   role: primary
+///   transaction_degraded_above: 1h
+/// ```
+pub const KIND: Kind = Kind {
+    name: "postgres",
+    summary: "A PostgreSQL server: a query, its role, lag, connections and transactions",
+    scope: Scope::Remote,
+    read,
+};
 
 fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
-    let url = section.required::<SecretString>("url");
-    let query = section.optional("query");
-    let defaults = Options::new(url?);
-    built(section, Postgres::new(Options { query: query.unwrap_or(defaults.query), ..defaults }))
+    let options = read_options(section)?;
+    built(section, Postgres::new(options))
 }
 
-fn passed(readings: &Readings) -> Outcome {
-    let mut outcome = Outcome::pass();
-    if let Some(version) = &readings.version {
-        outcome = outcome.with("server_version", version.as_str());
-    }
-    if let Some(in_recovery) = readings.in_recovery {
-        outcome = outcome.with("in_recovery", in_recovery);
-    }
-    let connections = &readings.connections;
-    let named = [
-        ("active", connections.active),
-        ("idle", connections.idle),
-        ("idle_in_transaction", connections.idle_in_transaction),
-        ("total", connections.total),
-        ("max", connections.max),
-    ];
-    let known = named.into_iter().filter_map(|(name, count)| Some((name.to_owned(), json!(count?))));
-    match known.collect::<serde_json::Map<_, _>>() {
-        known if known.is_empty() => outcome,
-        known => outcome.with("connections", Value::Object(known)),
-    }
+fn read_options(section: &mut Section<'_>) -> Option<Options> {
+    let url = section.required::<SecretString>("url");
+    let defaults = Options::new(url.clone().unwrap_or_default());
+    let options = Options {
+        url: defaults.url,
+        query: section.or("query", defaults.query),
+        expect: section.optional("expect"),
+        role: section.or("role", defaults.role),
+        connections_degraded_above: section.or("connections_degraded_above", defaults.connections_degraded_above),
+        connections_unhealthy_above: section.optional("connections_unhealthy_above"),
+        lag_degraded_above: section.optional("lag_degraded_above"),
+        lag_unhealthy_above: section.optional("lag_unhealthy_above"),
+        lag_bytes_degraded_above: section.optional("lag_bytes_degraded_above"),
+        lag_bytes_unhealthy_above: section.optional("lag_bytes_unhealthy_above"),
+        transaction_degraded_above: section.optional("transaction_degraded_above"),
+        idle_transaction_degraded_above: section.optional("idle_transaction_degraded_above"),
+    };
+    url.map(|_| options)
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use serde_json::Value;
 use wellkept_config::{FromNode, Section};
 use wellkept_health::{Outcome, Reason};
 
-use super::comparison::Comparison;
 use super::json_path::JsonPath;
+use crate::Comparison;
 use crate::fetch::header::{CONTENT_TYPE, HeaderName};
 use crate::fetch::{Response, StatusCode};
 

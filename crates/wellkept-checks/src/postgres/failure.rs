@@ -89,10 +89,22 @@ fn broken(error: &tokio_postgres::Error) -> Outcome {
         Some(DriverError::Tls) => Outcome::fail(Reason::Tls, "TLS handshake failed"),
         Some(DriverError::Login) => Outcome::fail(Reason::Auth, "login failed"),
         Some(DriverError::Io) => Outcome::fail(Reason::Network, "connection broken"),
+        Some(DriverError::Connect) => not_reached(error),
+        Some(DriverError::Late) => Outcome::fail(Reason::Timeout, "no answer in time"),
         None if error.is_closed() => Outcome::fail(Reason::Network, "connection broken"),
         Some(DriverError::Garbled) | None => Outcome::fail(Reason::Protocol, "not an answer that PostgreSQL gives"),
     };
     outcome.with_detail(explained(error))
+}
+
+/// The driver has connected by itself, as it does in a pool of the application's.
+fn not_reached(error: &tokio_postgres::Error) -> Outcome {
+    use io::ErrorKind::{ConnectionRefused, NotFound, TimedOut};
+    match io_cause(error).map(io::Error::kind) {
+        Some(ConnectionRefused | NotFound) => Outcome::fail(Reason::Refused, "connection refused"),
+        Some(TimedOut) => Outcome::fail(Reason::Timeout, "no answer in time"),
+        _ => Outcome::fail(Reason::Network, "connection failed"),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +113,8 @@ enum DriverError {
     /// Also a password that is asked for and not there, which the driver calls a wrong configuration.
     Login,
     Io,
+    Connect,
+    Late,
     /// What came ended within a message, or is none.
     Garbled,
 }
@@ -110,6 +124,8 @@ fn kind(error: &tokio_postgres::Error) -> Option<DriverError> {
     match error.to_string().as_str() {
         "error performing TLS handshake" => Some(DriverError::Tls),
         "authentication error" | "invalid configuration" => Some(DriverError::Login),
+        "error connecting to server" => Some(DriverError::Connect),
+        "timeout waiting for server" => Some(DriverError::Late),
         "error communicating with the server" if is_garbled(error) => Some(DriverError::Garbled),
         "error communicating with the server" => Some(DriverError::Io),
         _ => None,
@@ -119,8 +135,11 @@ fn kind(error: &tokio_postgres::Error) -> Option<DriverError> {
 /// The driver reports messages that it can't take apart as errors of the connection, with kinds that no connection has.
 fn is_garbled(error: &tokio_postgres::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, Other};
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
-    cause.is_some_and(|cause| {
+    io_cause(error).is_some_and(|cause| {
         cause.raw_os_error().is_none() && matches!(cause.kind(), InvalidData | InvalidInput | Other)
     })
+}
+
+fn io_cause(error: &tokio_postgres::Error) -> Option<&io::Error> {
+    std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>())
 }

@@ -1,8 +1,11 @@
 //! The claims of the check, held against a real server, and against small false ones for what a real one does rarely.
 
+mod state;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant as Clock};
 
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use wellkept_testkit::{free_port, until};

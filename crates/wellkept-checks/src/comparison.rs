@@ -1,11 +1,11 @@
-//! What a value in JSON is held against.
+//! What a value is held against: one in JSON, or one that a query of a database gives.
 
 use std::fmt;
 
 use serde_json::Value;
 use wellkept_config::FromNode;
 
-/// What a value in JSON is held against: `healthy`, `< 100`, `!= failed`.
+/// What a value is held against: `healthy`, `< 100`, `!= failed`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
     operator: Operator,
@@ -53,6 +53,18 @@ impl Comparison {
             Operator::AtLeast => number().is_some_and(|found| found >= self.number),
         }
     }
+
+    /// Whether what a database gives is as expected: a text, which may be a number, or `NULL`, which is `null`.
+    pub fn holds_text(&self, found: Option<&str>) -> bool {
+        let Some(text) = found else { return self.holds(&Value::Null) };
+        let number = text.parse().ok().and_then(serde_json::Number::from_f64).map(Value::Number);
+        let as_text = self.holds(&Value::String(text.to_owned()));
+        match (number, self.operator) {
+            (None, _) => as_text,
+            (Some(number), Operator::NotEqual) => as_text && self.holds(&number),
+            (Some(number), _) => as_text || self.holds(&number),
+        }
+    }
 }
 
 impl fmt::Display for Comparison {
@@ -86,9 +98,10 @@ fn is_written(value: &Value, expected: &str) -> bool {
         Value::Null => expected == "null",
         Value::Number(number) => {
             number.to_string() == expected
-                || number.as_f64().zip(expected.parse().ok()).is_some_and(|(found, expected): (f64, f64)| {
-                    (found - expected).abs() <= f64::EPSILON * found.abs()
-                })
+                || number
+                    .as_f64()
+                    .zip(expected.parse().ok())
+                    .is_some_and(|(found, expected): (f64, f64)| (found - expected).abs() <= f64::EPSILON * found.abs())
         }
         Value::Array(_) | Value::Object(_) => false,
     }
@@ -120,6 +133,22 @@ mod tests {
         assert!(holds("!= failed", &json!("done")) && holds("!= failed", &json!(null)));
         assert!(!holds("!= failed", &json!(["done"])) && !holds("!= failed", &json!({})));
         assert!(holds("== < 100", &json!("< 100")));
+    }
+
+    #[test]
+    fn what_a_database_gives_is_compared_as_the_number_that_it_may_be() {
+        let holds = |expected, found| Comparison::from_scalar(expected).unwrap().holds_text(found);
+        for (expected, of_99, of_text, of_null) in [
+            ("< 100", true, false, false),
+            (">= 100", false, false, false),
+            ("99", true, false, false),
+            ("!= 99", false, true, true),
+            ("done", false, true, false),
+            ("null", false, false, true),
+        ] {
+            let found = [Some("99.0"), Some("done"), None].map(|found| holds(expected, found));
+            assert_eq!(found, [of_99, of_text, of_null], "{expected}");
+        }
     }
 
     #[test]
