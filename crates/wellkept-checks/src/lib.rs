@@ -22,7 +22,9 @@
 //! | `upstream` | another service, by its health endpoint, with what it consists of | `http` |
 //! | `websocket` | a WebSocket server, with a ping or a message | `websocket` |
 //!
-//! Each is a type for use from code, and a [`Kind`] for use from a configuration:
+//! From code also [`pool`]: the application's own pool of connections, and how full it is.
+//!
+//! Each kind is a type for use from code, and a [`Kind`] for use from a configuration:
 //!
 //! ```
 //! use wellkept_checks::disk::{Disk, Options};
@@ -83,6 +85,7 @@ mod findings;
 #[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
 mod kept;
 mod kind;
+pub mod pool;
 #[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
 mod reach;
 mod reference;
