@@ -16,6 +16,7 @@
 //! | [`pressure`] | how much time is lost to waiting for processors, memory and disks | |
 //! | [`processes`] | how many processes of a name or command line run | |
 //! | `redis` | a Redis or Valkey server, with `PING` and `INFO` | `redis` |
+//! | `sqlite` | a SQLite database, by its file, with a query | `sqlite` |
 //! | [`system`] | what is used of processors, memory and disk, on one component | |
 //! | [`tcp`] | whether an address accepts connections, and says what is expected | |
 //! | [`tls`] | a TLS server, for its handshake and its certificate | |
@@ -149,6 +150,7 @@ kinds! {
     pressure,
     processes,
     redis if "redis",
+    sqlite if "sqlite",
     system,
     tcp,
     tls,
