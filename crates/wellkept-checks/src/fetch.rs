@@ -176,9 +176,14 @@ impl Request {
     }
 
     async fn send_over<S: wire::Stream>(&self, stream: S, deadline: Instant) -> Result<Response, FetchError> {
-        if !self.is_secure() {
-            return wire::exchange(self, stream, self.version == Version::Http2, deadline).await;
+        if self.is_secure() {
+            // A handshake has a large state, which the many runs without one need not have room for.
+            return Box::pin(self.send_secured(stream, deadline)).await;
         }
+        wire::exchange(self, stream, self.version == Version::Http2, deadline).await
+    }
+
+    async fn send_secured<S: wire::Stream>(&self, stream: S, deadline: Instant) -> Result<Response, FetchError> {
         let tls = self.tls.clone().offering(self.version.alpn());
         let stream = match tls.connect(stream, self.target.host(), deadline).await {
             Err(error) if error.fault() == Some(Fault::Protocol) => return Err(FetchError::NoHttp2),

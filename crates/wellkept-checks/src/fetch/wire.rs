@@ -7,6 +7,7 @@ use hyper::client::conn::{http1, http2};
 use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderValue};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use super::{FetchError, MOST_OF_A_BODY, MOST_OF_A_HEAD, Request, Response};
@@ -28,18 +29,8 @@ pub(super) async fn exchange(
     http2: bool,
     deadline: Instant,
 ) -> Result<Response, FetchError> {
-    let timeout = |_elapsed| FetchError::Timeout(WAITING);
     if http2 {
-        let tasks = Tasks::default();
-        let mut builder = http2::Builder::new(tasks.executor());
-        builder.max_header_list_size(u32::try_from(MOST_OF_A_HEAD).unwrap_or(u32::MAX));
-        let (mut sender, connection) = timeout_at(deadline, builder.handshake(TokioIo::new(stream)))
-            .await
-            .map_err(timeout)?
-            .map_err(FetchError::Protocol)?;
-        let _driver = Driver::start(async move { drop(connection.await) });
-        let response = timeout_at(deadline, sender.send_request(request.in_http2()?)).await;
-        return answer(response.map_err(timeout)?.map_err(FetchError::Protocol)?, http2, deadline).await;
+        return Box::pin(in_http2(request, stream, deadline)).await;
     }
     let mut builder = http1::Builder::new();
     builder.max_buf_size(MOST_OF_A_HEAD);
@@ -47,7 +38,24 @@ pub(super) async fn exchange(
     // What goes wrong with the connection is told to whoever waits for the response.
     let _driver = Driver::start(async move { drop(connection.await) });
     let response = timeout_at(deadline, sender.send_request(request.in_http1()?)).await;
-    answer(response.map_err(timeout)?.map_err(FetchError::Protocol)?, http2, deadline).await
+    answer(response.map_err(silent)?.map_err(FetchError::Protocol)?, false, deadline).await
+}
+
+async fn in_http2(request: &Request, stream: impl Stream, deadline: Instant) -> Result<Response, FetchError> {
+    let tasks = Tasks::default();
+    let mut builder = http2::Builder::new(tasks.executor());
+    builder.max_header_list_size(u32::try_from(MOST_OF_A_HEAD).unwrap_or(u32::MAX));
+    let (mut sender, connection) = timeout_at(deadline, builder.handshake(TokioIo::new(stream)))
+        .await
+        .map_err(silent)?
+        .map_err(FetchError::Protocol)?;
+    let _driver = Driver::start(async move { drop(connection.await) });
+    let response = timeout_at(deadline, sender.send_request(request.in_http2()?)).await;
+    answer(response.map_err(silent)?.map_err(FetchError::Protocol)?, true, deadline).await
+}
+
+fn silent(_elapsed: Elapsed) -> FetchError {
+    FetchError::Timeout(WAITING)
 }
 
 impl Request {
