@@ -117,7 +117,12 @@ fn microseconds<T>(work: impl FnOnce() -> T) -> f64 {
 
 /// Bytes of memory in RAM that this process has filled itself: not its code, nor files.
 pub(crate) fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("a process can read its own figures");
+    resident_of("self")
+}
+
+/// The same of another process, by its id.
+pub(crate) fn resident_of(process: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     kilobytes.expect("Linux tells it since 4.5") * 1024
