@@ -10,6 +10,7 @@
 //! | `dns` | a name in the DNS, by a resolver, for its records | `dns` |
 //! | [`files`] | how many descriptors are open, of this process, another one or the machine | |
 //! | `grpc` | a gRPC server, by `grpc.health.v1.Health` | `grpc` |
+//! | [`heartbeat`] | whether a job has reported in time | |
 //! | `http` | a URL, for a status, a text, a JSON value, a header, its certificate | `http` |
 //! | [`memory`] | how much memory is used, or of the container's limit | |
 //! | `postgres` | a PostgreSQL server: its answer to a query, its role, lag, connections and transactions | `postgres` |
@@ -144,6 +145,7 @@ kinds! {
     dns if "dns",
     files,
     grpc if "grpc",
+    heartbeat,
     http if "http",
     memory,
     postgres if "postgres",

@@ -22,6 +22,7 @@ use crate::exit::Exit;
   wellkept status                            what a running one knows, and what changed
   wellkept reload                            have a running one read its configuration again
   wellkept maintenance start --for 30m --reason \"new disks\"   take a running one out
+  wellkept heartbeat backup -- /usr/local/bin/backup   run a job and report how it went
   wellkept config check wellkept.yaml        find every mistake in a file",
     after_help = "Exit codes: 0 clean, 1 not healthy, 64 usage, 69 can't reach or can't listen, 70 a part failed,
 75 forced by the deadline, 78 configuration, 128+n ended by a further signal; check --nagios: 0 to 3."
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     /// Take a running service, or some of its components, out on purpose, and in again.
     #[command(subcommand)]
     Maintenance(MaintenanceCommand),
+    /// Report for a job, or run it and report how it went.
+    Heartbeat(Heartbeat),
     /// Look after configuration files.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -220,6 +223,34 @@ pub(crate) struct Door {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:
+  wellkept heartbeat backup -- /usr/local/bin/backup --all   run a job; report its begin, its end and its exit code
+  wellkept heartbeat backup                                  report that it has ended well
+  wellkept heartbeat backup --fail                           report that it has not
+
+In a crontab: 0 3 * * * wellkept heartbeat backup --server http://127.0.0.1:8081 -- /usr/local/bin/backup",
+    after_help = "With a command, the exit code is the command's: 127 when it is not there, 126 when it can't be started, 128+n ended by a
+signal. It runs whether or not the server can be told."
+)]
+pub(crate) struct Heartbeat {
+    /// The name of a check of kind `heartbeat`.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Report that it begins.
+    #[arg(long, conflicts_with_all = ["fail", "command"])]
+    pub(crate) start: bool,
+    /// Report that it has failed.
+    #[arg(long, conflicts_with = "command")]
+    pub(crate) fail: bool,
+    #[command(flatten)]
+    pub(crate) door: Door,
+    /// What to run, and its arguments.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod config_check;
+pub(crate) mod heartbeat;
 pub(crate) mod maintenance;
 pub(crate) mod reload;
 pub(crate) mod serve;

@@ -21,6 +21,8 @@ pub(crate) enum Exit {
     Configuration,
     /// 0 to 3: by the monitoring plugins' convention.
     Nagios(u8),
+    /// What the command came to that was run.
+    OfCommand(u8),
     /// What the shutdown came to: 0, 75, or 128 + n.
     Shutdown(u8),
 }
@@ -34,7 +36,7 @@ impl Exit {
             Self::Unreachable => 69,
             Self::Failed => 70,
             Self::Configuration => 78,
-            Self::Nagios(code) | Self::Shutdown(code) => code,
+            Self::Nagios(code) | Self::OfCommand(code) | Self::Shutdown(code) => code,
         }
     }
 }

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Maintenance(MaintenanceCommand::Start(options)) => commands::maintenance::start(&options),
         Command::Maintenance(MaintenanceCommand::End(options)) => commands::maintenance::end(&options),
         Command::Maintenance(MaintenanceCommand::List(options)) => commands::maintenance::list(&options),
+        Command::Heartbeat(options) => commands::heartbeat::run(&options),
         Command::Config(ConfigCommand::Check(options)) => commands::config_check::run(&options),
     };
     ended.unwrap_or_else(|failure| failure.tell()).into()

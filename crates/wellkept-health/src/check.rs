@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::component::MAX_TIMEOUT;
+use crate::job::Job;
 use crate::origin::Identity;
 use crate::outcome::{IntoOutcome, Outcome};
 
@@ -100,6 +101,8 @@ type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 #[derive(Clone)]
 pub struct AnyCheck {
     pub(crate) run: Run,
+    /// What reports to it, where it does not ask itself.
+    pub(crate) job: Option<Job>,
 }
 
 #[derive(Clone)]
@@ -111,7 +114,7 @@ pub(crate) enum Run {
 impl AnyCheck {
     /// From something that implements [`Check`].
     pub fn new(check: impl Check) -> Self {
-        Self { run: Run::Async(Arc::new(check)) }
+        Self { run: Run::Async(Arc::new(check)), job: None }
     }
 
     pub(crate) fn is_blocking(&self) -> bool {
@@ -139,7 +142,7 @@ impl AnyCheck {
 
     /// As [`AnyCheck::blocking`], for a function that wants to know its deadline.
     pub fn blocking_with(function: impl Fn(&Context) -> Outcome + Send + Sync + 'static) -> Self {
-        Self { run: Run::Blocking(Arc::new(function)) }
+        Self { run: Run::Blocking(Arc::new(function)), job: None }
     }
 }
 

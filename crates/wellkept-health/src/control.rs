@@ -306,6 +306,12 @@ pub enum ControlError {
     /// No engine runs the checks: it was not started, or it has ended.
     #[error("no checks are run: the engine was not started, or has ended")]
     NotRunning,
+    /// The component is no job: nothing reports to it.
+    #[error("component `{name}` is no heartbeat: nothing reports to it")]
+    NoJob {
+        /// The component's name.
+        name: String,
+    },
     /// A setting can't be kept.
     #[error(transparent)]
     Setting(#[from] RegisterError),
@@ -322,6 +328,7 @@ impl ControlError {
             Self::Unknown { .. } => "component.unknown",
             Self::Disabled { .. } => "component.disabled",
             Self::Removed { .. } => "component.removed",
+            Self::NoJob { .. } => "component.no_job",
             Self::NoResult { .. } => "component.no_result",
             Self::NotRunning => "engine.not_running",
             Self::Setting(error) => error.code(),

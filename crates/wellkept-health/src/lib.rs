@@ -19,6 +19,7 @@ mod exporter;
 mod heartbeat;
 mod history;
 mod hysteresis;
+mod job;
 mod lag;
 mod liveness;
 mod maintenance;
@@ -49,6 +50,7 @@ pub use exporter::{ExportError, ExportSettings, ExportStats, Exporter, ExporterE
 pub use heartbeat::{Heartbeat, HeartbeatStats};
 pub use history::{HistoryError, HistoryStore, Record, RunResult, StatusChange, Sweep, Swept};
 pub use hysteresis::{Thresholds, Window};
+pub use job::{Job, JobEnd, JobReport, JobSchedule, JobStanding, JobState};
 pub use lag::Lags;
 pub use liveness::{Life, Liveness, LivenessWatch, OnStall, STALLED_EXIT_CODE, WatchOptions};
 pub use maintenance::{

@@ -201,6 +201,9 @@ impl Table {
                 }
                 Some((id, old)) => {
                     entry.inherit(&old);
+                    if let (Some(job), Some(before)) = (&component.check.job, &old.component.check.job) {
+                        job.inherit(before);
+                    }
                     if self.started {
                         entry.complete_start();
                     }

@@ -54,6 +54,7 @@ mod control;
 mod details;
 mod formats;
 pub(crate) mod groups;
+mod heartbeats;
 mod kubernetes;
 mod large;
 mod maintenance;
@@ -267,7 +268,7 @@ impl Doors {
 
     /// What acts: each part's routes are merged here, and stand behind [`Doors::acting`].
     fn actions() -> Routes {
-        reload::routes().merge(control::routes()).merge(maintenance::actions())
+        reload::routes().merge(control::routes()).merge(heartbeats::routes()).merge(maintenance::actions())
     }
 
     fn mount(&self, routes: Routes) -> Router {

@@ -10,6 +10,7 @@ mod ending;
 mod faults;
 mod grpc;
 mod haproxy;
+mod jobs;
 mod local;
 mod maintenance;
 mod one_liners;
