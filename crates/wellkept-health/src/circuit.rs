@@ -124,15 +124,30 @@ impl Circuit {
 
     /// Lets a run through, or says what it counts as without.
     pub(crate) fn ask(self: &Arc<Self>) -> Answer {
+        match self.admit() {
+            Ok(permit) => Answer::Go(permit),
+            Err(refused) => Answer::No(refused.outcome("not asked: it failed too often in a row")),
+        }
+    }
+
+    /// Lets a run or a call through, or says how the circuit stands.
+    pub(crate) fn admit(self: &Arc<Self>) -> Result<Permit, CircuitStanding> {
         let now = Instant::now();
         let mut machine = self.machine();
         match machine.state {
             State::Closed { .. } => {}
             State::Open { until, pause } if until <= now => machine.turn_to(State::HalfOpen { pause }),
-            State::Open { until, .. } => return Answer::No(machine.refusal("open", Some(until - now))),
-            State::HalfOpen { .. } => return Answer::No(machine.refusal("half_open", None)),
+            State::Open { .. } | State::HalfOpen { .. } => return Err(machine.standing(now)),
         }
-        Answer::Go(Permit { circuit: Arc::clone(self), turn: machine.turn, told: false })
+        Ok(Permit { circuit: Arc::clone(self), turn: machine.turn, told: false })
+    }
+
+    pub(crate) fn standing(&self) -> CircuitStanding {
+        self.machine().standing(Instant::now())
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.component
     }
 
     fn failed(&self, turn: u64, reason: Option<Reason>) {
@@ -152,7 +167,7 @@ impl Circuit {
                 drop(machine);
                 tracing::warn!(
                     target: "wellkept::health", component = &*self.component, failures = self.breaker.failures,
-                    "the circuit opens: the check is left alone"
+                    "the circuit opens: what is behind it is left alone"
                 );
             }
             State::HalfOpen { pause } => {
@@ -175,7 +190,7 @@ impl Circuit {
                 machine.turn_to(State::Closed { failures: 0 });
                 drop(machine);
                 tracing::info!(
-                    target: "wellkept::health", component = &*self.component, "the circuit closes: the check works again"
+                    target: "wellkept::health", component = &*self.component, "the circuit closes: what is behind it works again"
                 );
             }
         }
@@ -207,12 +222,78 @@ impl Machine {
         self.turn += 1;
     }
 
-    fn refusal(&self, state: &'static str, next: Option<Duration>) -> Outcome {
+    fn standing(&self, now: Instant) -> CircuitStanding {
+        let reason = self.reason.clone();
+        match self.state {
+            State::Closed { failures } => {
+                CircuitStanding { state: CircuitState::Closed, failures, next_attempt_in: None, reason }
+            }
+            State::Open { until, .. } => {
+                let next_attempt_in = Some(until.saturating_duration_since(now));
+                CircuitStanding { state: CircuitState::Open, failures: 0, next_attempt_in, reason }
+            }
+            State::HalfOpen { .. } => {
+                CircuitStanding { state: CircuitState::HalfOpen, failures: 0, next_attempt_in: None, reason }
+            }
+        }
+    }
+}
+
+/// How a circuit stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CircuitStanding {
+    /// Whether it lets calls through.
+    pub state: CircuitState,
+    /// Consecutive failures that it has let through while closed.
+    pub failures: u32,
+    /// While it is open, until when it lets the next one through.
+    pub next_attempt_in: Option<Duration>,
+    /// Why the latest failure was one, where that is known.
+    pub reason: Option<Reason>,
+}
+
+/// Whether a circuit lets calls through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CircuitState {
+    /// All.
+    Closed,
+    /// None.
+    Open,
+    /// One is under way that decides.
+    HalfOpen,
+}
+
+impl CircuitState {
+    /// The stable word: `closed`, `open`, `half_open`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+impl CircuitStanding {
+    /// A pass while it is closed, a warning while one call decides, and a failure while it is open.
+    pub(crate) fn reported(&self) -> Outcome {
+        let outcome = match self.state {
+            CircuitState::Closed => Outcome::pass(),
+            CircuitState::HalfOpen => Outcome::warn(Reason::CircuitOpen, "the circuit is being tried"),
+            CircuitState::Open => Outcome::fail(Reason::CircuitOpen, "the circuit is open"),
+        };
+        self.told(outcome).with("failures", self.failures)
+    }
+
+    fn outcome(&self, message: &'static str) -> Outcome {
+        self.told(Outcome::fail(Reason::CircuitOpen, message))
+    }
+
+    fn told(&self, outcome: Outcome) -> Outcome {
+        let next = self.next_attempt_in.map(milliseconds);
         let reason = self.reason.as_ref().map(Reason::as_str);
-        Outcome::fail(Reason::CircuitOpen, "not asked: it failed too often in a row").with(
-            "circuit",
-            json!({ "state": state, "next_attempt_in_ms": next.map(milliseconds), "last_reason": reason }),
-        )
+        let circuit = json!({ "state": self.state.as_str(), "next_attempt_in_ms": next, "last_reason": reason });
+        outcome.with("circuit", circuit)
     }
 }
 
@@ -235,12 +316,21 @@ pub(crate) struct Permit {
 
 impl Permit {
     /// What the run found, its timeout taken into account.
-    pub(crate) fn tell(mut self, outcome: &Outcome) {
-        self.told = true;
+    pub(crate) fn tell(self, outcome: &Outcome) {
         match outcome.verdict() {
-            Verdict::Pass | Verdict::Warn => self.circuit.worked(self.turn),
-            Verdict::Fail => self.circuit.failed(self.turn, outcome.reason().cloned()),
+            Verdict::Pass | Verdict::Warn => self.worked(),
+            Verdict::Fail => self.failed(outcome.reason().cloned()),
         }
+    }
+
+    pub(crate) fn worked(mut self) {
+        self.told = true;
+        self.circuit.worked(self.turn);
+    }
+
+    pub(crate) fn failed(mut self, reason: Option<Reason>) {
+        self.told = true;
+        self.circuit.failed(self.turn, reason);
     }
 }
 

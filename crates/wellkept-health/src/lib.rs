@@ -28,6 +28,7 @@ mod origin;
 mod outcome;
 mod part;
 mod recorder;
+mod resilience;
 mod run;
 mod schedule;
 mod snapshot;
@@ -39,7 +40,7 @@ pub mod wire;
 pub use changes::{ChangeCount, Changes};
 pub use check::{AnyCheck, Check, Context, Scope};
 pub use checker::{Checker, CheckerStats, Lifecycle, Readiness, Settings, StartupHold};
-pub use circuit::CircuitBreaker;
+pub use circuit::{CircuitBreaker, CircuitStanding, CircuitState};
 pub use clock::{Clock, SystemClock, TokioClock};
 pub use component::{Component, Group, RegisterError};
 pub use control::{Change, Checked, CheckedAll, ControlError, Origin, Switched, Tuning, Which};
@@ -62,6 +63,9 @@ pub use origin::{Hop, Identity, InvalidOrigins, Origins, StatusPath};
 pub use outcome::{IntoOutcome, Outcome, Reason, Verdict};
 pub use part::{Part, Parts};
 pub use recorder::{History, HistoryStats};
+pub use resilience::{
+    Bulkhead, BulkheadPlace, CallCircuit, CallError, CallPermit, Protection, ProtectionState, RetryBudget, RetryRefused,
+};
 pub use run::{Finished, run_once};
 pub use schedule::Schedule;
 pub use snapshot::{Activity, ComponentHealth, Moment, RunTotals, Served, Snapshot, Standing};
