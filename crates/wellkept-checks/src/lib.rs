@@ -3,6 +3,7 @@
 //!
 //! | kind | asks | feature |
 //! |---|---|---|
+//! | `ai` | a provider of language models, without a token spent | `http` |
 //! | `celery` | Celery's workers and queues, by their broker | `redis` |
 //! | [`command`] | a program, by its exit code and what it prints | |
 //! | [`cpu`] | how busy the processors are, or the container's share of them | |
@@ -138,6 +139,7 @@ macro_rules! kinds {
 }
 
 kinds! {
+    ai if "http",
     celery if "redis",
     command,
     cpu,
