@@ -28,6 +28,9 @@ pub fn missing_servers() -> Vec<&'static str> {
     if find_in_path("unbound").is_none() {
         missing.push("unbound");
     }
+    if ["rabbitmq-server", "rabbitmqctl", "epmd"].iter().any(|name| find_rabbitmq(name).is_none()) {
+        missing.push("rabbitmq-server");
+    }
     if !crate::python::is_installed() {
         missing.push("python3-venv");
     }
@@ -90,6 +93,11 @@ pub(crate) fn unbound() -> PathBuf {
     find_in_path("unbound").unwrap_or_else(|| missing("unbound", "unbound"))
 }
 
+/// A program of RabbitMQ's, or a panic that says how to get it.
+pub(crate) fn rabbitmq(name: &str) -> PathBuf {
+    find_rabbitmq(name).unwrap_or_else(|| missing(name, "rabbitmq-server"))
+}
+
 fn missing(name: &str, package: &str) -> ! {
     panic!("`{name}` is not installed (package {package}): `cargo xtask test` installs what the tests need")
 }
@@ -114,6 +122,12 @@ fn find_postgres(name: &str) -> Option<PathBuf> {
         .map(|folder| folder.join(name))
         .find(|path| is_program(path))
         .or_else(|| find_in_path(name))
+}
+
+/// Those of Debian's in the PATH run as the user `rabbitmq` and in its folders only.
+fn find_rabbitmq(name: &str) -> Option<PathBuf> {
+    let own = Path::new("/usr/lib/rabbitmq/bin").join(name);
+    Some(own).filter(|path| is_program(path)).or_else(|| find_in_path(name))
 }
 
 fn find_in_path(name: &str) -> Option<PathBuf> {

@@ -17,6 +17,7 @@
 //! | `postgres` | a PostgreSQL server: its answer to a query, its role, lag, connections and transactions | `postgres` |
 //! | [`pressure`] | how much time is lost to waiting for processors, memory and disks | |
 //! | [`processes`] | how many processes of a name or command line run | |
+//! | [`rabbitmq`] | a RabbitMQ server, its alarms and its queues | |
 //! | `redis` | a Redis or Valkey server, with `PING` and `INFO` | `redis` |
 //! | `sqlite` | a SQLite database, by its file, with a query | `sqlite` |
 //! | [`system`] | what is used of processors, memory and disk, on one component | |
@@ -75,6 +76,8 @@
 //! belong into the detail, and a secret into neither; a run that is dropped leaves nothing behind; a connection is kept
 //! between runs or closed in each, but never one more per run.
 
+#[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
+mod amqp;
 #[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
 pub mod certificate;
 #[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
@@ -153,6 +156,7 @@ kinds! {
     postgres if "postgres",
     pressure,
     processes,
+    rabbitmq,
     redis if "redis",
     sqlite if "sqlite",
     system,
