@@ -1,10 +1,12 @@
 //! Celery's workers, seen from their broker: how many there are, what they do, and how long their queues are.
 //!
-//! The broker is Redis or Valkey, by `redis://user:password@host:6379/0` or `rediss://` as the `redis` kind has it
-//! (version 6 or later). In `passive` mode a message that no worker acts on tells how many listen, which takes a
-//! millisecond, and the heartbeats that workers send by themselves tell who they are and what they do. In `active` mode
-//! all of them are pinged and the run waits for as many answers as there are listeners, or for `reply_within`. `events`
-//! publishes nothing and goes by the heartbeats alone.
+//! The broker is Redis or Valkey (6 or later), by `redis://user:password@host:6379/0` or `rediss://`, or RabbitMQ, by
+//! `amqp://user:password@host:5672/vhost` or `amqps://`, as the kinds `redis` and `rabbitmq` have them.
+//!
+//! In `passive` mode a message that no worker acts on tells whether they listen, which takes a millisecond, and the
+//! heartbeats that workers send by themselves tell who they are and what they do. In `active` mode all of them are
+//! pinged, and the run waits for as many answers as there are listeners, or for `reply_within`. `events` publishes
+//! nothing and goes by the heartbeats alone.
 //!
 //! * A worker is **idle** or **busy** by its latest heartbeat, and **draining** once it has said that it goes: after a
 //!   SIGTERM it takes no more tasks, and may work on some until they end.
@@ -13,8 +15,10 @@
 //!   `--without-heartbeat` needs the mode `active`; one with `worker_enable_remote_control=False`, the mode `events`.
 //! * A heartbeat comes every two seconds: until they were heard for `silent_after`, whoever listens counts as there.
 //!   A run that needs more than their number, such as their names, waits for that as long as it may.
+//! * RabbitMQ does not tell how many listen: those that were heard of count, and at least one when there is any.
 //! * How old the oldest task of a queue is can't be told: tasks don't say when they were sent. What counts is for how
-//!   long this check has seen the same one waiting at the end of its queue.
+//!   long this check has seen the same one waiting at the end of its queue, on Redis. RabbitMQ shows no task without
+//!   handing it out.
 //!
 //! # Verdicts
 //!
@@ -35,7 +39,8 @@
 //! | the TLS handshake failed, or the certificate is not trusted | unhealthy | `tls` |
 //! | the password is not accepted, or the user may not ask | unhealthy | `auth` |
 //! | the broker is loading its data | unhealthy | `not_ready` |
-//! | the broker refuses writes | degraded | `not_ready`, `exhausted` |
+//! | the broker refuses writes, or messages | degraded | `not_ready`, `exhausted` |
+//! | the virtual host does not exist | unhealthy | `unexpected` |
 //! | what came is no answer that the broker gives | unhealthy | `protocol` |
 //!
 //! # Rights
@@ -45,28 +50,36 @@
 //! among them. For `active` besides: `MULTI`, `EXEC`, `SADD`, `RPUSH`, `PEXPIRE`, `LRANGE`, `DEL` on
 //! `_kombu.binding.amq.wellkept.*` and `wellkept.reply.*`, and `CLIENT TRACKING`. The `0` is the database's number.
 //!
+//! On RabbitMQ, to configure, write and read `amq.gen-.*`, to read `celeryev`, and any right to the queues; for `passive`
+//! and `active` also to write to `celery.pidbox`, which means the same as above, and any right to `.*.celery.pidbox`.
+//!
 //! # Cost
 //!
 //! One connection, kept from run to run, on which the heartbeats come in. `passive`: one round trip per run, and each
 //! worker reads one message. `active`: one round trip, one per batch of answers, and one to clear up. The two keys that
 //! answers go through are deleted when the run ends, and expire by themselves when it is cut off; answers that come
 //! later find no way to a key, and leave none. Ages read one task of each priority; lengths read none.
+//!
+//! On RabbitMQ one queue that goes with the connection, a channel for each queue that is looked at and each worker, and
+//! one round trip per run.
 
 mod events;
 mod judge;
 mod message;
+mod on_rabbitmq;
 mod on_redis;
 mod queues;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
 use wellkept_config::{FromNode, Section, one_of};
 use wellkept_health::{AnyCheck, Check, Context, Outcome, Scope};
 
 use self::events::{Events, Roll, View};
+use self::on_rabbitmq::OnRabbitMq;
 use self::on_redis::OnRedis;
 pub use self::queues::Queue;
 use self::queues::{Found, Oldest};
@@ -193,9 +206,14 @@ impl FromNode for Silent {
 #[derive(Debug)]
 pub struct Celery {
     settings: Settings,
-    broker: OnRedis,
-    events: Arc<Events>,
-    oldest: Kept<Oldest>,
+    broker: Broker,
+}
+
+#[derive(Debug)]
+enum Broker {
+    /// With the oldest tasks of its queues.
+    Redis(Box<OnRedis>, Kept<Oldest>),
+    RabbitMq(Box<OnRabbitMq>),
 }
 
 /// What a run goes by, whatever the broker.
@@ -227,10 +245,15 @@ impl Celery {
             return Err(InvalidOption::new("queues", "at most 100 queues: use another check for the others"));
         }
         let events = Arc::<Events>::default();
-        let broker = OnRedis::new(&options, events.clone())?;
+        let url = options.broker.expose_secret();
+        let broker = if ["amqp:", "amqps:", "pyamqp:"].iter().any(|scheme| url.starts_with(scheme)) {
+            Broker::RabbitMq(Box::new(OnRabbitMq::new(&options, events)?))
+        } else {
+            Broker::Redis(Box::new(OnRedis::new(&options, events)?), Kept::nothing())
+        };
         let Options { mode, workers, queues, reply_within, silent_after, .. } = options;
         let settings = Settings { mode, workers, queues, reply_within, silent_after };
-        Ok(Self { settings, broker, events, oldest: Kept::nothing() })
+        Ok(Self { settings, broker })
     }
 
     /// As [`Celery::new`] with [`Options::new`].
@@ -241,12 +264,19 @@ impl Celery {
 
 impl Check for Celery {
     async fn run(&self, context: &Context) -> Outcome {
-        let mut oldest = self.oldest.take().unwrap_or_default();
-        let found = self.broker.look(&self.settings, &self.events, &mut oldest, give_up_at(context)).await;
-        self.oldest.put(oldest);
+        let (settings, deadline) = (&self.settings, give_up_at(context));
+        let found = match &self.broker {
+            Broker::Redis(broker, kept) => {
+                let mut oldest = kept.take().unwrap_or_default();
+                let found = broker.look(settings, &mut oldest, deadline).await;
+                kept.put(oldest);
+                found.map_err(|failure| failure.outcome())
+            }
+            Broker::RabbitMq(broker) => broker.look(settings, deadline).await.map_err(|failure| failure.outcome()),
+        };
         match found {
-            Ok(facts) => judge::outcome(&self.settings, &facts),
-            Err(failure) => failure.outcome(),
+            Ok(facts) => judge::outcome(settings, &facts),
+            Err(outcome) => outcome,
         }
     }
 }
@@ -279,7 +309,7 @@ impl Settings {
 /// `celery: { broker: "redis://127.0.0.1:6379/0", workers: { minimum: 2 }, queues: [{ name: celery, degraded_above: 1000 }] }`
 pub const KIND: Kind = Kind {
     name: "celery",
-    summary: "Celery's workers and queues, by their broker on Redis",
+    summary: "Celery's workers and queues, by their broker",
     scope: Scope::Remote,
     read,
 };

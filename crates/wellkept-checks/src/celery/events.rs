@@ -1,6 +1,6 @@
 //! What workers say by themselves: a heartbeat every two seconds, and a goodbye. Kept from run to run, by name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -119,6 +119,14 @@ impl Events {
     /// Ends when there is an event that was not waited for yet.
     pub(super) async fn news(&self) {
         self.news.notified().await;
+    }
+
+    /// The names of all who are remembered and have not left.
+    pub(super) fn names(&self) -> Vec<String> {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = workers.iter().filter(|(_, sign)| !sign.leaves);
+        let names: BTreeSet<_> = there.map(|((name, _), _)| name.clone()).collect();
+        names.into_iter().collect()
     }
 
     /// Who is there, by what was heard and what the run knows.

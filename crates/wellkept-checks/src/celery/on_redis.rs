@@ -81,19 +81,18 @@ impl OnRedis {
     pub(super) async fn look(
         &self,
         settings: &Settings,
-        events: &Events,
         oldest: &mut Oldest,
         deadline: Instant,
     ) -> Result<Facts, Failure> {
         if let Some(mut line) = self.kept.take() {
-            match self.look_over(&mut line, settings, events, oldest, deadline).await {
+            match self.look_over(&mut line, settings, oldest, deadline).await {
                 // It may have broken long ago, with nobody there to notice.
                 Err(failure) if failure.is_broken_connection() => {}
                 found => return self.keep_if_usable(line, found),
             }
         }
         let mut line = self.open(settings, deadline).await?;
-        let found = self.look_over(&mut line, settings, events, oldest, deadline).await;
+        let found = self.look_over(&mut line, settings, oldest, deadline).await;
         self.keep_if_usable(line, found)
     }
 
@@ -127,10 +126,10 @@ impl OnRedis {
         &self,
         line: &mut Line,
         settings: &Settings,
-        events: &Events,
         oldest: &mut Oldest,
         deadline: Instant,
     ) -> Result<Facts, Failure> {
+        let events = &self.inbox.events;
         let mut commands = redis::pipe();
         let round = (settings.mode == Mode::Active).then(|| Round::begin(self, settings, &mut commands));
         match settings.mode {

@@ -3,7 +3,7 @@
 mod workers;
 
 use wellkept_health::Verdict;
-use wellkept_testkit::{Redis, RedisOptions, free_port};
+use wellkept_testkit::{RabbitMq, Redis, RedisOptions, free_port};
 
 use super::*;
 use crate::testing::{PLANTED, assert_keeps_secrets, configured, reason, run, run_into_timeout, untrusted_tls_server};
@@ -145,6 +145,44 @@ async fn what_a_user_may_not_do_is_an_auth_failure_and_events_take_no_right_to_p
 }
 
 #[tokio::test]
+async fn a_rabbitmq_without_workers_is_told_from_one_that_lets_nobody_in() {
+    let server = RabbitMq::shared();
+    let url = server.virtual_host("empty");
+    for mode in [Mode::Passive, Mode::Active] {
+        let check = check(&url, |options| {
+            options.mode = mode;
+            options.queues = vec![Queue::new("celery")];
+        });
+        // What does not exist yet is asked for in each run anew.
+        for _ in 0..3 {
+            let outcome = run(&check).await;
+            assert_eq!(told(&outcome), (Verdict::Fail, "not_ready", "no worker is there"), "{outcome:?}");
+            assert_eq!(outcome.metadata()["queues"]["celery"]["length"], 0);
+        }
+    }
+    let outcome = run(&check(&server.url("missing"), |_| {})).await;
+    assert_eq!(told(&outcome), (Verdict::Fail, "unexpected", "virtual host does not exist"), "{outcome:?}");
+    server.put("/api/users/worker", &format!(r#"{{"password": "{PLANTED}", "tags": ""}}"#));
+    // What the page says of rights, in an empty virtual host.
+    let allow = |configure: &str, write: &str, read: &str| {
+        let rights = serde_json::json!({ "configure": configure, "write": write, "read": read });
+        server.put("/api/permissions/empty/worker", &rights.to_string());
+    };
+    server.put("/api/exchanges/empty/celery.pidbox", r#"{"type": "fanout"}"#);
+    let own = r"amq\.gen-.*";
+    let url = url.replace("guest:guest", &format!("worker:{PLANTED}"));
+    allow(own, own, &format!("{own}|celeryev"));
+    let outcome = run(&check(&url, |_| {})).await;
+    assert_eq!(told(&outcome), (Verdict::Fail, "auth", "user is not permitted"), "{outcome:?}");
+    assert_keeps_secrets(&outcome);
+    let outcome = run_into_timeout(&check(&url, |options| options.mode = Mode::Events)).await;
+    assert_eq!(outcome.message(), "no worker has been heard of yet");
+    allow(own, &format!(r"{own}|celery\.pidbox"), &format!("{own}|celeryev"));
+    let outcome = run(&check(&url, |_| {})).await;
+    assert_eq!(told(&outcome), (Verdict::Fail, "not_ready", "no worker is there"), "{outcome:?}");
+}
+
+#[tokio::test]
 async fn failures_of_the_connection_are_those_of_every_kind() {
     let outcome = run(&check(&format!("redis://:{PLANTED}@127.0.0.1:{}", free_port()), |_| {})).await;
     assert_eq!((reason(&outcome), outcome.message()), ("refused", "connection refused"));
@@ -163,7 +201,12 @@ fn a_configuration_is_read_and_what_is_wrong_in_it_is_reported() {
             reply_within: 2s, silent_after: 20s, namespace: n, event_exchange: e, global_keyprefix: p, fanout_prefix: '' }",
     )
     .unwrap();
+    configured("celery: { broker: 'amqp://broker', queues: [{ name: mail, degraded_above: 1 }] }").unwrap();
     let reported = |text: &str| configured(text).unwrap_err();
+    let text = reported("celery: { broker: 'amqp://broker', queues: [{ name: mail, degraded_after: 1s }] }");
+    assert!(text.contains("can be told on Redis only"), "{text}");
+    let text = reported("celery: { broker: 'amqp://broker', global_keyprefix: p }");
+    assert_eq!(text, "test.yaml:1:54: is for Redis only");
     let text = reported(&format!("celery: {{ broker: 'http://:{PLANTED}@cache' }}"));
     assert!(text.starts_with("test.yaml:1:19: expected a Redis URL") && !text.contains(PLANTED), "{text}");
     let text = reported("celery: { broker: 'redis://cache', queues: [{ degraded_above: 1 }] }");
