@@ -72,7 +72,7 @@ checks:
     timeout: 5s
     max_age: 1h
   - name: data-disk
-    disk: {{ path: / }}
+    disk: {{ path: /, degraded_below: 0%, unhealthy_below: 0% }}
     interval: 1h
 ",
         peer.port,
