@@ -31,6 +31,11 @@ pub fn missing_servers() -> Vec<&'static str> {
     if ["rabbitmq-server", "rabbitmqctl", "epmd"].iter().any(|name| find_rabbitmq(name).is_none()) {
         missing.push("rabbitmq-server");
     }
+    for name in ["memcached", "nats-server"] {
+        if find_in_path(name).is_none() {
+            missing.push(name);
+        }
+    }
     if !crate::python::is_installed() {
         missing.push("python3-venv");
     }
@@ -91,6 +96,16 @@ pub(crate) fn nginx() -> PathBuf {
 /// Unbound.
 pub(crate) fn unbound() -> PathBuf {
     find_in_path("unbound").unwrap_or_else(|| missing("unbound", "unbound"))
+}
+
+/// memcached.
+pub(crate) fn memcached() -> PathBuf {
+    find_in_path("memcached").unwrap_or_else(|| missing("memcached", "memcached"))
+}
+
+/// NATS.
+pub(crate) fn nats() -> PathBuf {
+    find_in_path("nats-server").unwrap_or_else(|| missing("nats-server", "nats-server"))
 }
 
 /// A program of RabbitMQ's, or a panic that says how to get it.

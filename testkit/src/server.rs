@@ -48,14 +48,22 @@ impl Server {
         self.child.id()
     }
 
-    /// Stops the parent first, so that it forks nothing while its children are looked for.
+    pub(crate) fn signal(&self, signal: Signal) {
+        send(pid_of(&self.child), signal);
+    }
+
+    /// Stops the parent first, so that it forks nothing while its children are looked for. Returns when all have stopped:
+    /// of a process with several threads one may still answer for a moment.
     pub(crate) fn pause(&mut self) {
         self.paused = true;
         let parent = pid_of(&self.child);
         send(parent, Signal::STOP);
-        for child in children(parent) {
+        let children = children(parent);
+        for &child in &children {
             send(child, Signal::STOP);
         }
+        let stopped = poll(PATIENCE, || [parent].iter().chain(&children).all(|&pid| has_stopped(pid)).then_some(()));
+        stopped.expect("a stopped process stops");
     }
 
     pub(crate) fn resume(&mut self) {
@@ -101,6 +109,16 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Whether no thread of a process runs. One that is gone has none.
+fn has_stopped(pid: Pid) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())) else { return true };
+    // The state stands behind the name, which is in brackets and may hold anything: `12 (name) T …`.
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 'Z', 'X']))
+    })
 }
 
 /// The last lines of a server's log, for a panic's message.

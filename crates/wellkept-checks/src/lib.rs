@@ -13,7 +13,9 @@
 //! | `grpc` | a gRPC server, by `grpc.health.v1.Health` | `grpc` |
 //! | [`heartbeat`] | whether a job has reported in time | |
 //! | `http` | a URL, for a status, a text, a JSON value, a header, its certificate | `http` |
+//! | [`memcached`] | a memcached server: its connections, memory, hits and evictions | |
 //! | [`memory`] | how much memory is used, or of the container's limit | |
+//! | [`nats`] | a NATS server: its answer to `PING`, JetStream, whether it is about to stop | |
 //! | `postgres` | a PostgreSQL server: its answer to a query, its role, lag, connections and transactions | `postgres` |
 //! | [`pressure`] | how much time is lost to waiting for processors, memory and disks | |
 //! | [`processes`] | how many processes of a name or command line run | |
@@ -91,12 +93,16 @@ mod findings;
 #[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
 mod kept;
 mod kind;
+#[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
+mod lines;
 pub mod pool;
 #[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
 mod reach;
 mod reference;
 #[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
 mod role;
+#[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
+mod server_url;
 #[cfg(test)]
 #[cfg_attr(
     not(feature = "full"),
@@ -152,7 +158,9 @@ kinds! {
     grpc if "grpc",
     heartbeat,
     http if "http",
+    memcached,
     memory,
+    nats,
     postgres if "postgres",
     pressure,
     processes,

@@ -3,7 +3,7 @@
 use std::process::Output;
 
 use serde_json::Value;
-use wellkept_testkit::{Authority, Nginx, Postgres, Redis, free_address, wait_within};
+use wellkept_testkit::{Authority, Memcached, Nats, Nginx, Postgres, Redis, free_address, wait_within};
 
 use crate::served::{PATIENCE, Served, listening, run, text, wellkept};
 
@@ -25,6 +25,10 @@ fn each_kind_is_asked_without_a_file() {
     let (certificate, key) = (issued.certificate.display(), issued.key.display());
     let nginx = Nginx::with("ssl", &format!("ssl_certificate {certificate}; ssl_certificate_key {key};"));
     let secure = nginx.address().to_string();
+    let nats = Nats::with("jetstream: enabled\n");
+    let nats_url = nats.url();
+    let memcached = Memcached::with(&[]);
+    let memcached_url = memcached.url();
     let served = Served::with("checks: []\ngrpc: { listen: '127.0.0.1:0' }\n");
     served.until_ready(true);
     let grpc = format!("http://{}", listening(&served.program, "gRPC health"));
@@ -42,6 +46,8 @@ fn each_kind_is_asked_without_a_file() {
         &["--kind", "tls", "--address", &secure, "--ca_file", &ca_file, "--certificate.degraded_below", "30d"],
         &["--kind", "dns", "--name", "localhost", "--expect", "127.0.0.1"],
         &["--kind", "grpc", "--url", &grpc, "--service", "readiness"],
+        &["--kind", "memcached", "--url", &memcached_url],
+        &["--kind", "nats", "--url", &nats_url, "--jetstream", "true"],
         &["--kind", "disk", "--path", "/", room[0], room[1]],
         &["--kind", "memory", "--degraded_above", "100%", "--unhealthy_above", "100%"],
         &["--kind", "cpu"],
