@@ -23,9 +23,11 @@
 //!
 //! # What is kept
 //!
-//! The instance that was told keeps it, in memory, also through a reload that changes these settings. After a restart the
-//! time begins anew: a job that is missing then is missed one `every` later. The metadata's `job` holds `state`,
-//! `last_end`, `last_duration_ms`, `exit_code`, `running_since`, `due` and `overdue_since`.
+//! What was last told, through a reload that changes these settings and, in the store, through a restart: a job that is
+//! missing then is missed at once, also one that has never reported. Instances that share a store in PostgreSQL know
+//! within 2 s of a report that reached one of them. Without a store (`store: { url: memory }`) the time begins anew with
+//! each start. A job that is in no configuration any more is forgotten after 31 days. The metadata's `job` holds
+//! `state`, `last_end`, `last_duration_ms`, `exit_code`, `running_since`, `due` and `overdue_since`.
 
 use std::time::Duration;
 

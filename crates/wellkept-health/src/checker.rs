@@ -15,6 +15,7 @@ use crate::component::{Component, Group, RegisterError};
 use crate::engine::{Engine, MOST_LOCAL};
 use crate::exporter::Exports;
 use crate::heartbeat::Heartbeats;
+use crate::job::JobKeeper;
 use crate::lag::{LagCounters, Lags};
 use crate::liveness::Liveness;
 use crate::maintenance::Keeper;
@@ -115,6 +116,7 @@ pub(crate) struct Shared {
     pub(crate) liveness: Liveness,
     pub(crate) history: ArcSwap<Option<History>>,
     pub(crate) keeper: ArcSwapOption<Keeper>,
+    pub(crate) job_keeper: ArcSwapOption<JobKeeper>,
     pub(crate) counters: Counters,
     pub(crate) told: Mutex<Told>,
     table: Mutex<Table>,
@@ -175,6 +177,7 @@ impl Checker {
             exports: Exports::default(),
             history: ArcSwap::from_pointee(None),
             keeper: ArcSwapOption::empty(),
+            job_keeper: ArcSwapOption::empty(),
             counters: Counters::default(),
             told: Mutex::default(),
             table: Mutex::new(Table::new(settings.max_components, settings.longest_maintenance)),
@@ -191,6 +194,9 @@ impl Checker {
     pub fn register(&self, component: Component) -> Result<(), RegisterError> {
         let component = Arc::new(component);
         self.table().insert(Arc::clone(&component), &*self.shared.settings.clock)?;
+        if component.check.job.is_some() {
+            self.jobs_changed();
+        }
         self.shared.wake.notify_one();
         Ok(())
     }
@@ -218,6 +224,7 @@ impl Checker {
         };
         // What a check does when it is dropped is its own affair, and not under the lock.
         drop(gone);
+        self.jobs_changed();
         self.shared.wake.notify_one();
         Ok(replaced)
     }

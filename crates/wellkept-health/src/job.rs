@@ -3,6 +3,9 @@
 //! A loop of the process's own says that it goes on by a [`Heartbeat`](crate::Heartbeat), and fails liveness; a job is
 //! somebody else's process, and its component is like any other.
 
+mod keeper;
+mod record;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +14,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+pub(crate) use self::keeper::JobKeeper;
+pub use self::record::{JobRecord, JobStore};
 use crate::check::AnyCheck;
 use crate::checker::Checker;
 use crate::clock::{Clock, SystemClock};
@@ -89,7 +94,7 @@ pub enum JobState {
 pub struct JobStanding {
     /// How it stands.
     pub state: JobState,
-    /// When it last ended; `null` when it has not since this process knows of it.
+    /// When it last ended; `null` when it has not since the service knows of it.
     #[schemars(with = "Option<String>")]
     pub last_end: Option<Timestamp>,
     /// How long its last run took, in milliseconds, where that is known.
@@ -109,7 +114,8 @@ pub struct JobStanding {
 
 /// A job that must report in time. As a check it says whether it has; cheap to clone, and clones are the same job.
 ///
-/// What it has reported is kept in memory: after a restart its time begins anew.
+/// What it has reported is kept in memory, and by [`Checker::keep_jobs`] in a store: without one its time begins anew
+/// with each start.
 ///
 /// ```
 /// use std::time::Duration;
@@ -137,10 +143,40 @@ struct Inner {
 
 #[derive(Debug, Clone, Copy)]
 struct Reported {
+    /// How often it has reported.
+    reports: u64,
     /// Its time is counted from here: the last end, or when it became known.
-    from: Moment,
+    from: Since,
     ended: Option<(JobEnd, Option<Duration>)>,
-    began: Option<Moment>,
+    began: Option<Since>,
+}
+
+/// An instant of the past, which may be before the machine was started.
+#[derive(Debug, Clone, Copy)]
+struct Since {
+    at: Timestamp,
+    /// How long ago that was, at this time of the clock that ages are taken from.
+    age: Duration,
+    boot: Duration,
+}
+
+impl Since {
+    fn now(clock: &dyn Clock) -> Self {
+        let Moment { boot, wall } = Moment::now(clock);
+        // As exact as stores keep it, so that what they give back is the same.
+        let at = Timestamp::from_microsecond(wall.as_microsecond()).unwrap_or(wall);
+        Self { at, age: Duration::ZERO, boot }
+    }
+
+    /// What is not over by the time of day, as that was set back, is from just now.
+    fn of(at: Timestamp, clock: &dyn Clock) -> Self {
+        let Moment { boot, wall } = Moment::now(clock);
+        Self { at, age: Duration::try_from(wall.duration_since(at)).unwrap_or_default(), boot }
+    }
+
+    fn age(&self, now: Duration) -> Duration {
+        self.age.saturating_add(now.saturating_sub(self.boot))
+    }
 }
 
 impl Job {
@@ -151,21 +187,22 @@ impl Job {
 
     /// The same by another clock.
     pub fn with_clock(schedule: JobSchedule, clock: Arc<dyn Clock>) -> Self {
-        let reported = Mutex::new(Reported { from: Moment::now(&*clock), ended: None, began: None });
-        Self { inner: Arc::new(Inner { schedule, clock, reported }) }
+        let reported = Reported { reports: 0, from: Since::now(&*clock), ended: None, began: None };
+        Self { inner: Arc::new(Inner { schedule, clock, reported: Mutex::new(reported) }) }
     }
 
     /// Takes a report. Never blocks.
     pub fn report(&self, report: JobReport) {
-        let now = Moment::now(&*self.inner.clock);
+        let now = Since::now(&*self.inner.clock);
         let mut reported = self.reported();
-        match report {
-            JobReport::Started => reported.began = Some(now),
+        let reports = reported.reports.saturating_add(1);
+        *reported = match report {
+            JobReport::Started => Reported { reports, began: Some(now), ..*reported },
             JobReport::Ended { end, took } => {
-                let since_begin = reported.began.map(|began| now.boot.saturating_sub(began.boot));
-                *reported = Reported { from: now, ended: Some((end, took.or(since_begin))), began: None };
+                let since_begin = reported.began.map(|began| began.age(now.boot));
+                Reported { reports, from: now, ended: Some((end, took.or(since_begin))), began: None }
             }
-        }
+        };
     }
 
     /// How it stands now.
@@ -173,9 +210,9 @@ impl Job {
         let Inner { schedule, clock, .. } = &*self.inner;
         let reported = *self.reported();
         let now = clock.boot();
-        let age = now.saturating_sub(reported.from.boot);
+        let age = reported.from.age(now);
         let overdue_after = schedule.every.saturating_add(schedule.grace);
-        let running_for = reported.began.map(|began| now.saturating_sub(began.boot));
+        let running_for = reported.began.map(|began| began.age(now));
         let failed = matches!(reported.ended, Some((JobEnd::Failed(_), _)));
         let state = if running_for.is_some_and(|running| running > schedule.longest()) {
             JobState::TooLong
@@ -192,16 +229,16 @@ impl Job {
         } else {
             JobState::Waiting
         };
-        let after = |span| reported.from.wall.checked_add(span).unwrap_or(Timestamp::MAX);
+        let after = |span| reported.from.at.checked_add(span).unwrap_or(Timestamp::MAX);
         JobStanding {
             state,
-            last_end: reported.ended.map(|_| reported.from.wall),
+            last_end: reported.ended.map(|_| reported.from.at),
             last_duration_ms: reported.ended.and_then(|(_, took)| took).map(milliseconds),
             exit_code: reported.ended.and_then(|(end, _)| match end {
                 JobEnd::Well => None,
                 JobEnd::Failed(code) => code,
             }),
-            running_since: reported.began.map(|began| began.wall),
+            running_since: reported.began.map(|began| began.at),
             due: after(schedule.every),
             overdue_since: (state == JobState::Overdue).then(|| after(overdue_after)),
         }
@@ -227,6 +264,31 @@ impl Job {
         }
     }
 
+    /// What is to be remembered of it.
+    fn record(&self, name: Arc<str>) -> JobRecord {
+        let Reported { reports, from, ended, began } = *self.reported();
+        let (end, took) = ended.map_or((None, None), |(end, took)| (Some(end), took));
+        JobRecord { name, reports, from: from.at, end, took, began: began.map(|began| began.at) }
+    }
+
+    /// Takes in what was remembered, where that is news. Says whether it was.
+    fn take_in(&self, known: &JobRecord) -> bool {
+        let clock = &*self.inner.clock;
+        // Read before, so that no report is lost in between.
+        let ours = self.record(Arc::clone(&known.name));
+        let mut reported = self.reported();
+        let is_news = known.holds_over(&ours) && reported.reports == ours.reports;
+        if is_news {
+            *reported = Reported {
+                reports: known.reports,
+                from: Since::of(known.from, clock),
+                ended: known.end.map(|end| (end, known.took)),
+                began: known.began.map(|began| Since::of(began, clock)),
+            };
+        }
+        is_news
+    }
+
     fn reported(&self) -> MutexGuard<'_, Reported> {
         // Every change under this lock is one assignment.
         self.inner.reported.lock().unwrap_or_else(PoisonError::into_inner)
@@ -250,6 +312,7 @@ impl Checker {
             return Err(ControlError::NoJob { name: name.to_owned() });
         };
         job.report(report);
+        self.jobs_changed();
         // It is told with the next run in any case; a component that does not run now is asked for nothing.
         drop(self.table().ask(name, Duration::ZERO, self.clock()));
         self.shared.wake.notify_one();

@@ -51,7 +51,7 @@ pub use exporter::{ExportError, ExportSettings, ExportStats, Exporter, ExporterE
 pub use heartbeat::{Heartbeat, HeartbeatStats};
 pub use history::{HistoryError, HistoryStore, Record, RunResult, StatusChange, Sweep, Swept};
 pub use hysteresis::{Thresholds, Window};
-pub use job::{Job, JobEnd, JobReport, JobSchedule, JobStanding, JobState};
+pub use job::{Job, JobEnd, JobRecord, JobReport, JobSchedule, JobStanding, JobState, JobStore};
 pub use lag::Lags;
 pub use liveness::{Life, Liveness, LivenessWatch, OnStall, STALLED_EXIT_CODE, WatchOptions};
 pub use maintenance::{

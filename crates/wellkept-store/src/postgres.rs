@@ -2,6 +2,7 @@
 
 mod error;
 mod history;
+mod jobs;
 mod link;
 mod maintenances;
 mod schema;
@@ -19,6 +20,7 @@ use wellkept_health::{HistoryError, HistoryStore, Record, RunResult, StatusChang
 
 pub use self::error::PostgresError;
 use self::history::Doubt;
+pub use self::jobs::PostgresJobs;
 use self::link::{Link, Purpose};
 pub use self::maintenances::PostgresMaintenances;
 use crate::Limits;
@@ -37,7 +39,7 @@ pub struct PostgresOptions {
     pub url: SecretString,
     /// The schema that the tables are in, made when it is not there. Default `wellkept`.
     pub schema: String,
-    /// The service, which shares its maintenances. At most 200 bytes.
+    /// The service, which shares its maintenances and what its jobs report. At most 200 bytes.
     pub service: String,
     /// Which of the service's instances this is: each has a history of its own, and finds it again by this name after a
     /// restart. At most 200 bytes.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use wellkept_health::trend::{Bucket, MinutePart, Tier};
 use wellkept_health::{
-    HistoryError, HistoryStore, Maintenance, MaintenanceStore, Record, RunResult, StatusChange, Sweep, Swept,
+    HistoryError, HistoryStore, JobRecord, JobStore, Maintenance, MaintenanceStore, Record, RunResult, StatusChange,
+    Sweep, Swept,
 };
 
 use crate::{Limits, Owner, SqliteStore};
@@ -97,6 +98,12 @@ impl MaintenanceStore for ReopeningStore {
 
     fn save(&mut self, maintenances: &[Maintenance]) -> Result<(), HistoryError> {
         self.store()?.save(maintenances)
+    }
+}
+
+impl JobStore for ReopeningStore {
+    fn exchange(&mut self, ours: &[JobRecord]) -> Result<Vec<JobRecord>, HistoryError> {
+        self.store()?.exchange(ours)
     }
 }
 

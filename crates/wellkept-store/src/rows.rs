@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Once;
 
 use wellkept_health::trend::{Bucket, Retention, Tier};
-use wellkept_health::{Status, Sweep, Verdict};
+use wellkept_health::{JobEnd, Status, Sweep, Verdict};
 
 /// Most old rows that one `append` removes beyond those that it replaces, so that a lowered limit stalls nobody.
 pub(crate) const PRUNE_BATCH: u64 = 500;
@@ -39,6 +39,24 @@ pub(crate) fn status(word: &str) -> Option<Status> {
 
 pub(crate) fn verdict(word: &str) -> Option<Verdict> {
     [Verdict::Pass, Verdict::Warn, Verdict::Fail].into_iter().find(|verdict| verdict.as_str() == word)
+}
+
+/// The word for how a job ended, with its exit code.
+pub(crate) fn ending(end: Option<JobEnd>) -> (Option<&'static str>, Option<i32>) {
+    match end {
+        None => (None, None),
+        Some(JobEnd::Well) => (Some("well"), None),
+        Some(JobEnd::Failed(code)) => (Some("failed"), code),
+    }
+}
+
+/// How a job ended, by the word for it.
+pub(crate) fn job_end(word: &str, exit_code: Option<i32>) -> Option<JobEnd> {
+    match word {
+        "well" => Some(JobEnd::Well),
+        "failed" => Some(JobEnd::Failed(exit_code)),
+        _ => None,
+    }
 }
 
 /// What stands for a tier in the rows. Never changed.

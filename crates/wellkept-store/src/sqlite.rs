@@ -1,5 +1,6 @@
 //! The embedded store: one SQLite file, bounded, readable while it is written.
 
+mod jobs;
 mod maintenances;
 mod schema;
 mod tiers;

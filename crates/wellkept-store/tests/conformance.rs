@@ -1,4 +1,4 @@
-//! What every store of history does alike: each claim is held against SQLite, and against a real PostgreSQL.
+//! What every store does alike: each claim is held against SQLite, and against a real PostgreSQL.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashSet;
@@ -9,7 +9,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tempfile::TempDir;
 use wellkept_health::trend::{Bucket, MinutePart, Tier};
-use wellkept_health::{HistoryStore, Record, RunResult, Status, StatusChange, Sweep, Swept, Verdict};
+use wellkept_health::{
+    HistoryStore, JobEnd, JobRecord, JobStore, Record, RunResult, Status, StatusChange, Sweep, Swept, Verdict,
+};
 use wellkept_store::{Limits, SqliteStore};
 
 /// 2026-01-01T00:00:00Z, in minutes since 1970.
@@ -23,6 +25,8 @@ trait Backend {
     fn open(&self) -> Box<dyn HistoryStore> {
         self.open_with(Limits::default())
     }
+
+    fn open_jobs(&self) -> Box<dyn JobStore>;
 }
 
 struct Sqlite(TempDir);
@@ -37,16 +41,20 @@ impl Backend for Sqlite {
     fn open_with(&self, limits: Limits) -> Box<dyn HistoryStore> {
         Box::new(SqliteStore::open_with(&self.0.path().join("deep/er/wellkept.db"), limits).unwrap())
     }
+
+    fn open_jobs(&self) -> Box<dyn JobStore> {
+        Box::new(SqliteStore::open(&self.0.path().join("deep/er/wellkept.db")).unwrap())
+    }
 }
 
 #[cfg(feature = "postgres")]
 mod shared {
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use wellkept_store::{PostgresOptions, PostgresStore};
+    use wellkept_store::{PostgresJobs, PostgresOptions, PostgresStore};
     use wellkept_testkit::{Postgres, SharedPostgres};
 
-    use super::{Backend, HistoryStore, Limits};
+    use super::{Backend, HistoryStore, JobStore, Limits};
 
     /// A schema of the test's own, which is removed with it.
     pub(crate) struct Schema {
@@ -60,12 +68,20 @@ mod shared {
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             Self { server: Postgres::shared(), schema: format!("conformance_{}_{number}", std::process::id()) }
         }
+
+        fn options(&self, limits: Limits) -> PostgresOptions {
+            let options = PostgresOptions::new(self.server.url(), "orders", "orders-1");
+            PostgresOptions { schema: self.schema.clone(), limits, ..options }
+        }
     }
 
     impl Backend for Schema {
         fn open_with(&self, limits: Limits) -> Box<dyn HistoryStore> {
-            let options = PostgresOptions::new(self.server.url(), "orders", "orders-1");
-            Box::new(PostgresStore::new(PostgresOptions { schema: self.schema.clone(), limits, ..options }).unwrap())
+            Box::new(PostgresStore::new(self.options(limits)).unwrap())
+        }
+
+        fn open_jobs(&self) -> Box<dyn JobStore> {
+            Box::new(PostgresJobs::new(self.options(Limits::default())).unwrap())
         }
     }
 
@@ -102,6 +118,7 @@ claims! {
     who_is_gone_for_longer_than_is_kept_is_forgotten_and_what_is_older_dropped,
     the_longest_gone_are_forgotten_some_at_a_time,
     a_store_that_nobody_wrote_to_is_empty,
+    what_jobs_have_reported_comes_back_as_it_was_and_the_latest_report_holds,
 }
 
 fn at(second: i64) -> Timestamp {
@@ -334,4 +351,51 @@ fn a_store_that_nobody_wrote_to_is_empty(backend: &dyn Backend) {
     assert_eq!(store.changes(None, 10).unwrap(), []);
     assert_eq!(store.results("db", 10).unwrap(), []);
     assert_eq!(all(&mut *store, "db", Tier::Minute, START), []);
+}
+
+fn job(name: &str, reports: u64, second: i64) -> JobRecord {
+    JobRecord { name: name.into(), reports, from: at(second), end: None, took: None, began: None }
+}
+
+fn what_jobs_have_reported_comes_back_as_it_was_and_the_latest_report_holds(backend: &impl Backend) {
+    fn exchange(store: &mut Box<dyn JobStore>, ours: &[JobRecord]) -> Vec<JobRecord> {
+        let mut known = store.exchange(ours).unwrap();
+        known.sort_by(|one, other| one.name.cmp(&other.name));
+        known
+    }
+    let all = [
+        job("a\\0\0'b\n", 0, 7),
+        JobRecord { end: Some(JobEnd::Failed(Some(-1))), took: Some(Duration::from_micros(1)), ..job("b", 1, 7) },
+        JobRecord { end: Some(JobEnd::Failed(None)), began: Some(at(9)), ..job("c", 2, 7) },
+        JobRecord { end: Some(JobEnd::Well), took: Some(Duration::from_secs(86_400)), ..job("d", 3, -7) },
+        JobRecord { began: Some(at(8)), ..job("e", 1, 7) },
+    ];
+    let (mut one, mut other) = (backend.open_jobs(), backend.open_jobs());
+    assert_eq!(exchange(&mut one, &all), all);
+    let unheard = all.clone().map(|known| job(&known.name, 0, 8));
+    assert_eq!(exchange(&mut other, &unheard), all, "who has heard nothing is told");
+    assert_eq!(exchange(&mut other, &[job("new", 0, 1)]), [job("new", 0, 1)], "and of those that are named only");
+    drop((one, other));
+
+    let (mut one, mut other) = (backend.open_jobs(), backend.open_jobs());
+    for (theirs, ours, holds) in [
+        (job("f", 0, 7), job("f", 0, 6), job("f", 0, 6)),
+        (job("g", 0, 7), job("g", 1, 6), job("g", 1, 6)),
+        (job("h", 2, 7), job("h", 1, 8), job("h", 2, 7)),
+        (job("i", 2, 7), job("i", 2, 8), job("i", 2, 8)),
+        (
+            job("j", 2, 7),
+            JobRecord { began: Some(at(8)), ..job("j", 2, 6) },
+            JobRecord { began: Some(at(8)), ..job("j", 2, 6) },
+        ),
+        (
+            JobRecord { began: Some(at(8)), ..job("k", 2, 6) },
+            job("k", 2, 7),
+            JobRecord { began: Some(at(8)), ..job("k", 2, 6) },
+        ),
+    ] {
+        exchange(&mut one, std::slice::from_ref(&theirs));
+        assert_eq!(exchange(&mut other, std::slice::from_ref(&ours)), std::slice::from_ref(&holds));
+        assert_eq!(exchange(&mut one, std::slice::from_ref(&theirs)), [holds], "{theirs:?} and {ours:?}");
+    }
 }

@@ -342,7 +342,8 @@ pub(crate) fn tell_end(report: &Report) {
     tracing::info!(target: "wellkept", status, cause = %report.cause, seconds, cut, errors, exit_code, "ended");
 }
 
-/// Has readiness fail from the first phase on, and the history and the exporters' changes handed over in the flush.
+/// Has readiness fail from the first phase on, and the history, what jobs reported and the exporters' changes handed over
+/// in the flush.
 pub(crate) fn follow(shutdown: &Shutdown, checker: &Checker) {
     let draining = checker.clone();
     shutdown.on_phase(move |_| draining.begin_draining());
@@ -355,6 +356,11 @@ pub(crate) fn follow(shutdown: &Shutdown, checker: &Checker) {
     shutdown.on_flush_blocking("exports", move || {
         let all = exporting.flush_exports(patience);
         if all { Ok(()) } else { Err("changes are left that an exporter has not taken") }
+    });
+    let remembering = checker.clone();
+    shutdown.on_flush_blocking("jobs", move || {
+        let all = remembering.flush_jobs(patience);
+        if all { Ok(()) } else { Err("reports of jobs are left that the store has not taken") }
     });
     let checker = checker.clone();
     shutdown.on_flush_blocking("history", move || match checker.history() {

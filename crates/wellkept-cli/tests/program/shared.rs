@@ -209,7 +209,7 @@ fn what_can_not_be_used_is_said_with_its_cause_and_without_the_password() {
     refused(&format!("{}?sslmode=require", database.url()), "store.unreachable", "TLS");
     drop(started(&database, "orders-1"));
     database.execute("UPDATE wellkept.wellkept_schema SET version = 99");
-    refused(&database.url(), "store.newer_schema", "have version 99, this release knows up to 2");
+    refused(&database.url(), "store.newer_schema", "have version 99, this release knows up to");
     assert_eq!(database.execute("SELECT version FROM wellkept.wellkept_schema"), "99", "left as it is");
 }
 

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::component::{Component, Group};
 use crate::control::{ControlError, Switched, Tuning};
 use crate::hysteresis::Hysteresis;
+use crate::job::Job;
 use crate::snapshot::{Activity, ComponentHealth, Moment};
 
 /// Tells all who asked for a run what it found.
@@ -96,6 +97,12 @@ impl Table {
     /// The definition of a component as it is now.
     pub(crate) fn definition(&self, name: &str) -> Option<Arc<Component>> {
         self.entry(name).ok().map(|(_, entry)| Arc::clone(&entry.component))
+    }
+
+    /// The jobs among the components, by name.
+    pub(crate) fn jobs(&self) -> Vec<(Arc<str>, Job)> {
+        let components = self.entries.values().map(|entry| &entry.component);
+        components.filter_map(|one| Some((Arc::clone(&one.name), one.check.job.clone()?))).collect()
     }
 
     /// Asks for a run, or for the one that goes on, unless the latest result is younger than `gap`.

@@ -22,7 +22,7 @@ const CLEAN_UP: Duration = Duration::from_secs(3600);
 /// Most of a service that are remembered as ended.
 const ENDED: i64 = 10_000;
 /// The server's time, in microseconds since 1970.
-const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+pub(super) const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
 /// The maintenances of a service, shared by its instances through tables of PostgreSQL.
 ///

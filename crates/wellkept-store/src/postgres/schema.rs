@@ -84,6 +84,22 @@ const MIGRATIONS: &[&str] = &[
     -- The name of the component at the root of the trouble, which need not be one that has records.
     ALTER TABLE wellkept_changes ADD COLUMN caused_by text;
 ",
+    "
+    -- What jobs have reported, to any instance of the service. `since` is the last end, which `ending` says was well or
+    -- failed, or when the job became known; `took` is in microseconds, `seen` when an instance last had the job.
+    CREATE TABLE wellkept_jobs (
+        service text NOT NULL,
+        name text NOT NULL,
+        reports bigint NOT NULL,
+        since bigint NOT NULL,
+        ending text,
+        exit_code integer,
+        took bigint,
+        began bigint,
+        seen bigint NOT NULL,
+        PRIMARY KEY (service, name)
+    );
+",
 ];
 
 /// The newest version that is understood.
@@ -138,4 +154,10 @@ async fn version(client: &Client) -> Result<Option<i32>, PostgresError> {
     }
     let row = client.query_typed_opt("SELECT version FROM wellkept_schema", &[]).await?;
     row.map(|row| row.try_get(0)).transpose().map_err(Into::into)
+}
+
+/// Makes tables as a release did whose version this was.
+#[cfg(test)]
+pub(super) fn steps_to(version: usize) -> String {
+    format!("{}; UPDATE wellkept_schema SET version = {version}", MIGRATIONS[..version].concat())
 }

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use wellkept_health::{
-    EndedMaintenance, History, Maintenance, MaintenanceBooks, MaintenanceOrigin, SharedMaintenanceStore as _, Verdict,
+    EndedMaintenance, History, JobEnd, JobRecord, JobStore as _, Maintenance, MaintenanceBooks, MaintenanceOrigin,
+    SharedMaintenanceStore as _, Verdict,
 };
 use wellkept_testkit::{Postgres, until};
 
@@ -82,12 +83,95 @@ fn tables_of_a_newer_release_are_refused_to_readers_and_writers_and_left_as_they
     let server = Postgres::start();
     assert_eq!(store(&server, "orders-1").changes(None, 1).unwrap_err().code, "store.missing", "a reader makes none");
     store(&server, "orders-1").append(&results(0..1)).unwrap();
-    server.execute("UPDATE wellkept.wellkept_schema SET version = 7");
+    server.execute("UPDATE wellkept.wellkept_schema SET version = 99");
     let error = store(&server, "orders-1").append(&results(1..2)).unwrap_err();
     assert_eq!(error.code, "store.newer_schema");
-    assert!(error.message.contains("\"wellkept\" have version 7, this release knows up to 2"), "{error}");
+    let told = format!("\"wellkept\" have version 99, this release knows up to {}", schema::known());
+    assert!(error.message.contains(&told), "{error}");
     assert_eq!(store(&server, "orders-1").changes(None, 1).unwrap_err().code, "store.newer_schema");
     assert_eq!(server.execute("SELECT count(*) FROM wellkept.wellkept_results"), "1");
+}
+
+#[test]
+fn tables_of_each_earlier_release_are_brought_up_to_date_with_what_is_in_them() {
+    let server = Postgres::start();
+    for version in 1..schema::known() {
+        let name = format!("version_{version}");
+        let steps = schema::steps_to(usize::try_from(version).unwrap());
+        server.execute(&format!(
+            "CREATE SCHEMA {name}; SET search_path TO {name}; {steps}; \
+             INSERT INTO wellkept_instances (service, instance, seen) VALUES ('orders', 'orders-1', 1); \
+             INSERT INTO wellkept_components (instance, name, seen) VALUES (1, 'db', 1); \
+             INSERT INTO wellkept_changes (instance, component, to_status, message, at) VALUES (1, 1, 'healthy', 'm', 7); \
+             INSERT INTO wellkept_results (component, verdict, response_time_ms, at) VALUES (1, 'pass', 1, 7000000); \
+             INSERT INTO wellkept_maintenances (service, id, reason, author, since, until, origin) \
+                VALUES ('orders', 'm1', 'why', 'ann', 0, 9000000000000000, 'duration')"
+        ));
+        let options = PostgresOptions { schema: name.clone(), ..options(&server, "orders-1") };
+        let mut store = PostgresStore::new(options.clone()).unwrap();
+        assert_eq!(store.changes(None, 9).unwrap_err().code, "store.older_schema", "who only reads can't do it");
+        drop(store);
+        let mut store = PostgresStore::new(options.clone()).unwrap();
+        store.append(&results(8..9)).unwrap();
+        assert_eq!(kept(&mut store), [7, 8], "of version {version}");
+        let change = store.changes(Some("db"), 9).unwrap().remove(0);
+        assert_eq!((change.at.as_microsecond(), change.caused_by), (7, None));
+        let caused = StatusChange { caused_by: Some("network".into()), ..store.changes(None, 9).unwrap().remove(0) };
+        store.append(&[Record::Change(caused.clone())]).unwrap();
+        assert_eq!(store.changes(None, 9).unwrap()[0], caused);
+        let begun = PostgresMaintenances::new(options.clone()).unwrap().exchange(&MaintenanceBooks::default()).unwrap();
+        assert_eq!(begun.begun.len(), 1);
+        let job = job("backup", 1);
+        assert_eq!(PostgresJobs::new(options).unwrap().exchange(std::slice::from_ref(&job)).unwrap(), [job]);
+        let version = server.execute(&format!("SELECT version FROM {name}.wellkept_schema"));
+        assert_eq!(version, schema::known().to_string());
+    }
+}
+
+fn job(name: &str, reports: u64) -> JobRecord {
+    let from = Timestamp::from_second(i64::try_from(reports).unwrap()).unwrap();
+    JobRecord { name: name.into(), reports, from, end: Some(JobEnd::Well), took: None, began: None }
+}
+
+#[test]
+fn instances_that_tell_of_the_same_jobs_at_once_come_to_agree_and_each_service_has_its_own() {
+    let server = Postgres::start();
+    let together = Barrier::new(4);
+    std::thread::scope(|scope| {
+        for number in 0..4_u64 {
+            let (server, together) = (&server, &together);
+            scope.spawn(move || {
+                let mut jobs = PostgresJobs::new(options(server, "any")).unwrap();
+                together.wait();
+                for round in 0..20 {
+                    let mut ours: Vec<_> = (0..50).map(|name| job(&name.to_string(), round * 4 + number)).collect();
+                    if number % 2 == 0 {
+                        ours.reverse();
+                    }
+                    jobs.exchange(&ours).unwrap();
+                }
+            });
+        }
+    });
+    let known = server.execute("SELECT count(*), min(reports), max(reports) FROM wellkept.wellkept_jobs");
+    assert_eq!(known, "50|79|79");
+    let mut stock = PostgresJobs::new(PostgresOptions::new(server.url(), "stock", "stock-1")).unwrap();
+    assert_eq!(stock.exchange(&[job("1", 3)]).unwrap(), [job("1", 3)]);
+}
+
+#[test]
+fn a_job_that_no_instance_has_any_more_is_forgotten_after_a_month() {
+    let server = Postgres::start();
+    let told = |names: &[&str]| {
+        let ours: Vec<_> = names.iter().map(|name| job(name, 1)).collect();
+        PostgresJobs::new(options(&server, "any")).unwrap().exchange(&ours).unwrap();
+        server.execute("SELECT string_agg(name, ' ' ORDER BY name) FROM wellkept.wellkept_jobs")
+    };
+    assert_eq!(told(&["gone", "kept"]), "gone kept");
+    server.execute("UPDATE wellkept.wellkept_jobs SET seen = seen - 30 * 86400000000");
+    assert_eq!(told(&["kept"]), "gone kept");
+    server.execute("UPDATE wellkept.wellkept_jobs SET seen = seen - 2 * 86400000000");
+    assert_eq!(told(&["kept"]), "kept");
 }
 
 #[test]

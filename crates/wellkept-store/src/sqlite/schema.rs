@@ -83,6 +83,21 @@ const MIGRATIONS: &[&str] = &[
     -- The name of the component at the root of the trouble, which need not be one that has records.
     ALTER TABLE changes ADD COLUMN caused_by TEXT;
 ",
+    "
+    -- What jobs have reported. `since` is the last end, which `ending` says was well or failed, or when the job became
+    -- known; `took` is in microseconds, `seen` when the job was last among the components.
+    CREATE TABLE jobs (
+        name TEXT PRIMARY KEY,
+        reports INTEGER NOT NULL,
+        since INTEGER NOT NULL,
+        ending TEXT,
+        exit_code INTEGER,
+        took INTEGER,
+        began INTEGER,
+        seen INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX jobs_by_seen ON jobs (seen);
+",
 ];
 /// The first version that knows whose the file is.
 const OWNED: u32 = 4;
@@ -178,14 +193,14 @@ fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// A file as the first release with a store made it, with one change of the service in it.
+/// A file as a release made it whose version this was, with one change of the service in it.
 #[cfg(test)]
-pub(super) fn make_first(path: &Path) {
+pub(super) fn make_old(path: &Path, version: u32) {
     let connection = Connection::open(path).unwrap();
-    connection.execute_batch(MIGRATIONS[0]).unwrap();
+    connection.execute_batch(&MIGRATIONS[..usize::try_from(version).unwrap()].concat()).unwrap();
     let insert = "INSERT INTO changes (from_status, to_status, reason, message, at) \
         VALUES ('healthy', 'unhealthy', 'refused', 'connection refused', 7123456)";
     connection.execute(insert, []).unwrap();
     connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
-    connection.pragma_update(None, "user_version", 1).unwrap();
+    connection.pragma_update(None, "user_version", version).unwrap();
 }

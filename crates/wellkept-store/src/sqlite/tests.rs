@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use tempfile::TempDir;
 
 use super::*;
-use wellkept_health::{Maintenance, MaintenanceOrigin, MaintenanceStore};
+use wellkept_health::{JobRecord, JobStore as _, Maintenance, MaintenanceOrigin, MaintenanceStore};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::new(second, 123_456_000).unwrap()
@@ -222,26 +222,30 @@ fn maintenances_are_kept_as_one_set() {
 }
 
 #[test]
-fn a_file_of_the_first_schema_is_brought_up_to_date_with_what_is_in_it() {
-    let (_folder, path) = folder();
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    schema::make_first(&path);
-    assert_eq!(code(SqliteStore::open_read_only(&path)), "store.older_schema", "who only reads can't do it");
-    let mut store = SqliteStore::open(&path).unwrap();
-    let old = StatusChange { caused_by: None, detail: None, ..change(None, 7) };
-    assert_eq!(store.changes(None, 10).unwrap()[0], old);
-    store.append(&changes(None, 8..9)).unwrap();
-    assert_eq!(store.changes(None, 10).unwrap(), [change(None, 8), old]);
-    store.save(&[maintenance("m1", None)]).unwrap();
-    drop(store);
-    assert_eq!(SqliteStore::open_read_only(&path).unwrap().load().unwrap().len(), 1);
+fn a_file_of_each_earlier_schema_is_brought_up_to_date_with_what_is_in_it() {
+    for version in 1..schema::known() {
+        let (_folder, path) = folder();
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        schema::make_old(&path, version);
+        assert_eq!(code(SqliteStore::open_read_only(&path)), "store.older_schema", "who only reads can't do it");
+        let mut store = SqliteStore::open(&path).unwrap();
+        let old = StatusChange { caused_by: None, detail: None, ..change(None, 7) };
+        assert_eq!(store.changes(None, 10).unwrap()[0], old, "of version {version}");
+        store.append(&changes(None, 8..9)).unwrap();
+        assert_eq!(store.changes(None, 10).unwrap(), [change(None, 8), old]);
+        store.save(&[maintenance("m1", None)]).unwrap();
+        let job = JobRecord { name: "backup".into(), reports: 1, from: at(1), end: None, took: None, began: None };
+        assert_eq!(store.exchange(std::slice::from_ref(&job)).unwrap(), [job]);
+        drop(store);
+        assert_eq!(SqliteStore::open_read_only(&path).unwrap().load().unwrap().len(), 1);
+    }
 }
 
 #[test]
 fn a_file_without_a_name_is_adopted_by_the_first_service_that_opens_it_and_refused_to_others() {
     let (_folder, path) = folder();
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    schema::make_first(&path);
+    schema::make_old(&path, 1);
     let open = |owner: &Owner| SqliteStore::open_as(&path, owner, Limits::default());
     let (orders, stock) = (Owner::named("orders"), Owner::named("stock \"two\"\n"));
     drop(open(&Owner::default()).unwrap());

@@ -12,7 +12,7 @@ use wellkept_health::{Checker, Component, History, Identity, RegisterError, Sett
 use wellkept_http::{Agent, BindError, Doors, Figure, FigureKind, FigureValues, Figures, Server, ServerOptions};
 use wellkept_shutdown::{EntranceKind, Phase, Report, Shutdown, Tracker, signals, watchdog};
 #[cfg(feature = "postgres")]
-use wellkept_store::{PostgresMaintenances, PostgresStore};
+use wellkept_store::{PostgresJobs, PostgresMaintenances, PostgresStore};
 use wellkept_store::{ReopeningStore, SqliteStore, StoreError};
 use wellkept_telemetry::logging::{Logging, LoggingStats};
 
@@ -79,6 +79,7 @@ pub async fn serve(
     let history = start_history(&configuration)?;
     checker.set_history(history.clone());
     keep_maintenances(&checker, &configuration.store)?;
+    let store = configuration.store.clone();
     let own = own_components(&checker, &history);
 
     let servers = Servers::bind(&configuration.listeners, descriptors())?;
@@ -91,6 +92,8 @@ pub async fn serve(
     let reloader = Reloader::start(configuration, checker.clone(), doors.clone(), logging.clone(), own)
         .map_err(StartError::Checks)?;
     let reloader = Arc::new(reloader);
+    // Once they are registered and before they run: a job that is missing is told as such from the first moment on.
+    keep_jobs(&checker, &store)?;
     drop(books.set(Arc::clone(&reloader)));
     let (reloads, ending) = (Arc::clone(&reloader), shutdown.clone());
     doors.on_reload(move || reload_once(Arc::clone(&reloads), ending.clone()));
@@ -152,6 +155,18 @@ fn keep_maintenances(checker: &Checker, store: &StoreLocation) -> Result<(), Sta
         StoreLocation::Postgres(location) => {
             let store = PostgresMaintenances::new(location.0.clone()).map_err(StartError::Postgres)?;
             checker.share_maintenances(store)
+        }
+        StoreLocation::Memory => Ok(()),
+    };
+    started.map_err(StartError::Thread)
+}
+
+fn keep_jobs(checker: &Checker, store: &StoreLocation) -> Result<(), StartError> {
+    let started = match store {
+        StoreLocation::Sqlite { path, owner } => checker.keep_jobs(ReopeningStore::new(path.clone(), owner.clone())),
+        #[cfg(feature = "postgres")]
+        StoreLocation::Postgres(location) => {
+            checker.share_jobs(PostgresJobs::new(location.0.clone()).map_err(StartError::Postgres)?)
         }
         StoreLocation::Memory => Ok(()),
     };

@@ -183,7 +183,7 @@ fn change(component: &str) -> StatusChange {
 fn a_file_of_the_first_schema_remembers_its_components_and_takes_tiers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("wellkept.db");
-    schema::make_first(&path);
+    schema::make_old(&path, 1);
     let connection = Connection::open(&path).unwrap();
     connection.execute("INSERT INTO components (name) VALUES ('db')", []).unwrap();
     let insert = "INSERT INTO results (component, verdict, response_time_ms, at) VALUES (1, 'pass', 1.0, ?1)";
