@@ -18,6 +18,7 @@ pub mod python;
 mod rabbitmq;
 mod redis;
 mod server;
+mod smtp;
 mod unbound;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -37,6 +38,7 @@ pub use program::Program;
 pub use rabbitmq::RabbitMq;
 pub use redis::{Redis, RedisOptions, SharedRedis};
 pub use rustix::process::Signal;
+pub use smtp::{Smtp, SmtpOptions, SmtpTls};
 pub use unbound::Unbound;
 
 /// A TCP port on 127.0.0.1 that nothing listens on at this moment.

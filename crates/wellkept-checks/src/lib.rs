@@ -21,6 +21,7 @@
 //! | [`processes`] | how many processes of a name or command line run | |
 //! | [`rabbitmq`] | a RabbitMQ server, its alarms and its queues | |
 //! | `redis` | a Redis or Valkey server, with `PING` and `INFO` | `redis` |
+//! | [`smtp`] | a mail server: its greeting, what it offers, its certificate, a login | |
 //! | `sqlite` | a SQLite database, by its file, with a query | `sqlite` |
 //! | [`system`] | what is used of processors, memory and disk, on one component | |
 //! | [`tcp`] | whether an address accepts connections, and says what is expected | |
@@ -166,6 +167,7 @@ kinds! {
     processes,
     rabbitmq,
     redis if "redis",
+    smtp,
     sqlite if "sqlite",
     system,
     tcp,

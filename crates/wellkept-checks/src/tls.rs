@@ -45,7 +45,7 @@ use wellkept_net::{AddressRules, Target, TargetError, connect};
 pub use self::starttls::StartTls;
 use crate::certificate::{self, Certificate};
 use crate::kind::built;
-use crate::reach::{give_up_at, no_tls, not_connected, timed_out};
+use crate::reach::{give_up_at, no_tls, not_connected};
 use crate::{InvalidOption, Kind};
 
 /// The settings of a [`Tls`] check.

@@ -1,16 +1,12 @@
 //! How TLS is begun on a connection that begins in plain text.
 
-use std::io;
-
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use wellkept_config::{FromNode, one_of};
 use wellkept_health::{Outcome, Reason};
 
-use super::timed_out;
-
-/// Most that a server may say before TLS begins, in bytes.
-const MOST: usize = 16 * 1024;
+use crate::lines::{Failure, before};
+use crate::smtp::dialogue::{Dialogue, NOBODY};
 
 /// The protocol in whose own way TLS is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,69 +37,32 @@ impl StartTls {
                 Self::Postgres => postgres(stream).await,
             }
         };
-        timeout_at(deadline, begun).await.map_err(|_elapsed| Failure::Timeout)?
+        before(deadline, "waiting for TLS to begin", begun).await
     }
 }
 
-/// Why TLS can't begin.
-#[derive(Debug)]
-pub(super) enum Failure {
-    Timeout,
-    Broken(io::Error),
-    Refused,
-}
-
-impl Failure {
-    pub(super) fn into_outcome(self) -> Outcome {
-        match self {
-            Self::Timeout => timed_out("waiting for TLS to begin"),
-            Self::Broken(error) => Outcome::fail(Reason::Network, "connection broken").with_detail(error.to_string()),
-            Self::Refused => Outcome::fail(Reason::Protocol, "TLS is not begun there"),
-        }
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Broken(error)
-    }
+fn refused() -> Failure {
+    Failure::refused(Outcome::fail(Reason::Protocol, "TLS is not begun there"))
 }
 
 async fn smtp<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Result<(), Failure> {
-    // `.invalid` names nobody (RFC 2606).
-    for (say, expected) in [("", b"220"), ("EHLO wellkept.invalid\r\n", b"250"), ("STARTTLS\r\n", b"220")] {
-        stream.write_all(say.as_bytes()).await?;
-        stream.flush().await?;
-        // All lines of an answer but the last have a hyphen behind the code (RFC 5321, 4.2.1).
-        let mut left = MOST;
-        let last = loop {
-            let line = line(stream, &mut left).await?;
-            if line.get(3) != Some(&b'-') {
-                break line;
-            }
-        };
-        if !last.starts_with(expected) {
-            return Err(Failure::Refused);
-        }
+    let mut dialogue = Dialogue::new(stream);
+    let greeted = dialogue.reply().await?.code == 220;
+    if !greeted || dialogue.say(&format!("EHLO {NOBODY}")).await?.code != 250 {
+        return Err(refused());
     }
-    Ok(())
-}
-
-/// One line, byte by byte: what comes behind it is not ours to take.
-async fn line<S: AsyncRead + Unpin>(stream: &mut S, left: &mut usize) -> Result<Vec<u8>, Failure> {
-    let mut line = Vec::new();
-    loop {
-        *left = left.checked_sub(1).ok_or(Failure::Refused)?;
-        match stream.read_u8().await? {
-            b'\n' => return Ok(line),
-            byte => line.push(byte),
-        }
+    if dialogue.say("STARTTLS").await?.code != 220 {
+        return Err(refused());
     }
+    dialogue.into_stream().map(drop)
 }
 
 async fn postgres<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Result<(), Failure> {
     // Its length, and the number 80877103 instead of a version.
-    stream.write_all(&[0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]).await?;
-    stream.flush().await?;
-    if stream.read_u8().await? == b'S' { Ok(()) } else { Err(Failure::Refused) }
+    let asked = async {
+        stream.write_all(&[0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]).await?;
+        stream.flush().await?;
+        stream.read_u8().await
+    };
+    if asked.await.map_err(Failure::Broken)? == b'S' { Ok(()) } else { Err(refused()) }
 }

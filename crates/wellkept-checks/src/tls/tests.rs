@@ -1,10 +1,9 @@
 //! The claims of the check, held against nginx, a mail server and PostgreSQL.
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
+use std::net::SocketAddr;
 
-use wellkept_testkit::{Authority, Fault, FaultProxy, Issued, Nginx, Postgres, Program, free_address, python, until};
+use wellkept_testkit::{Authority, Fault, FaultProxy, Issued, Nginx, Postgres, Smtp, SmtpOptions, SmtpTls, free_address};
 
 use super::*;
 use crate::testing::{PATIENCE, configured, reason, run, run_into_timeout};
@@ -116,27 +115,14 @@ async fn what_is_no_tls_server_and_what_breaks_off_is_told_apart() {
 async fn a_mail_server_begins_in_plain_text() {
     let authority = Authority::new();
     let issued = authority.issue("127.0.0.1", 30);
-    let bin = python::environment(&["aiosmtpd==1.4.6"]);
-    let address = free_address();
-    let serve = |tls: bool| {
-        let mut command = Command::new(bin.join("python"));
-        command.args(["-m", "aiosmtpd", "-n", "-l", &address.to_string(), "-c", "aiosmtpd.handlers.Sink"]);
-        if tls {
-            command.arg("--tlscert").arg(&issued.certificate).arg("--tlskey").arg(&issued.key);
-        }
-        let server = Program::spawn(&mut command);
-        until(PATIENCE, "the mail server", || TcpStream::connect(address).is_ok());
-        server
-    };
-    let options = Options { starttls: Some(StartTls::Smtp), ..trusting(&authority, address) };
-    let server = serve(true);
+    let server = Smtp::with(SmtpOptions { tls: SmtpTls::Start(issued), ..SmtpOptions::default() });
+    let options = Options { starttls: Some(StartTls::Smtp), ..trusting(&authority, server.address()) };
     let outcome = asked(options.clone()).await;
     assert_eq!((reason(&outcome), &outcome.metadata()["certificate_days"]), ("pass", &30.into()), "{outcome:?}");
     let outcome = asked(Options { starttls: None, ..options.clone() }).await;
     assert_eq!(outcome.message(), "what answers does not speak TLS");
-    drop(server);
-    let _plain = serve(false);
-    let outcome = asked(options).await;
+    let plain = Smtp::with(SmtpOptions::default());
+    let outcome = asked(Options { address: plain.address().to_string(), ..options }).await;
     assert_eq!((reason(&outcome), outcome.message()), ("protocol", "TLS is not begun there"), "{outcome:?}");
 }
 

@@ -3,7 +3,9 @@
 use std::process::Output;
 
 use serde_json::Value;
-use wellkept_testkit::{Authority, Memcached, Nats, Nginx, Postgres, Redis, free_address, wait_within};
+use wellkept_testkit::{
+    Authority, Memcached, Nats, Nginx, Postgres, Redis, Smtp, SmtpOptions, free_address, wait_within,
+};
 
 use crate::served::{PATIENCE, Served, listening, run, text, wellkept};
 
@@ -29,6 +31,8 @@ fn each_kind_is_asked_without_a_file() {
     let nats_url = nats.url();
     let memcached = Memcached::with(&[]);
     let memcached_url = memcached.url();
+    let smtp = Smtp::with(SmtpOptions::default());
+    let smtp_url = format!("smtp://{}", smtp.address());
     let served = Served::with("checks: []\ngrpc: { listen: '127.0.0.1:0' }\n");
     served.until_ready(true);
     let grpc = format!("http://{}", listening(&served.program, "gRPC health"));
@@ -48,6 +52,7 @@ fn each_kind_is_asked_without_a_file() {
         &["--kind", "grpc", "--url", &grpc, "--service", "readiness"],
         &["--kind", "memcached", "--url", &memcached_url],
         &["--kind", "nats", "--url", &nats_url, "--jetstream", "true"],
+        &["--kind", "smtp", "--url", &smtp_url, "--capabilities", "SIZE"],
         &["--kind", "disk", "--path", "/", room[0], room[1]],
         &["--kind", "memory", "--degraded_above", "100%", "--unhealthy_above", "100%"],
         &["--kind", "cpu"],
