@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -54,46 +55,84 @@ impl Closer {
         Self::Blocking(Box::new(move || close().into_closed()))
     }
 
-    /// Runs to the end or to the limit. A future is dropped at the limit; a blocking closer cannot be stopped and is
-    /// left behind on its thread.
+    /// Runs to the end or to the limit, futures on the current runtime. A future is dropped at the limit; a blocking closer
+    /// cannot be stopped and is left behind on its thread.
     pub(crate) async fn run(self, limit: Duration) -> Closed {
-        let ended = match self {
+        match self {
             // A task of its own: a panic stays there, and one that blocks holds another worker, not the sequence.
             Self::Async(close) => {
-                let task = tokio::spawn(async move { close().await });
+                let task = tokio::spawn(close());
                 let _abort = AbortOnDrop(task.abort_handle());
-                tokio::time::timeout(limit, task).await.map(|joined| match joined {
-                    Ok(result) => Closed::of(result),
-                    Err(error) => match error.try_into_panic() {
+                match tokio::time::timeout(limit, task).await {
+                    Ok(Ok(result)) => Closed::of(result),
+                    Ok(Err(error)) => match error.try_into_panic() {
                         Ok(payload) => Closed::panicked(&*payload),
                         Err(_) => Closed { outcome: ResourceOutcome::Failed, detail: "cancelled".to_owned() },
                     },
-                })
+                    Err(_) => Closed::late(limit),
+                }
             }
             // A thread of its own, not the runtime's pool: that pool may be full of what never ends.
-            Self::Blocking(close) => {
-                let (tell, told) = oneshot::channel();
-                let thread = std::thread::Builder::new().name("wellkept-closer".to_owned()).spawn(move || {
-                    let closed = match catch_unwind(AssertUnwindSafe(close)) {
-                        Ok(result) => Closed::of(result),
-                        Err(payload) => Closed::panicked(&*payload),
-                    };
-                    // Nobody listens any more when the limit has passed.
-                    let _ = tell.send(closed);
-                });
-                if let Err(error) = thread {
-                    return Closed { outcome: ResourceOutcome::Failed, detail: format!("no thread: {error}") };
-                }
-                tokio::time::timeout(limit, told).await.map(|told| {
-                    told.unwrap_or_else(|_| Closed { outcome: ResourceOutcome::Failed, detail: "lost".to_owned() })
-                })
-            }
-        };
-        ended.unwrap_or_else(|_| Closed {
-            outcome: ResourceOutcome::TimedOut,
-            detail: format!("did not end within {limit:?}"),
-        })
+            Self::Blocking(close) => match Apart::start("wellkept-closer", close) {
+                Ok(apart) => apart.ended(limit).await,
+                Err(failed) => failed,
+            },
+        }
     }
+
+    /// Starts it on a thread of its own, futures too: they get a small runtime there, because the one they came from may
+    /// be what hangs.
+    pub(crate) fn start_apart(self, thread: &str) -> Result<Apart, Closed> {
+        match self {
+            Self::Blocking(close) => Apart::start(thread, close),
+            Self::Async(close) => Apart::start(thread, || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                runtime.map_err(|error| format!("no runtime: {error}"))?.block_on(close())
+            }),
+        }
+    }
+}
+
+/// A call on a thread of its own.
+pub(crate) struct Apart(mpsc::Receiver<Closed>);
+
+impl Apart {
+    fn start(thread: &str, call: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result<Self, Closed> {
+        let (tell, told) = mpsc::sync_channel(1);
+        spawn(thread, move || {
+            let closed = match catch_unwind(AssertUnwindSafe(call)) {
+                Ok(result) => Closed::of(result),
+                Err(payload) => Closed::panicked(&*payload),
+            };
+            // Nobody listens any more when the limit has passed.
+            let _ = tell.send(closed);
+        })?;
+        Ok(Self(told))
+    }
+
+    /// Waits for its end, or for the limit. The time is the machine's, as the thread's is: a runtime whose clock is paused
+    /// for a test would let the limit pass in no time.
+    pub(crate) async fn ended(self, limit: Duration) -> Closed {
+        let (tell, told) = oneshot::channel();
+        let waiting = spawn("wellkept-waiter", move || {
+            let _ = tell.send(match self.0.recv_timeout(limit) {
+                Ok(closed) => closed,
+                Err(mpsc::RecvTimeoutError::Timeout) => Closed::late(limit),
+                Err(mpsc::RecvTimeoutError::Disconnected) => Closed::lost(),
+            });
+        });
+        match waiting {
+            Ok(()) => told.await.unwrap_or_else(|_| Closed::lost()),
+            Err(failed) => failed,
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Closed> {
+    let started = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    started
+        .map(drop)
+        .map_err(|error| Closed { outcome: ResourceOutcome::Failed, detail: format!("no thread: {error}") })
 }
 
 /// How a closer ended, with its own words.
@@ -108,6 +147,14 @@ impl Closed {
             Ok(()) => Self { outcome: ResourceOutcome::Closed, detail: String::new() },
             Err(detail) => Self { outcome: ResourceOutcome::Failed, detail },
         }
+    }
+
+    fn late(limit: Duration) -> Self {
+        Self { outcome: ResourceOutcome::TimedOut, detail: format!("did not end within {limit:?}") }
+    }
+
+    fn lost() -> Self {
+        Self { outcome: ResourceOutcome::Failed, detail: "lost".to_owned() }
     }
 
     fn panicked(payload: &(dyn Any + Send)) -> Self {

@@ -9,9 +9,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::cause::Cause;
-use crate::closer::{Closer, IntoClosed, panic_text};
+use crate::closer::panic_text;
 use crate::deadline::Budget;
 use crate::entrance::{Entrance, EntranceKind};
+use crate::hook::Hook;
 use crate::phase::Phase;
 use crate::report::{Progress, Report, Stats, seconds};
 use crate::resources::{RegisterError, Registry, Resource, ResourceId};
@@ -143,28 +144,31 @@ impl Shutdown {
         }
     }
 
-    /// Calls `hook` at each change of phase, on the thread that makes it. It must not block; a panic is noted as an
+    /// Calls `listener` at each change of phase, on the thread that makes it. It must not block; a panic is noted as an
     /// error and changes nothing else.
-    pub fn on_phase(&self, hook: impl Fn(Phase) + Send + Sync + 'static) {
-        self.shared.lock().hooks.push(Arc::new(hook));
+    pub fn on_phase(&self, listener: impl Fn(Phase) + Send + Sync + 'static) {
+        self.shared.lock().listeners.push(Arc::new(listener));
     }
 
-    /// Runs `flush` at the very end, together with the other flushes, in the time reserved for them.
-    pub fn on_flush<F, Fut>(&self, name: impl Into<String>, flush: F)
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output: IntoClosed> + Send + 'static,
-    {
-        self.shared.lock().flushes.push((name.into(), Closer::future(flush)));
+    /// Has `hook` called first thing after the trigger, together with the others of its kind, while everything is still
+    /// served: to leave a registry, to stop taking jobs, to save sessions. It may take as long as a resource
+    /// ([`Settings::resource`]); the delay runs meanwhile, and the announcement waits for it.
+    pub fn before(&self, hook: Hook) {
+        self.shared.lock().before.push(hook);
     }
 
-    /// Like [`on_flush`](Self::on_flush) for a function that blocks; it gets a thread of its own.
-    pub fn on_flush_blocking<F, T>(&self, name: impl Into<String>, flush: F)
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: IntoClosed,
-    {
-        self.shared.lock().flushes.push((name.into(), Closer::blocking(flush)));
+    /// Has `hook` called when all resources are closed, before the flush, together with the others of its kind. What it
+    /// may take is what is left before the flush, at most [`Settings::resource`]. Not called when the shutdown is forced.
+    pub fn after(&self, hook: Hook) {
+        self.shared.lock().after.push(hook);
+    }
+
+    /// Has `hook` called at the very end, together with the other flushes, in the time reserved for them
+    /// ([`Settings::flush`]), however the shutdown went. Each flush has a thread of its own, a future too: it is polled
+    /// on a small runtime there, because the one that it came from may be what hangs. Where the sequence itself is stuck,
+    /// the [watchdog](crate::watchdog) calls it.
+    pub fn on_flush(&self, hook: Hook) {
+        self.shared.lock().flushes.push(hook);
     }
 
     /// How far the shutdown has come.
@@ -227,8 +231,17 @@ pub(crate) struct Shared {
     forcing: watch::Sender<bool>,
     state: Mutex<State>,
     report: watch::Sender<Option<Arc<Report>>>,
-    /// The deadline for threads outside the runtime, once it is known.
-    pub(crate) alarm: (Mutex<Option<std::time::Instant>>, Condvar),
+    /// When threads outside the runtime have to act, once it is known.
+    pub(crate) alarm: (Mutex<Option<Alarm>>, Condvar),
+}
+
+/// What the watchdog waits for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Alarm {
+    /// When the flush begins at the latest.
+    pub(crate) flush: std::time::Instant,
+    /// The end of everything.
+    pub(crate) deadline: std::time::Instant,
 }
 
 pub(crate) struct Trigger {
@@ -237,14 +250,16 @@ pub(crate) struct Trigger {
     pub(crate) started_at: jiff::Timestamp,
 }
 
-type Hook = Arc<dyn Fn(Phase) + Send + Sync>;
+type Listener = Arc<dyn Fn(Phase) + Send + Sync>;
 
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) resources: Registry,
     pub(crate) entrances: Vec<(EntranceKind, Arc<dyn Entrance>)>,
-    hooks: Vec<Hook>,
-    pub(crate) flushes: Vec<(String, Closer)>,
+    listeners: Vec<Listener>,
+    pub(crate) before: Vec<Hook>,
+    pub(crate) after: Vec<Hook>,
+    pub(crate) flushes: Vec<Hook>,
     pub(crate) entered: Vec<(Phase, Instant)>,
     pub(crate) errors: Vec<String>,
     pub(crate) closed_resources: usize,
@@ -267,12 +282,12 @@ impl Shared {
     pub(crate) fn trigger(&self, cause: Cause) -> Triggered {
         let trigger =
             Trigger { cause, budget: Budget::new(Instant::now(), &self.settings), started_at: jiff::Timestamp::now() };
-        let deadline = trigger.budget.deadline.into_std();
+        let set = Alarm { flush: trigger.budget.resources.into_std(), deadline: trigger.budget.deadline.into_std() };
         if self.trigger.set(trigger).is_err() {
             return Triggered::Before;
         }
         let (alarm, changed) = &self.alarm;
-        *alarm.lock().unwrap_or_else(PoisonError::into_inner) = Some(deadline);
+        *alarm.lock().unwrap_or_else(PoisonError::into_inner) = Some(set);
         changed.notify_all();
         // Entered here, not by the worker: readiness fails at once, even when the worker waits for its turn.
         self.enter(Phase::Initiated);
@@ -297,10 +312,10 @@ impl Shared {
     pub(crate) fn enter(&self, phase: Phase) {
         let now = Instant::now();
         self.phase.store(phase as u8, Ordering::Relaxed);
-        let hooks = {
+        let listeners = {
             let mut state = self.lock();
             state.entered.push((phase, now));
-            state.hooks.clone()
+            state.listeners.clone()
         };
         if let Some(trigger) = self.trigger.get() {
             let remaining_ms = u64::try_from(trigger.budget.remaining(now).as_millis()).unwrap_or(u64::MAX);
@@ -312,12 +327,12 @@ impl Shared {
                 "shutdown: {phase}"
             );
         }
-        for hook in hooks {
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook(phase))) {
-                self.error(format!("a hook panicked at {phase}: {}", panic_text(&*payload)));
+        for listener in listeners {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| listener(phase))) {
+                self.error(format!("a listener panicked at {phase}: {}", panic_text(&*payload)));
             }
         }
-        // Last, so that whoever is woken finds the hooks' work done: readiness is off before the next phase begins.
+        // Last, so that whoever is woken finds the listeners' work done: readiness is off before the next phase begins.
         self.phases.send_replace(phase);
     }
 

@@ -26,7 +26,9 @@ mod cause;
 mod closer;
 mod deadline;
 mod entrance;
+mod flush;
 mod handle;
+mod hook;
 mod phase;
 mod report;
 mod resources;
@@ -44,6 +46,7 @@ pub use closer::IntoClosed;
 pub use deadline::Budget;
 pub use entrance::{Entrance, EntranceKind};
 pub use handle::{Shutdown, Triggered};
+pub use hook::Hook;
 pub use phase::Phase;
 pub use report::{
     ConnectionStats, ForcedItem, PhaseTime, Progress, Report, ResourceOutcome, ResourceReport, Stats, Status,

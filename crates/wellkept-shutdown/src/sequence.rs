@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::BoxFuture;
@@ -11,10 +12,12 @@ use crate::cause::Cause;
 use crate::closer::{Closed, panic_text};
 use crate::deadline::Budget;
 use crate::entrance::{Entrance, EntranceKind};
+use crate::flush;
 use crate::handle::Shared;
+use crate::hook::Hook;
 use crate::phase::Phase;
 use crate::report::{ForcedItem, PhaseTime, Report, ResourceOutcome, ResourceReport, Status, seconds};
-use crate::resources::ResourceType;
+use crate::resources::{Resource, ResourceId, ResourceType};
 
 /// How long a probe's answer may take to leave when the probe doors close.
 const PROBE_DRAIN: Duration = Duration::from_millis(250);
@@ -35,8 +38,18 @@ struct Story {
     requests_at_drain: usize,
     forced: Vec<ForcedItem>,
     resources: Vec<ResourceReport>,
-    /// The resource whose closer runs at this moment.
-    closing: Option<(String, ResourceType, i32, Instant)>,
+    /// The resources whose closers run at this moment.
+    closing: Vec<Closing>,
+}
+
+struct Closing {
+    id: ResourceId,
+    name: String,
+    kind: ResourceType,
+    priority: i32,
+    began: Instant,
+    /// Whether the time that it was given is less than its own.
+    cut: bool,
 }
 
 impl Sequence {
@@ -75,10 +88,10 @@ impl Sequence {
             abort(&self.shared, &*entrance, Some(&mut self.story.forced));
         }
         self.shared.tracker.stop_accepting_new();
-        if let Some((name, kind, priority, began)) = self.story.closing.take() {
+        for closing in std::mem::take(&mut self.story.closing) {
             let detail = "cut off by a further signal".to_owned();
-            let outcome = ResourceOutcome::TimedOut;
-            note_closed(&self.shared, &mut self.story, name, kind, priority, began, Closed { outcome, detail });
+            let closed = Closed { outcome: ResourceOutcome::TimedOut, detail };
+            note_closed(&self.shared, &mut self.story, closing, closed);
         }
         self.shared.lock().resources.close();
         skip_resources(&self.shared, &mut self.story, "the shutdown was forced");
@@ -149,8 +162,11 @@ impl std::fmt::Debug for Sequence {
 
 /// The phases from the delay to the closing of the probe doors. Dropped as a whole when the shutdown is forced.
 async fn walk(shared: &Shared, budget: Budget, story: &mut Story) {
+    // Taken before the phase changes: what is registered later comes too late.
+    let before = std::mem::take(&mut shared.lock().before);
+    let before = call(shared, "hook", before, budget.drain);
     shared.enter(Phase::Delaying);
-    tokio::time::sleep_until(budget.delay).await;
+    tokio::join!(before, tokio::time::sleep_until(budget.delay));
 
     shared.enter(Phase::Announcing);
     // The probe doors announce now too: they close last, and by then their clients have long known.
@@ -179,6 +195,8 @@ async fn walk(shared: &Shared, budget: Budget, story: &mut Story) {
     }
 
     close_resources(shared, budget, story).await;
+    let after = std::mem::take(&mut shared.lock().after);
+    call(shared, "hook", after, budget.resources).await;
 
     let probes = entrances(shared, |kind| kind == EntranceKind::Probe);
     each(shared, &probes, "stop", budget.resources, |entrance| entrance.stop_accepting()).await;
@@ -192,36 +210,37 @@ async fn walk(shared: &Shared, budget: Budget, story: &mut Story) {
 async fn close_resources(shared: &Shared, budget: Budget, story: &mut Story) {
     shared.enter(Phase::ClosingResources);
     shared.lock().resources.close();
+    // A dropped set ends its tasks, and with them the closers.
+    let mut closers = JoinSet::new();
     loop {
-        let began = Instant::now();
-        if began >= budget.resources {
-            if skip_resources(shared, story, "no time was left") {
-                story.cut_by_time = true;
-            }
-            return;
+        let begin_next = || shared.lock().resources.begin_next();
+        while Instant::now() < budget.resources
+            && let Some((id, resource)) = begin_next()
+        {
+            let began = Instant::now();
+            let own = resource.timeout.unwrap_or(shared.settings.resource);
+            let limit = budget.for_resource(own, began);
+            let Resource { name, kind, priority, closer, .. } = resource;
+            story.closing.push(Closing { id, name, kind, priority, began, cut: limit < own });
+            closers.spawn(async move { (id, closer.run(limit).await) });
         }
-        let Some(resource) = shared.lock().resources.take_next() else { return };
-        let own = resource.timeout.unwrap_or(shared.settings.resource);
-        let limit = budget.for_resource(own, began);
-        let (name, kind, priority) = (resource.name, resource.kind, resource.priority);
-        story.closing = Some((name.clone(), kind, priority, began));
-        let closed = resource.closer.run(limit).await;
-        story.closing = None;
-        story.cut_by_time |= closed.outcome == ResourceOutcome::TimedOut && limit < own;
-        note_closed(shared, story, name, kind, priority, began, closed);
+        let Some(ended) = closers.join_next().await else { break };
+        // A closer's panic stays in its own task, so this one has ended as it should.
+        let Ok((id, closed)) = ended else { continue };
+        shared.lock().resources.ended(id);
+        let Some(index) = story.closing.iter().position(|closing| closing.id == id) else { continue };
+        let closing = story.closing.remove(index);
+        story.cut_by_time |= closed.outcome == ResourceOutcome::TimedOut && closing.cut;
+        note_closed(shared, story, closing, closed);
+    }
+    if skip_resources(shared, story, "no time was left") {
+        story.cut_by_time = true;
     }
 }
 
-fn note_closed(
-    shared: &Shared,
-    story: &mut Story,
-    name: String,
-    kind: ResourceType,
-    priority: i32,
-    began: Instant,
-    closed: Closed,
-) {
+fn note_closed(shared: &Shared, story: &mut Story, closing: Closing, closed: Closed) {
     let Closed { outcome, detail } = closed;
+    let Closing { name, kind, priority, began, .. } = closing;
     if outcome == ResourceOutcome::Closed {
         let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(target: "wellkept::shutdown", resource = name, duration_ms = ms, "resource closed");
@@ -237,29 +256,48 @@ fn note_closed(
 fn skip_resources(shared: &Shared, story: &mut Story, why: &str) -> bool {
     let before = story.resources.len();
     loop {
-        let Some(resource) = shared.lock().resources.take_next() else { break };
+        let Some((id, resource)) = shared.lock().resources.skip_next() else { break };
+        let Resource { name, kind, priority, .. } = resource;
+        let closing = Closing { id, name, kind, priority, began: Instant::now(), cut: true };
         let closed = Closed { outcome: ResourceOutcome::Skipped, detail: why.to_owned() };
-        note_closed(shared, story, resource.name, resource.kind, resource.priority, Instant::now(), closed);
+        note_closed(shared, story, closing, closed);
     }
     story.resources.len() > before
 }
 
-/// Runs all flushes at once. Tells whether all ended in time.
+/// Calls all flushes at once, each on its thread. Tells whether all ended in time.
 async fn flush(shared: &Shared, ends: Instant) -> bool {
-    let flushes = std::mem::take(&mut shared.lock().flushes);
     let limit = ends.saturating_duration_since(Instant::now());
-    let runs: Vec<BoxFuture<'_, (String, Closed)>> = flushes
-        .into_iter()
-        .map(|(name, closer)| Box::pin(async move { (name, closer.run(limit).await) }) as BoxFuture<'_, _>)
-        .collect();
+    let calls = flush::start(shared).into_iter().map(|(name, started)| async move {
+        match started {
+            Ok(apart) => (name, apart.ended(limit).await),
+            Err(failed) => (name, failed),
+        }
+    });
+    note_calls(shared, "flush", join(calls.map(boxed).collect()).await)
+}
+
+/// Calls hooks at once. Tells whether all ended in time.
+async fn call(shared: &Shared, what: &str, hooks: Vec<Hook>, ends: Instant) -> bool {
+    let limit = shared.settings.resource.min(ends.saturating_duration_since(Instant::now()));
+    let calls = hooks.into_iter().map(|hook| async move { (hook.name, hook.call.run(limit).await) });
+    note_calls(shared, what, join(calls.map(boxed).collect()).await)
+}
+
+/// Tells whether all ended in time.
+fn note_calls(shared: &Shared, what: &str, ended: Vec<(String, Closed)>) -> bool {
     let mut in_time = true;
-    for (name, closed) in join(runs).await {
+    for (name, closed) in ended {
         if closed.outcome != ResourceOutcome::Closed {
-            shared.error(format!("flush `{name}` {}: {}", closed.outcome.as_str(), closed.detail));
+            shared.error(format!("{what} `{name}` {}: {}", closed.outcome.as_str(), closed.detail));
         }
         in_time &= closed.outcome != ResourceOutcome::TimedOut;
     }
     in_time
+}
+
+fn boxed<'a, T>(future: impl Future<Output = T> + Send + 'a) -> BoxFuture<'a, T> {
+    Box::pin(future)
 }
 
 type Entrances = Vec<(EntranceKind, Arc<dyn Entrance>)>;

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::handle::{Shared, Shutdown};
+use crate::flush;
+use crate::handle::{Alarm, Shared, Shutdown};
+use crate::phase::Phase;
 
 /// The exit code of a process forced by its deadline (`EX_TEMPFAIL`).
 pub const EXIT_CODE: u8 = 75;
@@ -14,9 +16,13 @@ pub const EXIT_CODE: u8 = 75;
 /// How long the last log line may take to leave.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
+/// How long after its turn the flush may begin, before the sequence is taken for stuck.
+const LATE: Duration = Duration::from_millis(100);
+
 /// Ends the process with 75 when `grace` (200 ms is sensible) has passed since the deadline of a triggered shutdown and
-/// the process is still there, also when the sequence has ended but something keeps the process. Dropping the returned
-/// value calls it off.
+/// the process is still there, also when the sequence has ended but something keeps the process. Where the sequence has
+/// not come to the flush in time, the watchdog [calls the flushes](Shutdown::on_flush) itself before. Dropping the
+/// returned value calls it off. Its thread allocates nothing while nothing is asked for, and no runtime is needed.
 pub fn arm(shutdown: &Shutdown, grace: Duration) -> io::Result<Watchdog> {
     arm_with(shutdown, grace, || {
         // The log may be what hangs, so it gets a thread and a moment.
@@ -79,21 +85,58 @@ enum Watched {
 
 fn watch(shared: &Shared, grace: Duration, called_off: &AtomicBool) -> Watched {
     let (alarm, changed) = &shared.alarm;
-    let mut deadline = alarm.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut set = alarm.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut flush = Flush::IsDue;
     loop {
         if called_off.load(Ordering::SeqCst) {
             return Watched::CalledOff;
         }
-        let Some(end) = *deadline else {
-            deadline = changed.wait(deadline).unwrap_or_else(PoisonError::into_inner);
+        let Some(Alarm { flush: flush_at, deadline }) = *set else {
+            set = changed.wait(set).unwrap_or_else(PoisonError::into_inner);
             continue;
         };
-        let left = (end + grace).saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        let now = Instant::now();
+        let until = match flush {
+            Flush::IsDue => (flush_at + LATE).min(deadline + grace),
+            Flush::IsDone => deadline + grace,
+        };
+        if now < until {
+            set = changed.wait_timeout(set, until - now).unwrap_or_else(PoisonError::into_inner).0;
+            continue;
+        }
+        if flush == Flush::IsDone {
             return Watched::Overdue;
         }
-        deadline = changed.wait_timeout(deadline, left).unwrap_or_else(PoisonError::into_inner).0;
+        flush = Flush::IsDone;
+        drop(set);
+        if shared.phase() < Phase::FlushingBuffers {
+            flush_for_the_stuck(shared);
+        }
+        set = alarm.lock().unwrap_or_else(PoisonError::into_inner);
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flush {
+    IsDue,
+    IsDone,
+}
+
+/// Has what is left of the time used for the flush, which nobody else will call.
+fn flush_for_the_stuck(shared: &Shared) {
+    let flushes = flush::start(shared);
+    // A logger may hang as anything else may, so it is not asked on this thread.
+    let (phase, count) = (shared.phase(), flushes.len());
+    let words = std::thread::Builder::new().name("wellkept-watchdog-words".to_owned()).spawn(move || {
+        tracing::error!(
+            target: "wellkept::shutdown",
+            phase = phase.as_str(),
+            flushes = count,
+            "the shutdown is stuck: its flushes are called from outside the runtime"
+        );
+    });
+    // Without a thread to spare there is nothing to be said.
+    drop(words);
 }
 
 #[cfg(test)]
@@ -101,7 +144,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::{Cause, Settings};
+    use crate::{Cause, Hook, Settings};
 
     fn short() -> (Shutdown, crate::Sequence) {
         Shutdown::new(Settings { deadline: Duration::from_millis(10), ..Settings::default() })
@@ -114,6 +157,18 @@ mod tests {
         let _watchdog = arm_with(&shutdown, Duration::ZERO, move || tell.send(()).unwrap()).unwrap();
         shutdown.trigger(Cause::requested("test"));
         told.recv_timeout(Duration::from_secs(10)).expect("the end is called");
+    }
+
+    #[test]
+    fn it_flushes_for_a_sequence_that_never_comes_to_it() {
+        let (shutdown, _stuck) = short();
+        let (flushed, told_of_flush) = mpsc::channel();
+        shutdown.on_flush(Hook::new("logs", async move || flushed.send(()).unwrap()));
+        let (ended, told_of_end) = mpsc::channel();
+        let _watchdog = arm_with(&shutdown, Duration::from_secs(5), move || ended.send(()).unwrap()).unwrap();
+        shutdown.trigger(Cause::requested("test"));
+        told_of_flush.recv_timeout(Duration::from_secs(4)).expect("the flush is called before the end");
+        assert_eq!(told_of_end.try_recv(), Err(mpsc::TryRecvError::Empty));
     }
 
     #[test]

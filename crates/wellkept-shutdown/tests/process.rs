@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal as Kill, kill_process};
-use wellkept_shutdown::{Resource, ResourceType, Settings, Shutdown, signals, watchdog};
+use wellkept_shutdown::{Hook, Resource, ResourceType, Settings, Shutdown, signals, watchdog};
 
 /// The child's `main`: what a program does with this crate. It claims nothing when no test below has started it.
 #[test]
@@ -26,7 +26,7 @@ fn child() {
             shutdown.register(hangs.timeout(Duration::from_secs(50))).unwrap();
         }
         if scenario == "flush hangs" {
-            shutdown.on_flush("logs", std::future::pending::<()>);
+            shutdown.on_flush(Hook::new("logs", std::future::pending::<()>));
         }
         if scenario == "wedged" {
             shutdown.on_phase(|phase| {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use wellkept_shutdown::{
-    BoxFuture, Cause, Entrance, EntranceKind, Phase, RegisterError, Report, Resource, ResourceOutcome, ResourceType,
-    Sequence, Settings, Shutdown, Signal, Status, Triggered,
+    BoxFuture, Cause, Entrance, EntranceKind, Hook, Phase, RegisterError, Report, Resource, ResourceOutcome,
+    ResourceType, Sequence, Settings, Shutdown, Signal, Status, Triggered,
 };
 
 type Log = Arc<Mutex<Vec<String>>>;
@@ -102,7 +102,7 @@ async fn everything_happens_in_its_order() {
     shutdown.register(resource("cache", &log)).unwrap();
     shutdown.register(resource("first", &log).priority(1)).unwrap();
     let flush_log = Arc::clone(&log);
-    shutdown.on_flush("logs", move || async move { note(&flush_log, "logs flush") });
+    shutdown.on_flush(Hook::new("logs", move || async move { note(&flush_log, "logs flush") }));
     let hook_log = Arc::clone(&log);
     shutdown.on_phase(move |phase| note(&hook_log, &format!("-- {phase}")));
 
@@ -198,6 +198,7 @@ async fn one_bad_closer_stops_no_other() {
     assert_eq!((progress.closed_resources, progress.total_resources, progress.errors.len()), (6, 6, 4));
 }
 
+// The flush is on a thread and so on real time; the rest is as fast as virtual time.
 #[tokio::test(start_paused = true)]
 async fn hanging_closers_leave_the_flush_its_time() {
     let log = Log::default();
@@ -206,15 +207,20 @@ async fn hanging_closers_leave_the_flush_its_time() {
     for _ in 0..10 {
         shutdown.register(Resource::new("hangs", ResourceType::Custom, std::future::pending::<()>)).unwrap();
     }
-    let flush_log = Arc::clone(&log);
-    shutdown.on_flush("logs", move || async move {
-        tokio::time::sleep(Duration::from_millis(1_900)).await;
-        note(&flush_log, "logs flushed");
+    let (flush_log, began) = (Arc::clone(&log), Instant::now());
+    let left = Arc::new(Mutex::new(Duration::ZERO));
+    shutdown.on_phase({
+        let left = Arc::clone(&left);
+        move |phase| {
+            if phase == Phase::FlushingBuffers {
+                *left.lock().unwrap() = (began + Duration::from_secs(20)).duration_since(Instant::now());
+            }
+        }
     });
-    let began = Instant::now();
+    shutdown.on_flush(Hook::new("logs", move || async move { note(&flush_log, "logs flushed") }));
     let report = run(&shutdown, sequence).await;
     assert_eq!(logged(&log), "logs flushed");
-    assert!(began.elapsed() <= settings.deadline, "{:?}", began.elapsed());
+    assert_eq!(*left.lock().unwrap(), Duration::from_secs(2), "all that is reserved is left");
     assert_eq!((report.status, report.exit_code()), (Status::Forced, 75));
     let skipped = outcomes(&report).iter().filter(|(_, outcome)| *outcome == ResourceOutcome::Skipped).count();
     // Three of 5 s each and one of 3 s fit before the 2 s of the flush.
@@ -223,12 +229,82 @@ async fn hanging_closers_leave_the_flush_its_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flush_that_hangs_ends_with_the_deadline() {
-    let (shutdown, sequence) = Shutdown::new(Settings::default());
-    shutdown.on_flush("logs", std::future::pending::<()>);
+    let flush = Duration::from_millis(50);
+    let (shutdown, sequence) = Shutdown::new(Settings { flush, ..Settings::default() });
+    shutdown.on_flush(Hook::new("logs", std::future::pending::<()>));
+    shutdown
+        .register(Resource::new("hangs", ResourceType::Custom, std::future::pending::<()>).timeout(Duration::MAX))
+        .unwrap();
+    let report = run(&shutdown, sequence).await;
+    assert_eq!(report.exit_code(), 75);
+    assert!(report.errors.iter().any(|error| error.starts_with("flush `logs` timed_out")), "{:?}", report.errors);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_come_before_the_delay_ends_and_after_the_resources() {
+    let log = Log::default();
+    let (shutdown, sequence) = Shutdown::new(Settings { delay: Duration::from_secs(1), ..Settings::default() });
+    shutdown.register(resource("database", &log)).unwrap();
+    for (name, takes) in [("quick", 0), ("slow", 3)] {
+        let log = Arc::clone(&log);
+        shutdown.before(Hook::new(name, move || async move {
+            tokio::time::sleep(Duration::from_secs(takes)).await;
+            note(&log, name);
+        }));
+    }
+    shutdown.before(Hook::new("hangs", std::future::pending::<()>));
+    shutdown.before(Hook::blocking("panics", panics));
+    let after = Arc::clone(&log);
+    shutdown.after(Hook::blocking("temporary files", move || note(&after, "temporary files")));
+    let phases = Arc::clone(&log);
+    shutdown.on_phase(move |phase| note(&phases, &format!("-- {phase}")));
     let began = Instant::now();
     let report = run(&shutdown, sequence).await;
-    assert!(began.elapsed() <= Duration::from_millis(30_010), "{:?}", began.elapsed());
-    assert_eq!(report.exit_code(), 75);
+    insta::assert_snapshot!(logged(&log), @"
+    -- initiated
+    -- delaying
+    quick
+    slow
+    -- announcing
+    -- stopping_new_requests
+    -- draining_connections
+    -- closing_resources
+    database closes
+    temporary files
+    -- flushing_buffers
+    -- completed
+    ");
+    assert_eq!(
+        began.elapsed(),
+        Duration::from_secs(5),
+        "what hangs gets a resource's time, and the delay runs meanwhile"
+    );
+    assert_eq!(report.status, Status::Failed);
+    insta::assert_snapshot!(report.errors.join("\n"), @"
+    hook `hangs` timed_out: did not end within 5s
+    hook `panics` panicked: on purpose
+    ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn parallel_closers_take_the_time_of_the_slowest_and_those_that_stand_on_others_go_first() {
+    let log = Log::default();
+    let (shutdown, sequence) = Shutdown::new(Settings::default());
+    let takes = |name: &'static str, seconds| {
+        let log = Arc::clone(&log);
+        Resource::new(name, ResourceType::Custom, move || async move {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            note(&log, name);
+        })
+    };
+    let pool = shutdown.register(takes("pool", 1).priority(1)).unwrap();
+    for (name, seconds) in [("a", 3), ("b", 2), ("c", 1)] {
+        shutdown.register(takes(name, seconds).parallel().stands_on(pool)).unwrap();
+    }
+    let began = Instant::now();
+    assert_eq!(run(&shutdown, sequence).await.status, Status::Successful);
+    assert_eq!(logged(&log), "c\nb\na\npool");
+    assert_eq!(began.elapsed(), Duration::from_secs(4));
 }
 
 #[tokio::test(start_paused = true)]
@@ -239,7 +315,7 @@ async fn a_force_ends_all_waiting_and_names_what_it_cut() {
     shutdown.add_entrance(EntranceKind::Probe, Door::new("probe", 0, &log));
     shutdown.register(resource("database", &log)).unwrap();
     let flush_log = Arc::clone(&log);
-    shutdown.on_flush("logs", move || async move { note(&flush_log, "logs flush") });
+    shutdown.on_flush(Hook::new("logs", move || async move { note(&flush_log, "logs flush") }));
     let worker = tokio::spawn(sequence.run());
     shutdown.trigger(Cause::Signal(Signal::Terminate));
     shutdown.reached(Phase::DrainingConnections).await;

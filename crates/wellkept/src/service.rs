@@ -13,7 +13,7 @@ use wellkept_health::{
     IntoOutcome, LivenessWatch, RegisterError, Settings, StartupHold, WatchOptions,
 };
 use wellkept_http::{Access, Agent, AgentOptions, BindError, Doors, Names, Server, ServerOptions};
-use wellkept_shutdown::{EntranceKind, Phase, Report, Resource, Sequence, Shutdown, Tracker, signals, watchdog};
+use wellkept_shutdown::{EntranceKind, Hook, Phase, Report, Resource, Sequence, Shutdown, Tracker, signals, watchdog};
 
 mod doors;
 mod error;
@@ -353,20 +353,20 @@ pub(crate) fn follow(shutdown: &Shutdown, checker: &Checker) {
     }
     let patience = shutdown.settings().flush;
     let exporting = checker.clone();
-    shutdown.on_flush_blocking("exports", move || {
+    shutdown.on_flush(Hook::blocking("exports", move || {
         let all = exporting.flush_exports(patience);
         if all { Ok(()) } else { Err("changes are left that an exporter has not taken") }
-    });
+    }));
     let remembering = checker.clone();
-    shutdown.on_flush_blocking("jobs", move || {
+    shutdown.on_flush(Hook::blocking("jobs", move || {
         let all = remembering.flush_jobs(patience);
         if all { Ok(()) } else { Err("reports of jobs are left that the store has not taken") }
-    });
+    }));
     let checker = checker.clone();
-    shutdown.on_flush_blocking("history", move || match checker.history() {
+    shutdown.on_flush(Hook::blocking("history", move || match checker.history() {
         Some(history) if !history.flush(patience) => Err("records are left that the store has not taken"),
         _ => Ok(()),
-    });
+    }));
 }
 
 /// Has an OS thread ask the current runtime for signs of life.

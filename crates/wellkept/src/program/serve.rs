@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wellkept_health::{Checker, Component, History, Identity, RegisterError, Settings, Thresholds};
 use wellkept_http::{Agent, BindError, Doors, Figure, FigureKind, FigureValues, Figures, Server, ServerOptions};
-use wellkept_shutdown::{EntranceKind, Phase, Report, Shutdown, Tracker, signals, watchdog};
+use wellkept_shutdown::{EntranceKind, Hook, Phase, Report, Shutdown, Tracker, signals, watchdog};
 #[cfg(feature = "postgres")]
 use wellkept_store::{PostgresJobs, PostgresMaintenances, PostgresStore};
 use wellkept_store::{ReopeningStore, SqliteStore, StoreError};
@@ -103,9 +103,9 @@ pub async fn serve(
     if let Some(logging) = logging {
         let patience = shutdown.settings().flush;
         // A reader of the log that is stuck is no fault of the service: what is lost is counted.
-        shutdown.on_flush_blocking("log", move || {
+        shutdown.on_flush(Hook::blocking("log", move || {
             logging.flush(patience);
-        });
+        }));
     }
 
     let ending = shutdown.clone();
