@@ -30,7 +30,8 @@ Commands:
   tidy            checks floors, file sizes, headers, requirements, reference pages, sleeps in tests, lints, licences
   docs            makes docs/checks.md and docs/checks/ from the documentation of each kind's settings
   deny [--install]  runs cargo-deny; --install builds it first when it is missing (two minutes)
-  deep            runs the ignored tests of all crates
+  deep [model]    goes through every order in which threads may meet in what the shutdown counts (loom), then runs the
+                  ignored tests of all crates; with `model` the first alone
 ";
 
 fn main() -> ExitCode {

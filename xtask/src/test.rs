@@ -21,10 +21,29 @@ pub(crate) fn all(extra: &[String]) -> ExitCode {
     run(command.args(extra))
 }
 
-/// What is too slow for every change: the tests marked as ignored.
-pub(crate) fn deep(extra: &[String]) -> ExitCode {
+/// What is too slow for every change: the model checker first, then the tests marked as ignored.
+pub(crate) fn deep(rest: &[String]) -> ExitCode {
+    if let [only] = rest
+        && only == "model"
+    {
+        return crate::exit_code(&mut model());
+    }
+    println!("what the model checker goes through:");
+    if !model().status().is_ok_and(|status| status.success()) {
+        return ExitCode::FAILURE;
+    }
     println!("the ignored tests of all crates:");
-    run(cargo().args(["test", "--workspace", "--all-features", "--no-fail-fast"]).args(extra).args(["--", "--ignored"]))
+    run(cargo().args(["test", "--workspace", "--all-features", "--no-fail-fast"]).args(rest).args(["--", "--ignored"]))
+}
+
+/// With its own target folder: the flag would have everything built anew each time.
+fn model() -> Command {
+    let mut model = cargo();
+    model
+        .args(["test", "--release", "--target-dir", "target/model"])
+        .args(["-p", "wellkept-shutdown", "--lib", "tracker::model"])
+        .env("RUSTFLAGS", "--cfg wellkept_model");
+    model
 }
 
 fn run(tests: &mut Command) -> ExitCode {

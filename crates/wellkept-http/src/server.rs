@@ -7,6 +7,7 @@ mod accept;
 mod body;
 mod connection;
 mod listen;
+mod named;
 mod options;
 mod service;
 mod shared;
@@ -19,7 +20,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use serde::Serialize;
-use wellkept_shutdown::{BoxFuture, Entrance, Tracker};
+use wellkept_shutdown::{BoxFuture, Entrance, Remaining, Tracker};
 
 pub use listen::BindError;
 pub(crate) use listen::listen;
@@ -127,7 +128,7 @@ impl Entrance for ServerHandle {
         Box::pin(self.shared.drain())
     }
 
-    fn remaining(&self) -> Vec<String> {
+    fn remaining(&self) -> Vec<Remaining> {
         self.shared.remaining()
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::settings::Settings;
+use crate::settings::{Settings, WhenLate};
 
 /// Longer than any sensible shutdown, and short enough that adding it to an instant cannot overflow.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -41,11 +41,15 @@ impl Budget {
             elapsed = elapsed.saturating_add(part).min(drain_limit);
             began + elapsed
         };
+        let drain = match settings.when_late {
+            WhenLate::Cut => settings.drain,
+            WhenLate::Wait => whole,
+        };
         Self {
             began,
             delay: end_of(settings.delay),
             announce: end_of(settings.announce),
-            drain: end_of(settings.drain),
+            drain: end_of(drain),
             resources: began + working,
             deadline: began + whole,
         }
@@ -80,9 +84,10 @@ mod tests {
     prop_compose! {
         fn any_settings()(
             deadline in any_duration(), delay in any_duration(), announce in any_duration(),
-            drain in any_duration(), resource in any_duration(), flush in any_duration(),
+            drain in any_duration(), resource in any_duration(), flush in any_duration(), waits in any::<bool>(),
         ) -> Settings {
-            Settings { deadline, delay, announce, drain, resource, flush }
+            let when_late = if waits { WhenLate::Wait } else { WhenLate::Cut };
+            Settings { deadline, delay, announce, drain, resource, flush, when_late, ..Settings::default() }
         }
     }
 
@@ -104,10 +109,14 @@ mod tests {
         fn what_fits_is_given_in_full(parts in proptest::array::uniform5(0_u64..60_000), spare in 0_u64..60_000) {
             let [delay, announce, drain, resource, flush] = parts.map(Duration::from_millis);
             let deadline = delay + announce + drain + resource + flush + Duration::from_millis(spare);
-            let budget = Budget::new(Instant::now(), &Settings { deadline, delay, announce, drain, resource, flush });
+            let settings = Settings { deadline, delay, announce, drain, resource, flush, ..Settings::default() };
+            let budget = Budget::new(Instant::now(), &settings);
             prop_assert_eq!(budget.delay - budget.began, delay);
             prop_assert_eq!(budget.announce - budget.delay, announce);
             prop_assert_eq!(budget.drain - budget.announce, drain);
+            let patient = Budget::new(budget.began, &Settings { when_late: WhenLate::Wait, ..settings });
+            prop_assert!(patient.drain >= budget.drain, "who waits has never less time");
+            prop_assert_eq!(Budget { drain: budget.drain, ..patient }, budget);
         }
 
         #[test]

@@ -1,5 +1,8 @@
 //! The doors that the sequence closes: what a server (of any protocol) must be able to do.
 
+use std::borrow::Cow;
+use std::time::Duration;
+
 use crate::BoxFuture;
 
 /// A way into the process through which work arrives: a server, a consumer, a scheduler.
@@ -27,13 +30,24 @@ pub trait Entrance: Send + Sync {
     /// Ends when the last byte of the last answer has left. Cancelled when the time for draining is over.
     fn drain(&self) -> BoxFuture<'_, ()>;
 
-    /// What `abort` would cut now, one line each, for the report. Bounded by the entrance.
-    fn remaining(&self) -> Vec<String> {
+    /// What `abort` would cut now, for the report. Bounded by the entrance.
+    fn remaining(&self) -> Vec<Remaining> {
         Vec::new()
     }
 
     /// Cuts everything that is open, and closes the door if it still stands open. Must not block.
     fn abort(&self);
+}
+
+/// Something that is still there when the time for draining is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remaining {
+    /// What it is: a request with its route, a connection with its peer.
+    pub item: String,
+    /// A stable code that says what it waits for, such as `in_flight` or `client_does_not_read`.
+    pub reason: Cow<'static, str>,
+    /// For how long it has been there, if known.
+    pub age: Option<Duration>,
 }
 
 /// When an entrance closes.

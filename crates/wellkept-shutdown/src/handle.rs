@@ -4,6 +4,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -52,13 +53,27 @@ impl Shutdown {
 
     /// Starts the shutdown. The first cause is kept; later calls change nothing. Does not wait.
     pub fn trigger(&self, cause: Cause) -> Triggered {
-        self.shared.trigger(cause)
+        self.shared.trigger(cause, self.shared.settings)
+    }
+
+    /// As [`trigger`](Self::trigger), with another deadline for the whole than [`Settings::deadline`].
+    pub fn trigger_within(&self, cause: Cause, deadline: Duration) -> Triggered {
+        self.shared.trigger(cause, Settings { deadline, ..self.shared.settings })
+    }
+
+    /// Starts the shutdown if nothing has, and waits for its end: in one call what [`trigger_within`](Self::trigger_within)
+    /// and [`finished`](Self::finished) do. Cancel-safe: the shutdown goes on when nobody waits.
+    ///
+    /// Not from a hook, a closer or what the drain waits for: those would wait for themselves, until their time is over.
+    pub async fn shut_down(&self, reason: impl Into<String>, deadline: Option<Duration>) -> Arc<Report> {
+        self.trigger_within(Cause::requested(reason), deadline.unwrap_or(self.shared.settings.deadline));
+        self.finished().await
     }
 
     /// Cuts the shutdown short: waiting ends at once, what is open is cut, resources are skipped, the flush stays
     /// bounded. Triggers first if nothing has. The first forcing cause is kept.
     pub fn force(&self, cause: Cause) {
-        self.shared.trigger(cause.clone());
+        self.shared.trigger(cause.clone(), self.shared.settings);
         if self.shared.forced.set(cause).is_ok() {
             self.shared.forcing.send_replace(true);
         }
@@ -279,9 +294,9 @@ impl Shared {
         self.trigger.get()
     }
 
-    pub(crate) fn trigger(&self, cause: Cause) -> Triggered {
-        let trigger =
-            Trigger { cause, budget: Budget::new(Instant::now(), &self.settings), started_at: jiff::Timestamp::now() };
+    pub(crate) fn trigger(&self, cause: Cause, settings: Settings) -> Triggered {
+        let budget = Budget::new(Instant::now(), &settings);
+        let trigger = Trigger { cause, budget, started_at: jiff::Timestamp::now() };
         let set = Alarm { flush: trigger.budget.resources.into_std(), deadline: trigger.budget.deadline.into_std() };
         if self.trigger.set(trigger).is_err() {
             return Triggered::Before;

@@ -44,17 +44,17 @@ use std::pin::Pin;
 pub use cause::{Cause, Signal};
 pub use closer::IntoClosed;
 pub use deadline::Budget;
-pub use entrance::{Entrance, EntranceKind};
+pub use entrance::{Entrance, EntranceKind, Remaining};
 pub use handle::{Shutdown, Triggered};
 pub use hook::Hook;
 pub use phase::Phase;
 pub use report::{
-    ConnectionStats, ForcedItem, PhaseTime, Progress, Report, ResourceOutcome, ResourceReport, Stats, Status,
+    ConnectionStats, ForcedItem, NotClean, PhaseTime, Progress, Report, ResourceOutcome, ResourceReport, Stats, Status,
 };
 pub use resources::{RegisterError, Resource, ResourceId, ResourceType};
 pub use sequence::Sequence;
-pub use settings::{Settings, SettingsWarning};
-pub use tracker::{ConnectionGuard, Refused, RequestGuard, Tracker};
+pub use settings::{Settings, SettingsWarning, WhenLate};
+pub use tracker::{ConnectionGuard, InFlight, InFlightKind, Left, Refused, RequestGuard, Tracker, Work};
 
 /// A future behind a pointer, for traits that must stay usable as `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,5 +1,6 @@
 //! What can be seen of a shutdown: its progress while it runs, and the report when it is over.
 
+use std::borrow::Cow;
 use std::process::{ExitCode, Termination};
 use std::time::Duration;
 
@@ -51,7 +52,11 @@ pub struct Report {
     pub connections_at_drain: usize,
     /// Requests in flight when the draining began.
     pub requests_at_drain: usize,
-    /// What was cut off, at most some hundred lines per entrance.
+    /// Connections that were cut when the time for draining was over.
+    pub connections_cut: usize,
+    /// Requests that were cut then.
+    pub requests_cut: usize,
+    /// What was cut off, at most some hundred lines per entrance, and what the tracker has a name of.
     pub forced: Vec<ForcedItem>,
     /// Each resource, in closing order.
     pub resources: Vec<ResourceReport>,
@@ -60,6 +65,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// The report if everything ended in its time and nothing failed, and an error that holds it otherwise: for those who
+    /// end with `?`.
+    pub fn into_result(self) -> Result<Self, NotClean> {
+        if self.status == Status::Successful { Ok(self) } else { Err(NotClean { report: Box::new(self) }) }
+    }
+
     /// The exit code of the process: 0 clean, 70 a component failed, 75 forced by the deadline, 128+n ended by a
     /// further signal.
     pub fn exit_code(&self) -> u8 {
@@ -80,6 +91,32 @@ impl Termination for Report {
     }
 }
 
+/// A shutdown that was not [successful](Status::Successful).
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{}", self.describe())]
+pub struct NotClean {
+    /// The whole story.
+    pub report: Box<Report>,
+}
+
+impl NotClean {
+    /// The stable code: `shutdown.forced` or `shutdown.failed`.
+    pub fn code(&self) -> &'static str {
+        if self.report.status == Status::Forced { "shutdown.forced" } else { "shutdown.failed" }
+    }
+
+    fn describe(&self) -> String {
+        let Report { status, requests_cut, connections_cut, errors, .. } = &*self.report;
+        let cut = (*requests_cut + *connections_cut > 0)
+            .then(|| format!(": {requests_cut} requests and {connections_cut} connections were cut"));
+        let first = errors.first().map(|first| format!(": {first}"));
+        let more = (errors.len() > 1).then(|| format!(" (and {} more)", errors.len() - 1));
+        let parts = [cut, first, more];
+        let told: String = parts.into_iter().flatten().collect();
+        format!("the shutdown was {}{told}", status.as_str())
+    }
+}
+
 /// The time spent in one phase.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PhaseTime {
@@ -90,12 +127,16 @@ pub struct PhaseTime {
 }
 
 /// Something that was cut off.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ForcedItem {
-    /// The entrance it came through.
+    /// The entrance it came through; `tracker` for what was [named there](crate::Work).
     pub entrance: String,
     /// What it was.
     pub item: String,
+    /// A stable code that says what it waited for.
+    pub reason: Cow<'static, str>,
+    /// For how long it had been there, if known.
+    pub age_seconds: Option<f64>,
 }
 
 /// What became of one resource.
@@ -201,9 +242,8 @@ pub(crate) fn seconds(duration: Duration) -> f64 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_main_that_returns_a_report_ends_with_its_exit_code() {
-        let report = |status, forced_by| Report {
+    fn report(status: Status, forced_by: Option<Cause>) -> Report {
+        Report {
             status,
             cause: Cause::requested("test"),
             forced_by,
@@ -212,12 +252,29 @@ mod tests {
             phases: Vec::new(),
             connections_at_drain: 0,
             requests_at_drain: 0,
+            connections_cut: 0,
+            requests_cut: 0,
             forced: Vec::new(),
             resources: Vec::new(),
             errors: Vec::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_main_that_returns_a_report_ends_with_its_exit_code() {
         assert_eq!(report(Status::Successful, None).report(), ExitCode::SUCCESS);
         assert_eq!(report(Status::Failed, None).report(), ExitCode::from(70));
         assert_eq!(report(Status::Forced, None).report(), ExitCode::from(75));
+        assert!(report(Status::Successful, None).into_result().is_ok());
+    }
+
+    #[test]
+    fn a_shutdown_that_was_not_clean_is_an_error_that_says_why() {
+        let mut report = report(Status::Forced, None);
+        (report.requests_cut, report.connections_cut) = (2, 1);
+        report.errors = vec!["resource `pool` failed: refused".to_owned(), "hook `x` panicked: y".to_owned()];
+        let error = report.into_result().unwrap_err();
+        assert_eq!(error.code(), "shutdown.forced");
+        insta::assert_snapshot!(error, @"the shutdown was forced: 2 requests and 1 connections were cut: resource `pool` failed: refused (and 1 more)");
     }
 }

@@ -1,5 +1,7 @@
 //! The worker that walks the phases.
 
+use std::borrow::Cow;
+use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,16 +13,23 @@ use crate::BoxFuture;
 use crate::cause::Cause;
 use crate::closer::{Closed, panic_text};
 use crate::deadline::Budget;
-use crate::entrance::{Entrance, EntranceKind};
+use crate::entrance::{Entrance, EntranceKind, Remaining};
 use crate::flush;
 use crate::handle::Shared;
 use crate::hook::Hook;
 use crate::phase::Phase;
 use crate::report::{ForcedItem, PhaseTime, Report, ResourceOutcome, ResourceReport, Status, seconds};
 use crate::resources::{Resource, ResourceId, ResourceType};
+use crate::tracker::Left;
 
 /// How long a probe's answer may take to leave when the probe doors close.
 const PROBE_DRAIN: Duration = Duration::from_millis(250);
+/// How long those who were told to let go of something are waited for.
+const LETTING_GO: Duration = Duration::from_millis(100);
+/// How many of the tracker's names the report and a line of progress hold.
+const MAX_NAMED: usize = 100;
+const NAMED_IN_PROGRESS: usize = 3;
+const SHORTEST_PROGRESS: Duration = Duration::from_millis(100);
 
 /// The worker of a shutdown. Exactly one exists for each [`Shutdown`](crate::Shutdown). Dropped before its end, it
 /// leaves a report of status `failed`, so that nobody waits for ever.
@@ -36,6 +45,7 @@ pub struct Sequence {
 struct Story {
     cut_by_time: bool,
     requests_at_drain: usize,
+    left: Left,
     forced: Vec<ForcedItem>,
     resources: Vec<ResourceReport>,
     /// The resources whose closers run at this moment.
@@ -69,6 +79,7 @@ impl Sequence {
             biased;
             () = shared.forced() => true,
             () = walk(&shared, budget, &mut self.story) => false,
+            never = tell_progress(&shared) => match never {},
         };
         if forced {
             self.cut_everything();
@@ -84,10 +95,10 @@ impl Sequence {
 
     /// What a force leaves: no open entrance, and each resource named.
     fn cut_everything(&mut self) {
+        cut_tracked(&self.shared, &mut self.story);
         for (_, entrance) in entrances(&self.shared, |_| true) {
             abort(&self.shared, &*entrance, Some(&mut self.story.forced));
         }
-        self.shared.tracker.stop_accepting_new();
         for closing in std::mem::take(&mut self.story.closing) {
             let detail = "cut off by a further signal".to_owned();
             let closed = Closed { outcome: ResourceOutcome::TimedOut, detail };
@@ -124,6 +135,8 @@ impl Sequence {
             phases: phase_times(&state.entered),
             connections_at_drain: state.connections_at_drain,
             requests_at_drain: story.requests_at_drain,
+            connections_cut: story.left.connections,
+            requests_cut: story.left.requests,
             forced: story.forced,
             resources: story.resources,
             errors: state.errors.clone(),
@@ -186,12 +199,25 @@ async fn walk(shared: &Shared, budget: Budget, story: &mut Story) {
     shared.enter(Phase::DrainingConnections);
     story.requests_at_drain = shared.tracker.in_flight_requests();
     shared.lock().connections_at_drain = shared.tracker.connections();
-    if !each(shared, &applications, "drain", budget.drain, |entrance| entrance.drain()).await {
+    let (entrances_drained, tracker_drained) = tokio::join!(
+        each(shared, &applications, "drain", budget.drain, |entrance| entrance.drain()),
+        tokio::time::timeout_at(budget.drain, shared.tracker.idle()),
+    );
+    if !entrances_drained || tracker_drained.is_err() {
         story.cut_by_time = true;
+        cut_tracked(shared, story);
     }
     for (_, entrance) in &applications {
         let list = story.cut_by_time.then_some(&mut story.forced);
         abort(shared, &**entrance, list);
+    }
+    if story.cut_by_time {
+        // Whoever holds a guard was told, and gets a moment to let go before what it stands on is closed.
+        let _ = tokio::time::timeout(
+            LETTING_GO.min(budget.resources.saturating_duration_since(Instant::now())),
+            shared.tracker.idle(),
+        )
+        .await;
     }
 
     close_resources(shared, budget, story).await;
@@ -204,6 +230,37 @@ async fn walk(shared: &Shared, budget: Budget, story: &mut Story) {
     each(shared, &probes, "drain", ends, |entrance| entrance.drain()).await;
     for (_, entrance) in &probes {
         abort(shared, &**entrance, None);
+    }
+}
+
+/// Tells whoever holds a guard to let go, and names those of which there is a name.
+fn cut_tracked(shared: &Shared, story: &mut Story) {
+    story.forced.extend(shared.tracker.in_flight(MAX_NAMED).into_iter().map(|one| ForcedItem {
+        entrance: "tracker".to_owned(),
+        age_seconds: Some(seconds(one.age)),
+        reason: Cow::Borrowed("in_flight"),
+        item: one.described(),
+    }));
+    story.left = shared.tracker.force_close_all();
+}
+
+/// Says now and then what the shutdown waits for.
+async fn tell_progress(shared: &Shared) -> Infallible {
+    let Some(every) = shared.settings.log_progress else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(every.max(SHORTEST_PROGRESS)).await;
+        let (stats, phase) = (shared.tracker.stats(), shared.phase());
+        let oldest: Vec<_> = shared.tracker.in_flight(NAMED_IN_PROGRESS).iter().map(ToString::to_string).collect();
+        let resources = shared.lock().resources.len();
+        tracing::info!(
+            target: "wellkept::shutdown",
+            phase = phase.as_str(),
+            connections = stats.total_connections,
+            requests = stats.total_in_flight_requests,
+            resources,
+            oldest = oldest.join("; "),
+            "shutdown: still {phase}"
+        );
     }
 }
 
@@ -338,8 +395,12 @@ async fn each<'e>(
 fn abort(shared: &Shared, entrance: &dyn Entrance, list: Option<&mut Vec<ForcedItem>>) {
     guarded(shared, entrance, "abort", || {
         if let Some(list) = list {
-            let named = |item| ForcedItem { entrance: entrance.name().to_owned(), item };
-            list.extend(entrance.remaining().into_iter().map(named));
+            list.extend(entrance.remaining().into_iter().map(|Remaining { item, reason, age }| ForcedItem {
+                entrance: entrance.name().to_owned(),
+                item,
+                reason,
+                age_seconds: age.map(seconds),
+            }));
         }
         entrance.abort();
     });

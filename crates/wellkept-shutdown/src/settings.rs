@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Time between the deadline and the moment at which the outside kills, without which the two race.
-const SAFETY: Duration = Duration::from_secs(2);
+/// Time between the deadline and the moment at which the outside kills, without which the two race: a tenth of what is
+/// allowed, at most this.
+const MOST_SAFETY: Duration = Duration::from_secs(2);
 
 /// The durations of a shutdown. All of them count from the trigger within the one `deadline`: what a phase does not
 /// use goes to those after it.
@@ -24,6 +25,25 @@ pub struct Settings {
     /// What is reserved at the end for logs, metrics and traces to leave; at most a quarter of the deadline.
     /// Default 2 s.
     pub flush: Duration,
+    /// What happens to what is still in flight at the end of the drain. Default [`WhenLate::Cut`].
+    pub when_late: WhenLate,
+    /// How often the log says what the shutdown waits for. Default every second; none says nothing.
+    pub log_progress: Option<Duration>,
+    /// After what time the outside kills the process, if known; only to [warn](Self::warnings) where the deadline does not
+    /// fit. Kubernetes: `terminationGracePeriodSeconds` less what a preStop hook takes; systemd: `TimeoutStopSec`; Docker:
+    /// `--stop-timeout`. Default unknown.
+    pub grace: Option<Duration>,
+}
+
+/// What happens to what is still in flight at the end of the drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum WhenLate {
+    /// It is cut, and named in the report.
+    #[default]
+    Cut,
+    /// It may go on for as long as the deadline leaves the resources and the flush what is reserved for them. Then it is
+    /// cut all the same: who waits outside has no more patience.
+    Wait,
 }
 
 impl Default for Settings {
@@ -35,6 +55,9 @@ impl Default for Settings {
             drain: Duration::from_secs(10),
             resource: Duration::from_secs(5),
             flush: Duration::from_secs(2),
+            when_late: WhenLate::Cut,
+            log_progress: Some(Duration::from_secs(1)),
+            grace: None,
         }
     }
 }
@@ -44,14 +67,27 @@ impl Settings {
     /// while the signal is under way (kubernetes/kubernetes#64510), and a deadline of 28 s, so that the kubelet's kill
     /// finds nobody.
     pub fn kubernetes() -> Self {
-        Self { deadline: Duration::from_secs(28), delay: Duration::from_secs(5), ..Self::default() }
+        let [grace, deadline, delay] = [30, 28, 5].map(Duration::from_secs);
+        Self { grace: Some(grace), deadline, delay, ..Self::default() }
     }
 
-    /// What is doubtful about these durations. `grace` is the time after which the outside kills the process
-    /// (`terminationGracePeriodSeconds` less a preStop hook, `TimeoutStopSec`, `docker stop --time`), if known.
-    ///
-    /// None of this stops a shutdown: what does not fit is cut from the earlier phases.
-    pub fn warnings(&self, grace: Option<Duration>) -> Vec<SettingsWarning> {
+    /// For a container that `docker stop` ends with its default of 10 s: no delay, because nothing in front of it has to
+    /// notice, and all within 9 s.
+    pub fn docker() -> Self {
+        let [grace, deadline, announce, drain, resource, flush] =
+            [10_000, 9_000, 500, 5_000, 1_500, 1_000].map(Duration::from_millis);
+        Self { grace: Some(grace), deadline, announce, drain, resource, flush, ..Self::default() }
+    }
+
+    /// For a unit of systemd with its default `TimeoutStopSec` of 90 s: what is in flight has a minute.
+    pub fn systemd() -> Self {
+        let [grace, deadline, drain] = [90, 85, 60].map(Duration::from_secs);
+        Self { grace: Some(grace), deadline, drain, ..Self::default() }
+    }
+
+    /// What is doubtful about these durations. None of this stops a shutdown: what does not fit is cut from the earlier
+    /// phases.
+    pub fn warnings(&self) -> Vec<SettingsWarning> {
         let mut warnings = Vec::new();
         let sum = [self.delay, self.announce, self.drain, self.resource, self.flush]
             .iter()
@@ -62,8 +98,8 @@ impl Settings {
         if self.flush > self.deadline / 4 {
             warnings.push(SettingsWarning::FlushCut { flush: self.flush, deadline: self.deadline });
         }
-        if let Some(grace) = grace
-            && self.deadline.saturating_add(SAFETY) > grace
+        if let Some(grace) = self.grace
+            && self.deadline > latest(grace)
         {
             warnings.push(SettingsWarning::DeadlineExceedsGrace { deadline: self.deadline, grace });
         }
@@ -89,7 +125,7 @@ pub enum SettingsWarning {
         /// The whole.
         deadline: Duration,
     },
-    /// The outside kills before the deadline, or less than 2 s after it.
+    /// The outside kills before the deadline, or too soon after it: less than 2 s, or a tenth of what it allows.
     DeadlineExceedsGrace {
         /// The whole.
         deadline: Duration,
@@ -124,38 +160,47 @@ impl fmt::Display for SettingsWarning {
             ),
             Self::DeadlineExceedsGrace { deadline, grace } => write!(
                 formatter,
-                "the deadline of {deadline:?} does not fit a grace period of {grace:?}: set it to {:?} or less, 2 s before \
-                 the process is killed from outside",
-                grace.saturating_sub(SAFETY)
+                "the deadline of {deadline:?} does not fit a grace period of {grace:?}: set it to {:?} or less, so that the \
+                 process has left before it is killed from outside",
+                latest(*grace)
             ),
         }
     }
+}
+
+/// The latest deadline within a grace period.
+fn latest(grace: Duration) -> Duration {
+    grace.saturating_sub(MOST_SAFETY.min(grace / 10))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn lines(settings: Settings, grace: Option<u64>) -> String {
-        let warnings = settings.warnings(grace.map(Duration::from_secs));
+    fn lines(settings: Settings) -> String {
+        let warnings = settings.warnings();
         warnings.iter().map(|warning| format!("{}: {warning}", warning.code())).collect::<Vec<_>>().join("\n")
     }
 
     #[test]
-    fn the_defaults_and_the_kubernetes_profile_fit() {
-        assert_eq!(lines(Settings::default(), None), "");
-        assert_eq!(lines(Settings::kubernetes(), Some(30)), "");
+    fn the_defaults_and_the_profiles_fit_what_they_are_made_for() {
+        for settings in [Settings::default(), Settings::kubernetes(), Settings::docker(), Settings::systemd()] {
+            assert_eq!(lines(settings), "");
+        }
+        let least = |settings: Settings| settings.grace.unwrap().abs_diff(settings.deadline);
+        let slack = [Settings::kubernetes(), Settings::docker(), Settings::systemd()].map(least);
+        assert_eq!(slack, [2, 1, 5].map(Duration::from_secs));
     }
 
     #[test]
     fn a_deadline_without_room_before_the_kill_is_warned_of() {
-        insta::assert_snapshot!(lines(Settings::default(), Some(30)), @"shutdown.deadline_exceeds_grace: the deadline of 30s does not fit a grace period of 30s: set it to 28s or less, 2 s before the process is killed from outside");
+        insta::assert_snapshot!(lines(Settings { grace: Some(Duration::from_secs(30)), ..Settings::default() }), @"shutdown.deadline_exceeds_grace: the deadline of 30s does not fit a grace period of 30s: set it to 28s or less, so that the process has left before it is killed from outside");
     }
 
     #[test]
     fn parts_longer_than_the_whole_are_warned_of() {
         let settings = Settings { deadline: Duration::from_secs(6), ..Settings::default() };
-        insta::assert_snapshot!(lines(settings, None), @"
+        insta::assert_snapshot!(lines(settings), @"
         shutdown.sum_exceeds_deadline: delay, announce, drain, resource and flush add up to 17.3s, more than the deadline of 6s: the drain will be cut short
         shutdown.flush_cut: flush is 2s, but gets at most 1.5s, a quarter of the deadline of 6s
         ");

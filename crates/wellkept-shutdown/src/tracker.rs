@@ -1,33 +1,47 @@
-//! What is in flight: connections and requests, counted with atomics and waited for by events.
+//! What is in flight: connections and units of work, counted with atomics, waited for by events, and named where wanted.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use tokio::sync::Notify;
+mod counts;
+mod names;
+mod sync;
+
+pub use names::{InFlight, InFlightKind, Work};
 
 use crate::report::ConnectionStats;
+use counts::Counts;
+use names::{Names, Place};
 
 const DEFAULT_MAX_IN_FLIGHT_REQUESTS: usize = 1_000;
 
-/// Counts connections and requests in flight. A cheap handle: clones share the counts.
+/// Counts connections and requests in flight, or whatever else comes and goes: jobs, messages, sessions. A cheap handle:
+/// clones share the counts.
 ///
-/// Beginning and ending a request touches atomics only; a waiter is looked for only while one waits.
+/// Beginning and ending touches atomics only; a waiter is looked for only while one waits. What is begun with a
+/// [`Work`] can be named while it is there, at the price of a lock that no other thread is likely to want.
+///
+/// ```
+/// use wellkept_shutdown::{Tracker, Work};
+///
+/// let tracker = Tracker::default();
+/// let import = tracker.start_work(Work::new("import", "orders of 2026-01-15"))?;
+/// let held_up_by: Vec<String> = tracker.in_flight(10).iter().map(ToString::to_string).collect();
+/// assert!(held_up_by[0].starts_with("import orders of 2026-01-15"));
+/// drop(import);
+/// assert_eq!(tracker.in_flight_requests(), 0);
+/// # Ok::<(), wellkept_shutdown::Refused>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Tracker {
-    counts: Arc<Counts>,
+    shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Counts {
-    requests: AtomicUsize,
-    connections: AtomicUsize,
-    max_in_flight_requests: AtomicUsize,
-    refused: AtomicU64,
-    accepting: AtomicBool,
-    /// Set by the first waiter and never cleared: a tracker is drained at the end of its life.
-    waited_for: AtomicBool,
-    idle: Notify,
+struct Shared {
+    counts: Counts,
+    names: Names,
 }
 
 impl Default for Tracker {
@@ -39,109 +53,118 @@ impl Default for Tracker {
 impl Tracker {
     /// A tracker that refuses requests above `max_in_flight_requests` (1,000 by [`Default`]).
     pub fn new(max_in_flight_requests: usize) -> Self {
-        Self {
-            counts: Arc::new(Counts {
-                requests: AtomicUsize::new(0),
-                connections: AtomicUsize::new(0),
-                max_in_flight_requests: AtomicUsize::new(max_in_flight_requests),
-                refused: AtomicU64::new(0),
-                accepting: AtomicBool::new(true),
-                waited_for: AtomicBool::new(false),
-                idle: Notify::new(),
-            }),
-        }
+        Self { shared: Arc::new(Shared { counts: Counts::new(max_in_flight_requests), names: Names::default() }) }
     }
 
     /// Changes the limit for requests that begin from now on.
     pub fn set_max_in_flight_requests(&self, limit: usize) {
-        self.counts.max_in_flight_requests.store(limit, Ordering::Relaxed);
+        self.shared.counts.set_limit(limit);
     }
 
     /// The limit above which requests are refused.
     pub fn max_in_flight_requests(&self) -> usize {
-        self.counts.max_in_flight_requests.load(Ordering::Relaxed)
+        self.shared.counts.limit()
     }
 
     /// Counts a connection until the guard is dropped. Never refused: a connection cap is the server's.
     pub fn register_connection(&self) -> ConnectionGuard {
-        self.counts.connections.fetch_add(1, Ordering::SeqCst);
-        ConnectionGuard { tracker: self.clone() }
+        self.shared.counts.connect();
+        ConnectionGuard { tracker: self.clone(), place: None }
+    }
+
+    /// As [`register_connection`](Self::register_connection), and names it while it is open.
+    pub fn register_named_connection(&self, work: Work) -> ConnectionGuard {
+        self.shared.counts.connect();
+        ConnectionGuard { tracker: self.clone(), place: Some(self.shared.names.enter(InFlightKind::Connection, work)) }
     }
 
     /// Counts a request until the guard is dropped, or refuses it.
     pub fn start_request(&self) -> Result<RequestGuard, Refused> {
         self.begin_request()?;
-        Ok(RequestGuard { tracker: self.clone() })
+        Ok(RequestGuard { tracker: self.clone(), place: None })
+    }
+
+    /// As [`start_request`](Self::start_request), and names it while it is in flight. For a request, a job, a message:
+    /// whatever must not be cut in the middle.
+    pub fn start_work(&self, work: Work) -> Result<RequestGuard, Refused> {
+        self.begin_request()?;
+        Ok(RequestGuard { tracker: self.clone(), place: Some(self.shared.names.enter(InFlightKind::Request, work)) })
     }
 
     /// Counts a request until the guard is dropped, even at the limit and while draining: for routes that must answer
     /// to the last, such as probes.
     pub fn start_exempt_request(&self) -> RequestGuard {
         self.begin_exempt_request();
-        RequestGuard { tracker: self.clone() }
+        RequestGuard { tracker: self.clone(), place: None }
     }
 
     /// [`start_request`](Self::start_request) without a guard, for those who keep one of their own: each success must
     /// be followed by exactly one [`end_request`](Self::end_request).
     pub fn begin_request(&self) -> Result<(), Refused> {
-        let counts = &*self.counts;
-        // Counted first and looked at afterwards: whoever stops and then waits sees either this request or its refusal.
-        let before = counts.requests.fetch_add(1, Ordering::SeqCst);
-        let refused = if !counts.accepting.load(Ordering::SeqCst) {
-            Refused::Draining
-        } else if before >= counts.max_in_flight_requests.load(Ordering::Relaxed) {
-            Refused::TooManyInFlight
-        } else {
-            return Ok(());
-        };
-        self.end_request();
-        counts.refused.fetch_add(1, Ordering::Relaxed);
-        Err(refused)
+        self.shared.counts.begin()
     }
 
     /// [`start_exempt_request`](Self::start_exempt_request) without a guard.
     pub fn begin_exempt_request(&self) {
-        self.counts.requests.fetch_add(1, Ordering::SeqCst);
+        self.shared.counts.begin_exempt();
     }
 
     /// Ends a request begun without a guard.
     pub fn end_request(&self) {
-        if self.counts.requests.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.counts.tell();
-        }
+        self.shared.counts.end();
     }
 
     /// Refuses requests from now on. Those in flight go on.
     pub fn stop_accepting_new(&self) {
-        self.counts.accepting.store(false, Ordering::SeqCst);
+        self.shared.counts.stop();
     }
 
     /// Whether new requests are taken.
     pub fn is_accepting_new(&self) -> bool {
-        self.counts.accepting.load(Ordering::Relaxed)
+        self.shared.counts.is_accepting()
     }
 
     /// Connections open now.
     pub fn connections(&self) -> usize {
-        self.counts.connections.load(Ordering::SeqCst)
+        self.shared.counts.connections()
     }
 
     /// Requests in flight now.
     pub fn in_flight_requests(&self) -> usize {
-        self.counts.requests.load(Ordering::SeqCst)
+        self.shared.counts.requests()
+    }
+
+    /// What is there now and was given a name, the oldest first, at most `limit`. Ages are exact to some milliseconds.
+    /// Holds up those who come and go for microseconds.
+    pub fn in_flight(&self, limit: usize) -> Vec<InFlight> {
+        self.shared.names.list(limit)
     }
 
     /// Ends when no request is in flight. Cancel-safe. Without a bound of its own: put a timeout around it.
     pub async fn requests_ended(&self) {
-        self.until(|counts| counts.requests.load(Ordering::SeqCst) == 0).await;
+        self.shared.counts.until(|counts| counts.requests() == 0).await;
     }
 
     /// Ends when neither a request nor a connection is open. Cancel-safe, and without a bound of its own.
     pub async fn idle(&self) {
-        self.until(|counts| {
-            counts.requests.load(Ordering::SeqCst) == 0 && counts.connections.load(Ordering::SeqCst) == 0
-        })
-        .await;
+        self.shared.counts.until(|counts| counts.requests() == 0 && counts.connections() == 0).await;
+    }
+
+    /// Refuses requests from now on and waits until nothing is open, for `limit` at most. Tells how many requests and
+    /// connections are left. Cancel-safe.
+    pub async fn drain_connections(&self, limit: Duration) -> Left {
+        self.stop_accepting_new();
+        // What is left is counted below, whether the wait ended in time or not.
+        let _ = tokio::time::timeout(limit, self.idle()).await;
+        Left { requests: self.in_flight_requests(), connections: self.connections() }
+    }
+
+    /// Asks whoever holds a guard to let go now: [`RequestGuard::cut`] and [`ConnectionGuard::cut`] end. Nothing is
+    /// accepted any more. Tells how many requests and connections were there. Does not wait, and can't end a holder who
+    /// does not listen.
+    pub fn force_close_all(&self) -> Left {
+        self.shared.counts.cut();
+        Left { requests: self.in_flight_requests(), connections: self.connections() }
     }
 
     /// The counts at this moment.
@@ -151,28 +174,7 @@ impl Tracker {
             total_in_flight_requests: self.in_flight_requests(),
             max_in_flight_requests: self.max_in_flight_requests(),
             is_accepting_new: self.is_accepting_new(),
-            refused_requests_total: self.counts.refused.load(Ordering::Relaxed),
-        }
-    }
-
-    async fn until(&self, reached: impl Fn(&Counts) -> bool) {
-        self.counts.waited_for.store(true, Ordering::SeqCst);
-        loop {
-            let mut told = std::pin::pin!(self.counts.idle.notified());
-            // Enlisted before looking, so that no end in between is missed.
-            told.as_mut().enable();
-            if reached(&self.counts) {
-                return;
-            }
-            told.await;
-        }
-    }
-}
-
-impl Counts {
-    fn tell(&self) {
-        if self.waited_for.load(Ordering::SeqCst) {
-            self.idle.notify_waiters();
+            refused_requests_total: self.shared.counts.refused(),
         }
     }
 }
@@ -181,10 +183,28 @@ impl Counts {
 #[must_use = "the request counts as ended when the guard is dropped"]
 pub struct RequestGuard {
     tracker: Tracker,
+    place: Option<Place>,
+}
+
+impl RequestGuard {
+    /// Ends when it shall be given up because the time is over: select on it beside work that may be cut. Never ends
+    /// otherwise. Cancel-safe.
+    pub async fn cut(&self) {
+        self.tracker.shared.counts.until_cut().await;
+    }
+
+    /// Whether it shall be given up.
+    pub fn is_cut(&self) -> bool {
+        self.tracker.shared.counts.is_cut()
+    }
 }
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
+        // Before the count, so that a wait that ends finds no name.
+        if let Some(place) = self.place.take() {
+            self.tracker.shared.names.leave(place);
+        }
         self.tracker.end_request();
     }
 }
@@ -199,19 +219,49 @@ impl fmt::Debug for RequestGuard {
 #[must_use = "the connection counts as ended when the guard is dropped"]
 pub struct ConnectionGuard {
     tracker: Tracker,
+    place: Option<Place>,
+}
+
+impl ConnectionGuard {
+    /// Ends when it shall be given up because the time is over. Never ends otherwise. Cancel-safe.
+    pub async fn cut(&self) {
+        self.tracker.shared.counts.until_cut().await;
+    }
+
+    /// Whether it shall be given up.
+    pub fn is_cut(&self) -> bool {
+        self.tracker.shared.counts.is_cut()
+    }
 }
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        if self.tracker.counts.connections.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.tracker.counts.tell();
+        if let Some(place) = self.place.take() {
+            self.tracker.shared.names.leave(place);
         }
+        self.tracker.shared.counts.disconnect();
     }
 }
 
 impl fmt::Debug for ConnectionGuard {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("ConnectionGuard").finish_non_exhaustive()
+    }
+}
+
+/// What a drain left open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Left {
+    /// Requests in flight.
+    pub requests: usize,
+    /// Connections open.
+    pub connections: usize,
+}
+
+impl Left {
+    /// Whether nothing is.
+    pub const fn is_nothing(self) -> bool {
+        self.requests == 0 && self.connections == 0
     }
 }
 
@@ -236,68 +286,7 @@ impl Refused {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::task::Poll;
-
-    use super::*;
-
-    #[test]
-    fn the_limit_refuses_and_an_exempt_request_passes_it() {
-        let tracker = Tracker::new(1);
-        let first = tracker.start_request().unwrap();
-        assert_eq!(tracker.start_request().unwrap_err(), Refused::TooManyInFlight);
-        let probe = tracker.start_exempt_request();
-        assert_eq!(tracker.in_flight_requests(), 2);
-        drop((first, probe));
-        assert_eq!(tracker.in_flight_requests(), 0);
-        assert!(tracker.start_request().is_ok());
-        assert_eq!(tracker.stats().refused_requests_total, 1);
-    }
-
-    #[test]
-    fn after_the_stop_requests_are_refused_and_those_in_flight_go_on() {
-        let tracker = Tracker::default();
-        let running = tracker.start_request().unwrap();
-        tracker.stop_accepting_new();
-        assert!(!tracker.is_accepting_new());
-        assert_eq!(tracker.start_request().unwrap_err(), Refused::Draining);
-        assert_eq!(tracker.in_flight_requests(), 1);
-        drop(running);
-        assert_eq!(tracker.in_flight_requests(), 0);
-    }
-
-    #[tokio::test]
-    async fn the_wait_ends_with_the_last_guard_and_not_before() {
-        let tracker = Tracker::default();
-        let (connection, one, two) =
-            (tracker.register_connection(), tracker.start_request().unwrap(), tracker.start_request().unwrap());
-        let mut requests = std::pin::pin!(tracker.requests_ended());
-        let mut everything = std::pin::pin!(tracker.idle());
-        let poll = |future: std::pin::Pin<&mut dyn Future<Output = ()>>| {
-            future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
-        };
-        assert_eq!(poll(requests.as_mut()), Poll::Pending);
-        drop(one);
-        assert_eq!(poll(requests.as_mut()), Poll::Pending);
-        drop(two);
-        assert_eq!(poll(requests.as_mut()), Poll::Ready(()));
-        assert_eq!(poll(everything.as_mut()), Poll::Pending);
-        drop(connection);
-        assert_eq!(poll(everything.as_mut()), Poll::Ready(()));
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn no_end_is_missed_when_ends_and_the_wait_race() {
-        for _ in 0..500 {
-            let tracker = Tracker::default();
-            let guard = tracker.start_request().unwrap();
-            let waiter = tokio::spawn({
-                let tracker = tracker.clone();
-                async move { tracker.requests_ended().await }
-            });
-            drop(guard);
-            tokio::time::timeout(std::time::Duration::from_secs(5), waiter).await.expect("the wait ends").unwrap();
-        }
-    }
-}
+#[cfg(all(test, wellkept_model))]
+mod model;
+#[cfg(all(test, not(wellkept_model)))]
+mod tests;

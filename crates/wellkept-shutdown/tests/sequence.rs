@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use wellkept_shutdown::{
-    BoxFuture, Cause, Entrance, EntranceKind, Hook, Phase, RegisterError, Report, Resource, ResourceOutcome,
-    ResourceType, Sequence, Settings, Shutdown, Signal, Status, Triggered,
+    BoxFuture, Cause, Entrance, EntranceKind, Hook, Phase, RegisterError, Remaining, Report, Resource, ResourceOutcome,
+    ResourceType, Sequence, Settings, Shutdown, Signal, Status, Triggered, WhenLate, Work,
 };
 
 type Log = Arc<Mutex<Vec<String>>>;
@@ -54,8 +54,12 @@ impl Entrance for Door {
         })
     }
 
-    fn remaining(&self) -> Vec<String> {
-        vec!["a slow request".to_owned()]
+    fn remaining(&self) -> Vec<Remaining> {
+        vec![Remaining {
+            item: "a slow request".to_owned(),
+            reason: "in_flight".into(),
+            age: Some(Duration::from_secs(3)),
+        }]
     }
 
     fn abort(&self) {
@@ -157,7 +161,7 @@ async fn a_drain_that_does_not_end_is_cut_and_listed() {
     let report = run(&shutdown, sequence).await;
     assert_eq!((report.status, report.exit_code()), (Status::Forced, 75));
     assert_eq!(shutdown.phase(), Phase::Forced);
-    assert_eq!(report.forced.iter().map(|forced| forced.item.as_str()).collect::<Vec<_>>(), ["a slow request"]);
+    insta::assert_snapshot!(serde_json::to_string(&report.forced).unwrap(), @r#"[{"entrance":"application","item":"a slow request","reason":"in_flight","age_seconds":3.0}]"#);
     assert_eq!(outcomes(&report), [("database", ResourceOutcome::Closed)]);
     let drained = began.elapsed();
     assert!(drained > Duration::from_secs(10) && drained < Duration::from_millis(10_400), "{drained:?}");
@@ -243,7 +247,9 @@ async fn a_flush_that_hangs_ends_with_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn hooks_come_before_the_delay_ends_and_after_the_resources() {
     let log = Log::default();
-    let (shutdown, sequence) = Shutdown::new(Settings { delay: Duration::from_secs(1), ..Settings::default() });
+    // A line of progress would let virtual time pass while the thread that panics is still on its way.
+    let settings = Settings { delay: Duration::from_secs(1), log_progress: None, ..Settings::default() };
+    let (shutdown, sequence) = Shutdown::new(settings);
     shutdown.register(resource("database", &log)).unwrap();
     for (name, takes) in [("quick", 0), ("slow", 3)] {
         let log = Arc::clone(&log);
@@ -465,5 +471,64 @@ async fn the_report_and_the_progress_keep_their_names_in_json() {
     report.phases.clear();
     report.duration_seconds = 0.0;
     report.resources[0].duration_seconds = 0.0;
-    insta::assert_snapshot!(serde_json::to_string(&report).unwrap(), @r#"{"status":"failed","cause":{"signal":"SIGTERM"},"forced_by":null,"started_at":"2026-01-15T10:30:00Z","duration_seconds":0.0,"phases":[],"connections_at_drain":0,"requests_at_drain":0,"forced":[],"resources":[{"name":"pool","type":"database","priority":100,"outcome":"failed","duration_seconds":0.0,"detail":"refused"}],"errors":["resource `pool` failed: refused"]}"#);
+    insta::assert_snapshot!(serde_json::to_string(&report).unwrap(), @r#"{"status":"failed","cause":{"signal":"SIGTERM"},"forced_by":null,"started_at":"2026-01-15T10:30:00Z","duration_seconds":0.0,"phases":[],"connections_at_drain":0,"requests_at_drain":0,"connections_cut":0,"requests_cut":0,"forced":[],"resources":[{"name":"pool","type":"database","priority":100,"outcome":"failed","duration_seconds":0.0,"detail":"refused"}],"errors":["resource `pool` failed: refused"]}"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_of_any_kind_is_waited_for_and_then_cut_by_name() {
+    let (shutdown, sequence) = Shutdown::new(Settings::default());
+    let tracker = shutdown.tracker().clone();
+    let quick = tracker.start_work(Work::new("job", "quick")).unwrap();
+    let slow = tracker.start_work(Work::new("job", "slow").detail("tenant 7")).unwrap();
+    let deaf = tracker.register_named_connection(Work::new("consumer", "orders"));
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        drop(quick);
+    });
+    let holder = tokio::spawn(async move {
+        slow.cut().await;
+        Instant::now()
+    });
+    let began = Instant::now();
+    let report = run(&shutdown, sequence).await;
+    // The announcement's 300 ms and the drain's 10 s.
+    assert_eq!(holder.await.unwrap() - began, Duration::from_millis(10_300), "it is told at the end of the drain");
+    assert_eq!((report.requests_at_drain, report.requests_cut, report.connections_cut), (2, 1, 1));
+    assert_eq!((report.status, report.exit_code()), (Status::Forced, 75));
+    let mut named: Vec<_> = report.forced.iter().map(|item| (item.item.as_str(), item.entrance.as_str())).collect();
+    named.sort_unstable();
+    assert_eq!(named, [("consumer orders", "tracker"), ("job slow (tenant 7)", "tracker")]);
+    assert_eq!(began.elapsed(), Duration::from_millis(10_400), "who is deaf gets a moment and no more");
+    drop(deaf);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_late_does_so_as_long_as_the_tails_are_kept() {
+    let settings = Settings { when_late: WhenLate::Wait, ..Settings::default() };
+    for (takes, status) in [(20, Status::Successful), (60, Status::Forced)] {
+        let (shutdown, sequence) = Shutdown::new(settings);
+        let request = shutdown.tracker().start_request().unwrap();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(takes)).await;
+            drop(request);
+        });
+        let began = Instant::now();
+        assert_eq!(run(&shutdown, sequence).await.status, status, "{takes}");
+        // 30 s less 5 s for resources and 2 s for the flush.
+        assert!(began.elapsed() <= Duration::from_millis(23_100), "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_call_starts_it_with_a_deadline_of_its_own_and_waits_for_the_report() {
+    let (shutdown, sequence) = Shutdown::new(Settings::default());
+    let _request = shutdown.tracker().start_request().unwrap();
+    tokio::spawn(sequence.run());
+    let began = Instant::now();
+    let report = shutdown.shut_down("deployment", Some(Duration::from_secs(4))).await;
+    assert_eq!(report.cause, Cause::requested("deployment"));
+    assert!(began.elapsed() <= Duration::from_secs(4), "{:?}", began.elapsed());
+    assert_eq!(shutdown.shut_down("again", None).await, report, "a second call gets the same report");
+    let error = Report::clone(&report).into_result().unwrap_err();
+    insta::assert_snapshot!(error, @"the shutdown was forced: 1 requests and 0 connections were cut");
 }

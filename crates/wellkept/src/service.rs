@@ -274,7 +274,7 @@ impl Service {
     ) -> Result<Report, ServeError> {
         let signals = signals::install().map_err(ServeError::Signals)?;
         follow(&self.shutdown, &self.checker);
-        for warning in self.shutdown.settings().warnings(None) {
+        for warning in self.shutdown.settings().warnings() {
             tracing::warn!(target: "wellkept", code = warning.code(), "{warning}");
         }
         let _watch = watch_runtime(&self.checker, self.liveness).map_err(ServeError::Thread)?;

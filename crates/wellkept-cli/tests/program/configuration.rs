@@ -136,6 +136,20 @@ fn what_is_allowed_and_seldom_meant_is_a_warning() {
 }
 
 #[test]
+fn a_deadline_that_does_not_fit_what_the_platform_allows_is_a_warning() {
+    let (code, said) = check("checks: []\nshutdown: { profile: docker, deadline: 20s }\n");
+    assert_eq!(code, Some(0));
+    insta::assert_snapshot!(said, @"
+    app.yaml: warning: the deadline of 20s does not fit a grace period of 10s: set it to 9s or less, so that the process has left before it is killed from outside
+    app.yaml: valid, 0 checks
+    ");
+    for fits in ["profile: kubernetes", "profile: systemd", "profile: docker", "grace: 45s, deadline: 43s"] {
+        let (_, said) = check(&format!("checks: []\nshutdown: {{ {fits} }}\n"));
+        assert_eq!(said, "app.yaml: valid, 0 checks\n", "{fits}");
+    }
+}
+
+#[test]
 fn the_configuration_of_the_design_is_valid() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("token"), "a-long-enough-secret\n").unwrap();

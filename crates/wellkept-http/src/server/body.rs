@@ -10,10 +10,12 @@ use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::connection::{Connection, Protocol};
+use super::named::Named;
 
 /// A request in flight. Dropped when its response is handed over completely, or given up.
 pub(super) struct InFlight {
     connection: Arc<Connection>,
+    named: Named,
     lasts: Lasts,
 }
 
@@ -27,8 +29,8 @@ enum Lasts {
 
 impl InFlight {
     /// Of a request that was begun on the connection and the tracker.
-    pub(super) fn new(connection: Arc<Connection>) -> Self {
-        Self { connection, lasts: Lasts::Itself }
+    pub(super) fn new(connection: Arc<Connection>, named: Named) -> Self {
+        Self { connection, named, lasts: Lasts::Itself }
     }
 
     pub(super) fn connection(&self) -> &Arc<Connection> {
@@ -45,6 +47,7 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         if self.lasts == Lasts::Itself {
+            self.connection.forget(self.named);
             self.connection.hand_over();
         }
     }

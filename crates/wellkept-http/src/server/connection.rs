@@ -1,5 +1,6 @@
 //! One connection: its state in atomics, and the task that drives it from the first byte to the end.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -8,9 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use http::{Method, Uri};
 use tokio::net::TcpStream;
-use wellkept_shutdown::ConnectionGuard;
+use wellkept_shutdown::{ConnectionGuard, Remaining};
 
+use super::named::{Named, Names};
 use super::options::ServerOptions;
 use super::service::RequestService;
 use super::shared::{Shared, Stage};
@@ -75,6 +78,7 @@ pub(super) struct Connection {
     ending: AtomicU8,
     gone: AtomicBool,
     wakers: Mutex<Wakers>,
+    names: Names,
     _tracked: ConnectionGuard,
 }
 
@@ -113,6 +117,7 @@ pub(super) fn spawn(server: &Arc<Shared>, id: u64, socket: TcpStream, peer: Sock
         ending: AtomicU8::new(0),
         gone: AtomicBool::new(false),
         wakers: Mutex::default(),
+        names: Names::default(),
         _tracked: server.tracker.register_connection(),
     });
     server.opened(id, Arc::clone(&connection));
@@ -397,22 +402,55 @@ impl Connection {
         }
     }
 
-    /// One line for the report.
-    pub(super) fn describe(&self) -> String {
-        let protocol = match self.protocol.load(Ordering::Relaxed) {
+    pub(super) fn name(&self, method: &Method, uri: &Uri) -> Named {
+        self.names.enter(method, uri, self.server.now())
+    }
+
+    pub(super) fn forget(&self, named: Named) {
+        self.names.leave(named);
+    }
+
+    /// What is in flight on it, or the connection itself if nothing is.
+    pub(super) fn remaining(&self, now: u32) -> Vec<Remaining> {
+        let (protocol, from) = (self.protocol_name(), self.peer);
+        let age = |since: u32| Some(Duration::from_millis(u64::from(now.wrapping_sub(since))));
+        let blocked = self.blocked_since.load(Ordering::Relaxed) != 0 || self.handed_over.load(Ordering::SeqCst) > 0;
+        let in_flight = match self.is(Protocol::Upgraded) {
+            _ if blocked => "client_does_not_read",
+            true => "upgraded",
+            false => "in_flight",
+        };
+        let named = self.names.list();
+        if !named.is_empty() {
+            let remaining = |(request, since)| Remaining {
+                item: format!("{request} from {from} over {protocol}"),
+                reason: Cow::Borrowed(in_flight),
+                age: age(since),
+            };
+            return named.into_iter().map(remaining).collect();
+        }
+        let reason = match self.waits.load(Ordering::Relaxed) {
+            _ if !self.is_idle() => in_flight,
+            waits if waits == Waits::FirstByte as u8 => "silent",
+            waits if waits == Waits::Head as u8 => "request_head_unfinished",
+            _ => "idle",
+        };
+        let item = format!("{protocol} connection from {from}");
+        vec![Remaining { item, reason: Cow::Borrowed(reason), age: age(self.since.load(Ordering::Relaxed)) }]
+    }
+
+    fn protocol_name(&self) -> &'static str {
+        match self.protocol.load(Ordering::Relaxed) {
             protocol if protocol == Protocol::Http1 as u8 => "HTTP/1",
             protocol if protocol == Protocol::Http2 as u8 => "HTTP/2",
-            protocol if protocol == Protocol::Upgraded as u8 => "upgraded",
+            protocol if protocol == Protocol::Upgraded as u8 => "an upgraded connection",
             _ => "silent",
-        };
-        let active = self.active.load(Ordering::SeqCst);
-        let blocked = if self.blocked_since.load(Ordering::Relaxed) == 0 { "" } else { ", does not read" };
-        format!("{protocol} connection from {}, {active} in flight{blocked}", self.peer)
+        }
     }
 }
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.describe())
+        write!(formatter, "{} connection from {}", self.protocol_name(), self.peer)
     }
 }

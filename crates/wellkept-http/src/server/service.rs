@@ -44,6 +44,7 @@ impl hyper::service::Service<Request<Incoming>> for RequestService {
         let server = &*connection.server;
         let version = request.version();
         let first = connection.begin();
+        let named = connection.name(request.method(), request.uri());
         let late = server.has_reached(Stage::Stopped) && !first;
         let mut request = request;
         if let Err(refusal) = admit(server, late, &request) {
@@ -51,12 +52,12 @@ impl hyper::service::Service<Request<Incoming>> for RequestService {
             // Counted in either case: the refusal is in flight too, until it has left.
             server.tracker.begin_exempt_request();
             if !server.exempts(refusal, &parts) {
-                let in_flight = Some(InFlight::new(Arc::clone(connection)));
+                let in_flight = Some(InFlight::new(Arc::clone(connection), named));
                 return Answer::Refused { refusal, in_flight, version };
             }
             request = Request::from_parts(parts, body);
         }
-        let in_flight = InFlight::new(Arc::clone(connection));
+        let in_flight = InFlight::new(Arc::clone(connection), named);
         let extensions = request.extensions_mut();
         extensions
             .insert(Arrival { connection: Arc::downgrade(connection), ..Arrival::new(server.bound, connection.peer) });

@@ -1,6 +1,7 @@
 //! What all connections of one server share: its stage, its counts, the list of open connections, and the sweeper that
 //! keeps their time limits.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Notify;
-use wellkept_shutdown::Tracker;
+use wellkept_shutdown::{Remaining, Tracker};
 
 use super::connection::{Connection, Ended};
 use super::options::ServerOptions;
@@ -205,16 +206,18 @@ impl Shared {
         }
     }
 
-    /// One line for each connection that is open, those with requests first.
-    pub(super) fn remaining(&self) -> Vec<String> {
+    /// What is open, connections with requests first.
+    pub(super) fn remaining(&self) -> Vec<Remaining> {
         let connections = self.connections();
         let mut open: Vec<_> = connections.values().collect();
         open.sort_by_key(|connection| connection.is_idle());
-        let mut lines: Vec<_> = open.iter().take(MAX_NAMED).map(|connection| connection.describe()).collect();
+        let now = self.look_at_the_clock();
+        let mut named: Vec<_> = open.iter().flat_map(|connection| connection.remaining(now)).take(MAX_NAMED).collect();
         if open.len() > MAX_NAMED {
-            lines.push(format!("and {} more connections", open.len() - MAX_NAMED));
+            let item = format!("and {} more connections", open.len() - MAX_NAMED);
+            named.push(Remaining { item, reason: Cow::Borrowed("in_flight"), age: None });
         }
-        lines
+        named
     }
 
     pub(super) fn stats(&self) -> ServerStats {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use wellkept_config::{Diagnostics, Document, FromNode, LocateError, Located, Locations, Section, one_of};
 use wellkept_health::WatchOptions;
 use wellkept_health::trend::Retention;
-use wellkept_shutdown::Settings as ShutdownSettings;
+use wellkept_shutdown::{Settings as ShutdownSettings, WhenLate};
 use wellkept_telemetry::logging::{Format, Level};
 
 use super::checks::{self, CheckDefinition, RESERVED, Timing};
@@ -126,7 +126,7 @@ impl Configuration {
     /// What is allowed and seldom meant, in words.
     pub fn warnings(&self) -> Vec<String> {
         let of_checks = self.checks.iter().flat_map(|check| check.component.warnings());
-        let of_shutdown = self.shutdown.warnings(None);
+        let of_shutdown = self.shutdown.warnings();
         of_checks.chain(of_shutdown.iter().map(ToString::to_string)).collect()
     }
 
@@ -200,6 +200,9 @@ fn read_shutdown(section: &mut Section<'_>) -> ShutdownSettings {
         drain: section.or("drain", base.drain),
         resource: section.or("resource", base.resource),
         flush: section.or("flush", base.flush),
+        when_late: if section.or("force_after_timeout", true) { WhenLate::Cut } else { WhenLate::Wait },
+        log_progress: section.optional("log_progress").or(base.log_progress).filter(|every| !every.is_zero()),
+        grace: section.optional("grace").or(base.grace),
     };
     section.complete();
     if settings.deadline.is_zero() {
@@ -233,10 +236,15 @@ impl FromNode for LevelWord {
 struct Profile(ShutdownSettings);
 
 impl FromNode for Profile {
-    const EXPECTED: &'static str = "kubernetes or plain";
+    const EXPECTED: &'static str = "kubernetes, docker, systemd or plain";
 
     fn from_scalar(text: &str) -> Result<Self, String> {
-        let profiles = [("kubernetes", ShutdownSettings::kubernetes()), ("plain", ShutdownSettings::default())];
+        let profiles = [
+            ("kubernetes", ShutdownSettings::kubernetes()),
+            ("docker", ShutdownSettings::docker()),
+            ("systemd", ShutdownSettings::systemd()),
+            ("plain", ShutdownSettings::default()),
+        ];
         one_of(text, &profiles).map(Self)
     }
 }

@@ -71,7 +71,7 @@ pub async fn serve(
     let _watchdog = watchdog::arm(&shutdown, OVERDUE).map_err(StartError::Thread)?;
     let _liveness = watch_runtime(&checker, configuration.liveness).map_err(StartError::Thread)?;
     // Of the components the engine tells.
-    for warning in configuration.shutdown.warnings(None) {
+    for warning in configuration.shutdown.warnings() {
         tracing::warn!(target: "wellkept::config", "{warning}");
     }
 

@@ -149,8 +149,10 @@ async fn an_abort_cuts_and_the_list_before_names_what_it_cuts() {
     let mut silent = setup.connect().await;
     eventually(|| setup.handle.open() == 2).await;
     let remaining = setup.handle.remaining();
-    assert_eq!(remaining.first(), Some(&format!("HTTP/1 connection from {own}, 1 in flight")));
-    assert_eq!(remaining.len(), 2);
+    let named: Vec<_> = remaining.iter().map(|one| (one.item.as_str(), &*one.reason)).collect();
+    assert_eq!(named[0], (format!("GET /slow from {own} over HTTP/1").as_str(), "in_flight"));
+    assert_eq!((named.len(), named[1].1), (2, "silent"));
+    assert!(remaining[0].age.is_some());
     setup.handle.abort();
     assert_eq!((slow.rest().await, silent.rest().await), (0, 0));
     within(setup.handle.closed()).await;
