@@ -1,3 +1,5 @@
+//! What the tracker promises to those who hold its guards and to those who wait.
+
 use std::task::Poll;
 
 use super::*;
