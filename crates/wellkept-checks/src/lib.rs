@@ -29,7 +29,8 @@
 //! | `upstream` | another service, by its health endpoint, with what it consists of | `http` |
 //! | `websocket` | a WebSocket server, with a ping or a message | `websocket` |
 //!
-//! From code also [`pool`]: the application's own pool of connections, and how full it is.
+//! From code also [`pool`]: the application's own pool of connections, and how full it is; and [`cache`]: its own cache in
+//! memory, and how often that has what is asked for.
 //!
 //! Each kind is a type for use from code, and a [`Kind`] for use from a configuration:
 //!
@@ -81,6 +82,7 @@
 
 #[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
 mod amqp;
+pub mod cache;
 #[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
 pub mod certificate;
 #[cfg_attr(not(feature = "full"), allow(dead_code, reason = "what a build leaves out may be all that uses it"))]
