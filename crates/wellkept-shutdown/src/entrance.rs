@@ -55,6 +55,9 @@ pub struct Remaining {
 pub enum EntranceKind {
     /// Work arrives here. Announces, closes and drains before the resources close.
     Application,
+    /// What requests need while they are served. Stops and drains when the drain is over, within the time of one resource,
+    /// before the resources close.
+    Background,
     /// Probes and operators look in here. Stays open through drain and resources, and closes before the flush.
     Probe,
 }

@@ -265,6 +265,7 @@ pub(crate) struct Trigger {
     pub(crate) started_at: jiff::Timestamp,
 }
 
+type Suspects = Arc<dyn Fn(Duration) -> Vec<(String, Duration)> + Send + Sync>;
 type Listener = Arc<dyn Fn(Phase) + Send + Sync>;
 
 #[derive(Default)]
@@ -272,6 +273,7 @@ pub(crate) struct State {
     pub(crate) resources: Registry,
     pub(crate) entrances: Vec<(EntranceKind, Arc<dyn Entrance>)>,
     listeners: Vec<Listener>,
+    suspects: Vec<Suspects>,
     pub(crate) before: Vec<Hook>,
     pub(crate) after: Vec<Hook>,
     pub(crate) flushes: Vec<Hook>,
@@ -355,6 +357,17 @@ impl Shared {
     pub(crate) fn error(&self, line: String) {
         tracing::error!(target: "wellkept::shutdown", phase = self.phase().as_str(), "{line}");
         self.lock().errors.push(line);
+    }
+
+    /// Adds someone who can say who holds a thread for longer than a time.
+    pub(crate) fn suspect(&self, who: impl Fn(Duration) -> Vec<(String, Duration)> + Send + Sync + 'static) {
+        self.lock().suspects.push(Arc::new(who));
+    }
+
+    /// Who holds a thread for longer than this.
+    pub(crate) fn suspects(&self, for_longer_than: Duration) -> Vec<(String, Duration)> {
+        let suspects = self.lock().suspects.clone();
+        suspects.iter().flat_map(|who| who(for_longer_than)).collect()
     }
 
     pub(crate) fn elapsed_seconds(&self) -> f64 {

@@ -35,6 +35,7 @@ mod resources;
 mod sequence;
 mod settings;
 pub mod signals;
+mod tasks;
 mod tracker;
 pub mod watchdog;
 
@@ -54,6 +55,7 @@ pub use report::{
 pub use resources::{RegisterError, Resource, ResourceId, ResourceType};
 pub use sequence::Sequence;
 pub use settings::{Settings, SettingsWarning, WhenLate};
+pub use tasks::{Restart, RestartLimits, StopAt, Task, TaskContext, TaskRefused, TaskStats, TaskStatus, Tasks};
 pub use tracker::{ConnectionGuard, InFlight, InFlightKind, Left, Refused, RequestGuard, Tracker, Work};
 
 /// A future behind a pointer, for traits that must stay usable as `dyn`.

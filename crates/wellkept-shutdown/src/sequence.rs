@@ -220,6 +220,7 @@ async fn walk(shared: &Shared, budget: Budget, story: &mut Story) {
         .await;
     }
 
+    stop_background(shared, budget, story).await;
     close_resources(shared, budget, story).await;
     let after = std::mem::take(&mut shared.lock().after);
     call(shared, "hook", after, budget.resources).await;
@@ -230,6 +231,21 @@ async fn walk(shared: &Shared, budget: Budget, story: &mut Story) {
     each(shared, &probes, "drain", ends, |entrance| entrance.drain()).await;
     for (_, entrance) in &probes {
         abort(shared, &**entrance, None);
+    }
+}
+
+/// Ends what served requests until now.
+async fn stop_background(shared: &Shared, budget: Budget, story: &mut Story) {
+    let background = entrances(shared, |kind| kind == EntranceKind::Background);
+    if background.is_empty() {
+        return;
+    }
+    each(shared, &background, "stop", budget.resources, |entrance| entrance.stop_accepting()).await;
+    let ends = budget.resources.min(Instant::now() + shared.settings.resource);
+    let drained = each(shared, &background, "drain", ends, |entrance| entrance.drain()).await;
+    story.cut_by_time |= !drained;
+    for (_, entrance) in &background {
+        abort(shared, &**entrance, (!drained).then_some(&mut story.forced));
     }
 }
 

@@ -127,11 +127,14 @@ fn flush_for_the_stuck(shared: &Shared) {
     let flushes = flush::start(shared);
     // A logger may hang as anything else may, so it is not asked on this thread.
     let (phase, count) = (shared.phase(), flushes.len());
+    let blocking: Vec<_> =
+        shared.suspects(LATE).into_iter().map(|(name, lasts)| format!("{name} for {lasts:.1?}")).collect();
     let words = std::thread::Builder::new().name("wellkept-watchdog-words".to_owned()).spawn(move || {
         tracing::error!(
             target: "wellkept::shutdown",
             phase = phase.as_str(),
             flushes = count,
+            blocking = blocking.join(", "),
             "the shutdown is stuck: its flushes are called from outside the runtime"
         );
     });
