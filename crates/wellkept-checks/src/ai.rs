@@ -20,6 +20,7 @@
 //! | some of the application's own calls were limited or refused for overload | degraded | `quota` |
 //! | the name can't be resolved; nobody listens; no answer in time; TLS failed; the connection broke | unhealthy | `dns`; `refused`; `timeout`; `tls`; `network` |
 //! | another answer | unhealthy | `unexpected`, `protocol` |
+//! | the latest completion of the canary failed: the message begins with `canary:` | as above | as above |
 //!
 //! # Rights
 //!
@@ -29,6 +30,19 @@
 //!
 //! One connection and one request per run, of `vllm` two; no token. While a provider asks to be left alone, it is: until
 //! then the latest verdict stands, at most for an hour.
+//!
+//! With `canary`, which is off by default, also one completion of one token at most as often as its `daily_budget` says,
+//! which is paid for. What it costs with the few tokens of its question, the metadata's `canary` says: `latest`, `age_ms`,
+//! `tokens` of the latest, `sent_total` and `tokens_total` since the start, `next_in_ms`.
+//!
+//! # The canary
+//!
+//! A list of models says nothing of credit, quotas and engines that hang: a completion does. They are spread evenly over
+//! the day, and the first comes a whole pause after the start: with `daily_budget: 24` after an hour. So the budget holds
+//! through any number of restarts, and nothing is written down for it. A process that never lives so long sends none, nor
+//! does `wellkept check`; each instance has a budget of its own. One that is refused has cost nothing, and is tried again
+//! a minute later; one that comes to no end in time counts as spent. None is sent while calls that were reported by
+//! `Ai::calls` in the last five minutes were answered. Give the component a `timeout` that a completion fits in.
 //!
 //! # What is asked
 //!
@@ -45,6 +59,7 @@
 
 mod answer;
 mod calls;
+mod canary;
 mod progress;
 mod provider;
 
@@ -62,6 +77,8 @@ use wellkept_net::AddressRules;
 
 use self::answer::{has_model, refused};
 pub use self::calls::{AiCall, AiCalls};
+pub use self::canary::Canary;
+use self::canary::Completions;
 use self::progress::Progress;
 pub use self::provider::Provider;
 use crate::fetch::{Request, Response};
@@ -86,12 +103,15 @@ pub struct Options {
     pub model: Option<String>,
     /// For how long vLLM may run requests without making a token. Default 30s.
     pub stalled_after: Duration,
+    /// A real completion now and then, which is paid for; needs a model. Default: none.
+    pub canary: Option<Canary>,
 }
 
 impl Options {
     /// For a provider, at its usual place, without a key.
     pub fn new(provider: Provider) -> Self {
-        Self { provider, url: None, key: None, key_file: None, model: None, stalled_after: Duration::from_secs(30) }
+        let stalled_after = Duration::from_secs(30);
+        Self { provider, url: None, key: None, key_file: None, model: None, stalled_after, canary: None }
     }
 }
 
@@ -103,7 +123,7 @@ impl fmt::Debug for Options {
 }
 
 /// The API of a provider of language models. The metadata holds `status`, the answer's status code, and where they are
-/// known `retry_in_ms`, `requests_running` and `calls`.
+/// known `retry_in_ms`, `requests_running`, `calls` and `canary`.
 #[derive(Debug)]
 pub struct Ai {
     provider: Provider,
@@ -114,6 +134,7 @@ pub struct Ai {
     /// Until when the provider asks to be left alone, and what it said then.
     quiet: Mutex<Option<(Instant, Outcome)>>,
     calls: AiCalls,
+    completions: Option<Completions>,
 }
 
 /// A provider that asks to be left alone for longer is asked after this all the same.
@@ -123,7 +144,7 @@ impl Ai {
     /// Refuses a URL or a key that can't be sent, a URL with a query, and a file that can't be read, which it reads.
     /// Connects to nothing yet.
     pub fn new(options: Options) -> Result<Self, InvalidOption> {
-        let Options { provider, url, key, key_file, model, stalled_after } = options;
+        let Options { provider, url, key, key_file, model, stalled_after, canary } = options;
         let key = match (key, key_file) {
             (Some(_), Some(_)) => return Err(InvalidOption::new("key_file", "there is a key already: take one of the two")),
             (None, Some(path)) => Some(read_key(&path)?),
@@ -139,20 +160,25 @@ impl Ai {
         }
         let invalid = |option| move |error: crate::fetch::InvalidRequest| InvalidOption::new(option, error.to_string());
         let url = provider.question(&base, model.as_deref(), key.is_some());
-        let mut request = Request::get(&url).map_err(invalid("url"))?;
-        if provider == Provider::Anthropic {
-            request = request.with_header("anthropic-version", "2023-06-01").map_err(invalid("provider"))?;
-        }
-        if let Some(key) = &key {
-            let (name, value) = provider.header(key.expose_secret());
-            request = request.with_header(name, &value).map_err(invalid("key"))?;
-        }
+        let sign = |mut request: Request| {
+            if provider == Provider::Anthropic {
+                request = request.with_header("anthropic-version", "2023-06-01").map_err(invalid("provider"))?;
+            }
+            if let Some(key) = &key {
+                let (name, value) = provider.header(key.expose_secret());
+                request = request.with_header(name, &value).map_err(invalid("key"))?;
+            }
+            Ok(request)
+        };
+        let request = sign(Request::get(&url).map_err(invalid("url"))?)?;
+        let completions = canary.map(|canary| Completions::new(canary, provider, &base, model.as_deref(), sign)).transpose()?;
         let metrics = match provider {
             Provider::Vllm => Some(Request::get(&provider::joined(&base, &["metrics"])).map_err(invalid("url"))?),
             _ => None,
         };
         let progress = Mutex::new(Progress::new(stalled_after));
-        Ok(Self { provider, model, request, metrics, progress, quiet: Mutex::new(None), calls: AiCalls::default() })
+        let (quiet, calls) = (Mutex::new(None), AiCalls::default());
+        Ok(Self { provider, model, request, metrics, progress, quiet, calls, completions })
     }
 
     /// A handle on which the application reports how its own calls went. Clones report to the same check.
@@ -170,12 +196,18 @@ impl Ai {
             Err(error) => return failed(&error),
         };
         let outcome = self.judge(&response).with("status", response.status.as_u16());
-        match &self.metrics {
+        let outcome = match &self.metrics {
             Some(request) if outcome.verdict() == Verdict::Pass => {
                 match request.send(AddressRules::configured(), deadline).await {
                     Ok(metrics) => self.locked_progress().judge(outcome, &metrics),
                     Err(error) => failed(&error),
                 }
+            }
+            _ => outcome,
+        };
+        match &self.completions {
+            Some(completions) if outcome.verdict() == Verdict::Pass => {
+                completions.judge(outcome, &self.calls, deadline).await
             }
             _ => outcome,
         }
@@ -243,7 +275,11 @@ fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let key_file = section.optional("key_file");
     let model = section.optional("model");
     let stalled_after = section.or("stalled_after", Duration::from_secs(30));
-    built(section, Ai::new(Options { provider: provider?, url, key, key_file, model, stalled_after }))
+    let canary = section.section("canary", Canary::read);
+    if section.has("canary") && canary.is_none() {
+        return None;
+    }
+    built(section, Ai::new(Options { provider: provider?, url, key, key_file, model, stalled_after, canary }))
 }
 
 #[cfg(test)]

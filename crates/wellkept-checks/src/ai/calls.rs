@@ -42,6 +42,12 @@ impl AiCalls {
         latest.push_back((Instant::now(), call));
     }
 
+    /// Whether one of the last five minutes was answered.
+    pub(super) fn is_answered(&self) -> bool {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.iter().any(|(at, call)| *call == AiCall::Answered && at.elapsed() <= WINDOW)
+    }
+
     /// What was found besides, or something worse when the calls say so.
     pub(super) fn judge(&self, outcome: Outcome) -> Outcome {
         let (total, count) = {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::testing::{PLANTED, assert_keeps_secrets, configured, reason, run};
 
-/// Replays documented answers by path, and tells each request's head.
+/// Replays documented answers by path, and tells each request's head and body.
 struct Replay {
     url: Url,
     heads: mpsc::UnboundedReceiver<String>,
@@ -32,10 +32,13 @@ impl Replay {
                     head.push(stream.read_u8().await.unwrap());
                 }
                 let head = String::from_utf8(head).unwrap();
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+                stream.read_exact(&mut body).await.unwrap();
                 let path = head.split(' ').nth(1).unwrap().to_owned();
                 let answer = replayed.lock().unwrap().get(&path).cloned();
                 let answer = answer.unwrap_or_else(|| of(404, "", "{}"));
-                let _ = tell.send(head);
+                let _ = tell.send(head + std::str::from_utf8(&body).unwrap());
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
         });
@@ -226,6 +229,196 @@ async fn what_the_applications_own_calls_say_counts_too() {
         calls.report(AiCall::Answered);
     }
     assert_eq!(run(&check).await.metadata()["calls"]["total"], 1000);
+}
+
+fn with_canary(replay: &Replay, provider: Provider, canary: Canary) -> Ai {
+    let options = Options {
+        url: Some(replay.url.clone()),
+        key: Some(PLANTED.into()),
+        model: Some("m".into()),
+        canary: Some(canary),
+        ..Options::new(provider)
+    };
+    Ai::new(options).unwrap()
+}
+
+/// As if a whole pause had passed.
+fn make_due(check: &Ai) {
+    check.completions.as_ref().unwrap().state().due = Instant::now();
+}
+
+/// The heads of the requests so far that are no questions.
+fn completions(replay: &mut Replay) -> Vec<String> {
+    std::iter::from_fn(|| replay.heads.try_recv().ok()).filter(|head| head.starts_with("POST ")).collect()
+}
+
+const ALL: [(Provider, &str, &str); 6] = [
+    (Provider::Gemini, "/v1beta/models/m", r#"{"name":"models/m"}"#),
+    (Provider::OpenAi, "/v1/models/m", r#"{"id":"m","object":"model"}"#),
+    (Provider::Anthropic, "/v1/models/m", r#"{"type":"model","id":"m"}"#),
+    (Provider::Ollama, "/api/tags", r#"{"models":[{"name":"m:latest"}]}"#),
+    (Provider::Vllm, "/v1/models", r#"{"data":[{"id":"m"}]}"#),
+    (Provider::LiteLlm, "/v1/models", r#"{"data":[{"id":"m"}]}"#),
+];
+
+#[tokio::test]
+async fn a_canary_asks_for_one_token_when_it_is_due_and_tells_what_that_cost() {
+    let openai = (
+        "/v1/chat/completions",
+        r#"{"model":"m","messages":[{"role":"user","content":"ping"}],"max_tokens":1}"#,
+        r#"{"choices":[{"finish_reason":"length"}],"usage":{"prompt_tokens":8,"completion_tokens":1,"total_tokens":9}}"#,
+    );
+    for (provider, question, models) in ALL {
+        let (path, body, answer) = match provider {
+            Provider::Gemini => (
+                "/v1beta/models/m:generateContent",
+                r#"{"contents":[{"parts":[{"text":"ping"}]}],"generationConfig":{"maxOutputTokens":1}}"#,
+                r#"{"candidates":[{"finishReason":"MAX_TOKENS"}],"usageMetadata":{"promptTokenCount":8,"totalTokenCount":9}}"#,
+            ),
+            Provider::Anthropic => (
+                "/v1/messages",
+                r#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"ping"}]}"#,
+                r#"{"type":"message","content":[],"stop_reason":"max_tokens","usage":{"input_tokens":8,"output_tokens":1}}"#,
+            ),
+            Provider::Ollama => (
+                "/api/generate",
+                r#"{"model":"m","prompt":"ping","stream":false,"options":{"num_predict":1}}"#,
+                r#"{"response":"p","done":true,"prompt_eval_count":8,"eval_count":1}"#,
+            ),
+            _ => openai,
+        };
+        let mut replay = Replay::start().await;
+        replay.answers(question, of(200, "", models));
+        replay.answers("/metrics", of(200, "", ""));
+        replay.answers(path, of(200, "", answer));
+        let check = with_canary(&replay, provider, Canary::new(24));
+        let outcome = run(&check).await;
+        assert_eq!((reason(&outcome), completions(&mut replay)), ("pass", vec![]), "none is sent at the start");
+        let told = &outcome.metadata()["canary"];
+        assert!(told["next_in_ms"].as_u64().unwrap() > 3_590_000 && told["sent_total"] == 0, "{told}");
+
+        make_due(&check);
+        for _ in 0..3 {
+            let outcome = run(&check).await;
+            assert_eq!(reason(&outcome), "pass", "{provider:?}: {outcome:?}");
+            let told = &outcome.metadata()["canary"];
+            assert_eq!((&told["latest"], &told["tokens"], &told["tokens_total"]), (&"answered".into(), &9.into(), &9.into()));
+        }
+        let sent = completions(&mut replay);
+        let [sent] = sent.as_slice() else { panic!("{provider:?}: {sent:?}") };
+        assert!(sent.starts_with(&format!("POST {path} HTTP/1.1\r\n")) && sent.contains(PLANTED), "{sent}");
+        assert_eq!(sent.split_once("\r\n\r\n").unwrap().1, body);
+        assert!(!format!("{check:?}").contains(PLANTED));
+    }
+}
+
+#[tokio::test]
+async fn a_canary_that_fails_is_told_as_such_with_what_a_list_of_models_does_not_say() {
+    let unpaid = r#"{"error":{"message":"You exceeded your current quota, hunter2-planted","code":"insufficient_quota"}}"#;
+    let busy = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+    let in_a_minute = 59_000..=60_000;
+    let in_an_hour = 3_590_000..=3_600_000;
+    for (provider, path, answer, expected, next) in [
+        (Provider::OpenAi, "/v1/chat/completions", of(429, "", unpaid), ("budget", "canary: the budget is empty"), &in_a_minute),
+        (Provider::Anthropic, "/v1/messages", of(529, "", busy), ("overloaded", "canary: the provider is overloaded"), &in_a_minute),
+        (Provider::OpenAi, "/v1/chat/completions", of(200, "", "{}"), ("protocol", "canary: not a completion of this provider's API"), &in_an_hour),
+        (Provider::OpenAi, "/v1/chat/completions", String::new(), ("network", "canary: connection broken"), &in_an_hour),
+    ] {
+        let mut replay = Replay::start().await;
+        replay.answers("/v1/models/m", of(200, "", r#"{"id":"m","type":"model"}"#));
+        replay.answers(path, answer);
+        let check = with_canary(&replay, provider, Canary::new(24));
+        make_due(&check);
+        for _ in 0..2 {
+            let outcome = run(&check).await;
+            assert_eq!((reason(&outcome), outcome.message()), expected, "{outcome:?}");
+            assert_eq!(outcome.verdict() == Verdict::Warn, expected.0 == "overloaded");
+            assert!(!outcome.message().contains(PLANTED) && outcome.metadata()["status"] == 200, "the list is there");
+            let told = &outcome.metadata()["canary"];
+            assert!(told["latest"] == expected.0 && next.contains(&told["next_in_ms"].as_u64().unwrap()), "{told}");
+        }
+        assert_eq!(completions(&mut replay).len(), 1, "what was found stands until the next one");
+        replay.answers("/v1/models/m", of(401, "", "{}"));
+        assert_eq!(run(&check).await.message(), "the key is not accepted", "and is not told where the question fails");
+    }
+}
+
+#[tokio::test]
+async fn no_canary_is_sent_while_the_applications_own_calls_are_answered_or_when_it_was_cut_off() {
+    let mut replay = Replay::start().await;
+    replay.answers("/v1/models/m", of(200, "", r#"{"id":"m"}"#));
+    replay.answers("/v1/chat/completions", of(429, "", "{}"));
+    let check = with_canary(&replay, Provider::OpenAi, Canary::new(24));
+    make_due(&check);
+    assert_eq!(reason(&run(&check).await), "quota");
+    check.calls().report(AiCall::Answered);
+    make_due(&check);
+    assert_eq!(reason(&run(&check).await), "pass", "the application has more luck");
+    assert_eq!(completions(&mut replay).len(), 1);
+
+    let check = with_canary(&replay, Provider::OpenAi, Canary::new(24));
+    make_due(&check);
+    let completions_of = check.completions.as_ref().unwrap();
+    assert!(completions_of.take_turn());
+    assert!(!completions_of.take_turn(), "it may have cost as much");
+    assert_eq!(run(&check).await.message(), "canary: no answer in time");
+    assert!(completions(&mut replay).is_empty());
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn no_day_has_more_completions_than_the_budget_however_often_the_process_starts(
+        budget in 1_u32..6,
+        uptimes in proptest::collection::vec(0_u64..30 * 3600, 1..40),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let sent = runtime.block_on(async {
+            let (origin, mut sent) = (Instant::now(), Vec::new());
+            for uptime in uptimes {
+                let options = Options { model: Some("m".into()), canary: Some(Canary::new(budget)), ..Options::new(Provider::Ollama) };
+                let check = Ai::new(options).unwrap();
+                for _ in 0..=uptime / 600 {
+                    if check.completions.as_ref().unwrap().take_turn() {
+                        sent.push(origin.elapsed());
+                    }
+                    tokio::time::advance(Duration::from_secs(600)).await;
+                }
+            }
+            sent
+        });
+        for (at, first) in sent.iter().enumerate() {
+            let in_a_day = sent[at..].iter().take_while(|one| **one < *first + Duration::from_secs(24 * 3600)).count();
+            proptest::prop_assert!(in_a_day <= usize::try_from(budget).unwrap(), "{:?}", sent);
+        }
+    }
+}
+
+#[test]
+fn a_canary_needs_a_model_and_a_budget() {
+    configured("ai: { provider: ollama, model: m, canary: { daily_budget: 24, max_tokens: 16 } }").unwrap();
+    for (text, said) in [
+        ("canary: { daily_budget: 24 }", "needs a `model`"),
+        ("model: m, canary: {}", "missing key `daily_budget`"),
+        ("model: m, canary: { daily_budget: 0 }", "must be from 1 to 1440"),
+        ("model: m, canary: { daily_budget: 2000 }", "must be from 1 to 1440"),
+        ("model: m, canary: { daily_budget: 1, max_tokens: 5000 }", "must be from 1 to 1000"),
+        ("model: m, canary: { daily_budget: 1, every: 1h }", "unknown key `every`"),
+    ] {
+        let reported = configured(&format!("ai: {{ provider: ollama, {text} }}")).unwrap_err();
+        assert!(reported.contains(said), "{reported}");
+    }
+}
+
+#[test]
+fn the_limit_of_tokens_has_the_word_that_is_read() {
+    let limit = |base: &str| {
+        let (_, body) = canary::completion(Provider::OpenAi, &base.parse().unwrap(), "m", 1);
+        body.as_object().unwrap().keys().next_back().unwrap().clone()
+    };
+    assert_eq!(limit("https://api.openai.com"), "max_completion_tokens");
+    assert_eq!(limit("https://api.openai.com/v1"), "max_completion_tokens");
+    assert_eq!(limit("http://127.0.0.1:1234"), "max_tokens");
 }
 
 #[test]
