@@ -113,6 +113,13 @@ pub(crate) fn rabbitmq(name: &str) -> PathBuf {
     find_rabbitmq(name).unwrap_or_else(|| missing(name, "rabbitmq-server"))
 }
 
+/// Tansu, or a panic that says how to get it.
+pub(crate) fn tansu() -> PathBuf {
+    let program = crate::tansu_program();
+    assert!(is_program(&program), "Tansu has not been built: `cargo xtask test` builds what the tests need");
+    program
+}
+
 fn missing(name: &str, package: &str) -> ! {
     panic!("`{name}` is not installed (package {package}): `cargo xtask test` installs what the tests need")
 }

@@ -7,6 +7,7 @@ mod celery;
 mod faults;
 mod haproxy;
 pub mod http;
+mod kafka;
 mod memcached;
 mod nats;
 mod nginx;
@@ -19,6 +20,7 @@ mod rabbitmq;
 mod redis;
 mod server;
 mod smtp;
+mod tansu;
 mod unbound;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -30,6 +32,7 @@ pub use binaries::{missing_servers, wait_within};
 pub use celery::{CeleryOptions, CeleryRelease, CeleryWorker};
 pub use faults::{Fault, FaultProxy};
 pub use haproxy::Haproxy;
+pub use kafka::KafkaClient;
 pub use memcached::Memcached;
 pub use nats::Nats;
 pub use nginx::Nginx;
@@ -39,6 +42,7 @@ pub use rabbitmq::RabbitMq;
 pub use redis::{Redis, RedisOptions, SharedRedis};
 pub use rustix::process::Signal;
 pub use smtp::{Smtp, SmtpOptions, SmtpTls};
+pub use tansu::{TANSU_VERSION, Tansu, TansuOptions, tansu_program};
 pub use unbound::Unbound;
 
 /// A TCP port on 127.0.0.1 that nothing listens on at this moment.

@@ -53,7 +53,7 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
 }
 
 /// The build directory, which is this crate's neighbour unless the environment says otherwise.
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target");
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(usual, PathBuf::from)
 }

@@ -23,8 +23,8 @@ Examples:
   cargo xtask deep                    what is too slow for every change
 
 Commands:
-  test [ARGS]     finds PostgreSQL and Redis (as root: installs what is missing), starts one throw-away instance of
-                  each, runs `cargo test --workspace --all-features --no-fail-fast ARGS`, and closes with the counts
+  test [ARGS]     finds PostgreSQL and Redis (as root: installs what is missing), builds the broker for the tests of
+                  kafka once (three minutes), starts one throw-away instance of each, runs `cargo test --workspace --all-features --no-fail-fast ARGS`, and closes with the counts
   bench [ARGS]    runs `cargo run --release -p wellkept-bench -- ARGS`: probes, reads, checks, local, peers, soak; the peers
                   in Node and Python are installed under target/ by name and version
   tidy            checks floors, file sizes, headers, requirements, reference pages, sleeps in tests, lints, licences

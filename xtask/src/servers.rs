@@ -1,13 +1,16 @@
-//! The real servers that the tests need: found, or installed with apt when that is possible.
+//! The real servers that the tests need: found, installed with apt when that is possible, or built.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use rustix::process::geteuid;
-use wellkept_testkit::missing_servers;
+use wellkept_testkit::{TANSU_VERSION, missing_servers, tansu_program};
+
+use crate::cargo;
 
 /// Debian asks this file whether a package's service may start.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -29,6 +32,42 @@ pub(crate) fn ensure_installed() -> Result<(), String> {
     match missing_servers().as_slice() {
         [] => Ok(()),
         left => Err(format!("{} was installed but its programs are not found", left.join(" and "))),
+    }
+}
+
+/// Makes sure that the broker for the tests of `kafka` is built. It is in no distribution, and takes about three minutes
+/// of two processors once; it stays under `target/` then.
+pub(crate) fn ensure_tansu() -> Result<(), String> {
+    let program = tansu_program();
+    if program.exists() {
+        return Ok(());
+    }
+    let root = program.ancestors().nth(2).ok_or("it has no place")?;
+    let told = |error: std::io::Error| format!("{}: {error}", root.display());
+    fs::create_dir_all(root).map_err(told)?;
+    // What is built on the way has gigabytes, and nobody needs it afterwards.
+    let build = tempfile::Builder::new().prefix("build-").tempdir_in(root).map_err(told)?;
+    println!("building Tansu {TANSU_VERSION}, the broker for the tests of kafka: three minutes, once");
+    let begun = Instant::now();
+    let mut install = cargo();
+    install
+        .args(["install", "tansu", "--locked", "--debug", "--features", "dynostore", "--version", TANSU_VERSION])
+        .arg("--root")
+        .arg(root)
+        .arg("--target-dir")
+        .arg(build.path())
+        .envs([
+            ("CARGO_INCREMENTAL", "0"),
+            ("CARGO_PROFILE_DEV_DEBUG", "none"),
+            ("CARGO_PROFILE_DEV_STRIP", "symbols"),
+        ]);
+    match install.status() {
+        Ok(status) if status.success() => {
+            println!("building Tansu took {} s", begun.elapsed().as_secs());
+            Ok(())
+        }
+        Ok(status) => Err(format!("Tansu can't be built for the tests of kafka: cargo install ended with {status}")),
+        Err(error) => Err(format!("can't run cargo install: {error}")),
     }
 }
 

@@ -8,6 +8,9 @@ use wellkept_testkit::{Postgres, Redis};
 
 use crate::{cargo, code_of, servers};
 
+/// The packages whose tests ask a broker of Kafka's protocol, which takes minutes to build.
+const WITH_BROKER: [&str; 3] = ["wellkept-checks", "wellkept-cli", "wellkept-testkit"];
+
 /// Everything that CI runs. `extra` goes to `cargo test`.
 pub(crate) fn all(extra: &[String]) -> ExitCode {
     // A package named by the caller would be widened again by `--workspace`.
@@ -18,7 +21,8 @@ pub(crate) fn all(extra: &[String]) -> ExitCode {
     if !chosen {
         command.arg("--workspace");
     }
-    run(command.args(extra))
+    let needs_broker = !chosen || extra.iter().any(|argument| WITH_BROKER.iter().any(|name| argument.contains(name)));
+    run(command.args(extra), needs_broker)
 }
 
 /// What is too slow for every change: the model checker first, then the tests marked as ignored.
@@ -33,7 +37,9 @@ pub(crate) fn deep(rest: &[String]) -> ExitCode {
         return ExitCode::FAILURE;
     }
     println!("the ignored tests of all crates:");
-    run(cargo().args(["test", "--workspace", "--all-features", "--no-fail-fast"]).args(rest).args(["--", "--ignored"]))
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--all-features", "--no-fail-fast"]).args(rest).args(["--", "--ignored"]);
+    run(&mut command, true)
 }
 
 /// With its own target folder: the flag would have everything built anew each time.
@@ -46,8 +52,10 @@ fn model() -> Command {
     model
 }
 
-fn run(tests: &mut Command) -> ExitCode {
-    if let Err(message) = servers::ensure_installed() {
+fn run(tests: &mut Command, needs_broker: bool) -> ExitCode {
+    let installed =
+        servers::ensure_installed().and_then(|()| if needs_broker { servers::ensure_tansu() } else { Ok(()) });
+    if let Err(message) = installed {
         eprintln!("error: {message}");
         return ExitCode::FAILURE;
     }
