@@ -13,6 +13,7 @@
 //! | `grpc` | a gRPC server, by `grpc.health.v1.Health` | `grpc` |
 //! | [`heartbeat`] | whether a job has reported in time | |
 //! | `http` | a URL, for a status, a text, a JSON value, a header, its certificate | `http` |
+//! | `kafka` | a Kafka cluster, its topics and a consumer group | `kafka` |
 //! | [`memcached`] | a memcached server: its connections, memory, hits and evictions | |
 //! | [`memory`] | how much memory is used, or of the container's limit | |
 //! | [`nats`] | a NATS server: its answer to `PING`, JetStream, whether it is about to stop | |
@@ -161,6 +162,7 @@ kinds! {
     grpc if "grpc",
     heartbeat,
     http if "http",
+    kafka if "kafka",
     memcached,
     memory,
     nats,

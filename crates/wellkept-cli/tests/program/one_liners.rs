@@ -4,7 +4,7 @@ use std::process::Output;
 
 use serde_json::Value;
 use wellkept_testkit::{
-    Authority, Memcached, Nats, Nginx, Postgres, Redis, Smtp, SmtpOptions, free_address, wait_within,
+    Authority, Memcached, Nats, Nginx, Postgres, Redis, Smtp, SmtpOptions, Tansu, free_address, wait_within,
 };
 
 use crate::served::{PATIENCE, Served, listening, run, text, wellkept};
@@ -33,6 +33,8 @@ fn each_kind_is_asked_without_a_file() {
     let memcached_url = memcached.url();
     let smtp = Smtp::with(SmtpOptions::default());
     let smtp_url = format!("smtp://{}", smtp.address());
+    let tansu = Tansu::start();
+    let broker = tansu.address().to_string();
     let served = Served::with("checks: []\ngrpc: { listen: '127.0.0.1:0' }\n");
     served.until_ready(true);
     let grpc = format!("http://{}", listening(&served.program, "gRPC health"));
@@ -54,6 +56,7 @@ fn each_kind_is_asked_without_a_file() {
         &["--kind", "nats", "--url", &nats_url, "--jetstream", "true"],
         &["--kind", "smtp", "--url", &smtp_url, "--capabilities", "SIZE"],
         &["--kind", "disk", "--path", "/", room[0], room[1]],
+        &["--kind", "kafka", "--brokers", &broker, "--brokers", "127.0.0.1:1", "--min_brokers", "1"],
         &["--kind", "memory", "--degraded_above", "100%", "--unhealthy_above", "100%"],
         &["--kind", "cpu"],
         &["--kind", "system"],
