@@ -39,7 +39,7 @@ pub use nginx::Nginx;
 pub use postgres::{Postgres, SharedPostgres};
 pub use program::Program;
 pub use rabbitmq::RabbitMq;
-pub use redis::{Redis, RedisOptions, SharedRedis};
+pub use redis::{Redis, RedisOptions, RedisServer, SharedRedis};
 pub use rustix::process::Signal;
 pub use smtp::{Smtp, SmtpOptions, SmtpTls};
 pub use tansu::{TANSU_VERSION, Tansu, TansuOptions, tansu_program};

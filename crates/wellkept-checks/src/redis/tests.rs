@@ -1,5 +1,7 @@
 //! The claims of the check, held against a real server, and against small false ones for what a real one does rarely.
 
+mod states;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
