@@ -36,6 +36,9 @@ pub fn missing_servers() -> Vec<&'static str> {
             missing.push(name);
         }
     }
+    if ["mariadbd", "mariadb-install-db", "mariadb"].iter().any(|name| find_in_path(name).is_none()) {
+        missing.push("mariadb-server");
+    }
     if !crate::python::is_installed() {
         missing.push("python3-venv");
     }
@@ -118,6 +121,11 @@ pub(crate) fn tansu() -> PathBuf {
     let program = crate::tansu_program();
     assert!(is_program(&program), "Tansu has not been built: `cargo xtask test` builds what the tests need");
     program
+}
+
+/// A program of MariaDB's, or a panic that says how to get it.
+pub(crate) fn mariadb(name: &str) -> PathBuf {
+    find_in_path(name).unwrap_or_else(|| missing(name, "mariadb-server"))
 }
 
 fn missing(name: &str, package: &str) -> ! {

@@ -16,6 +16,7 @@
 //! | `kafka` | a Kafka cluster, its topics and a consumer group | `kafka` |
 //! | [`memcached`] | a memcached server: its connections, memory, hits and evictions | |
 //! | [`memory`] | how much memory is used, or of the container's limit | |
+//! | `mysql` | a MySQL or MariaDB server: its answer to a query, its role, lag, connections and transactions | `mysql` |
 //! | [`nats`] | a NATS server: its answer to `PING`, JetStream, whether it is about to stop | |
 //! | `postgres` | a PostgreSQL server: its answer to a query, its role, lag, connections and transactions | `postgres` |
 //! | [`pressure`] | how much time is lost to waiting for processors, memory and disks | |
@@ -165,6 +166,7 @@ kinds! {
     kafka if "kafka",
     memcached,
     memory,
+    mysql if "mysql",
     nats,
     postgres if "postgres",
     pressure,

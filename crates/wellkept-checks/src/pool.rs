@@ -18,7 +18,7 @@
 //! the queue after `acquire_timeout`. Where callers wait already, it does not join them.
 //!
 //! Any pool can be looked at, by a [`ConnectionPool`] of your own. Those of `deadpool-postgres` are ones with the feature
-//! of that name.
+//! of that name, and those of `mysql_async` as a `MysqlPool` with the feature `mysql-async`.
 #![cfg_attr(
     feature = "deadpool-postgres",
     doc = r"
@@ -32,9 +32,27 @@ fn check_of(pool: deadpool_postgres::Pool) -> AnyCheck {
 ```
 "
 )]
+#![cfg_attr(
+    feature = "mysql-async",
+    doc = r"
+```
+use wellkept_checks::pool::{MysqlPool, Options, Pool};
+use wellkept_health::AnyCheck;
+
+fn check_of(pool: mysql_async::Pool, made_with: &mysql_async::Opts) -> AnyCheck {
+    AnyCheck::from(Pool::new(MysqlPool::new(pool, made_with), Options::default()))
+}
+```
+"
+)]
 
 #[cfg(feature = "deadpool-postgres")]
 mod deadpool;
+#[cfg(feature = "mysql-async")]
+mod mysql;
+
+#[cfg(feature = "mysql-async")]
+pub use self::mysql::MysqlPool;
 
 use std::fmt;
 use std::future::Future;
