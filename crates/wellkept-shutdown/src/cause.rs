@@ -11,6 +11,10 @@ use serde::Serialize;
 pub enum Cause {
     /// The operating system asked.
     Signal(Signal),
+    /// The process that started this one has ended.
+    ParentExit,
+    /// Another process has taken over what this one listens on.
+    HandedOver,
     /// Code or an operator asked.
     Requested {
         /// Why, for the log and the report.
@@ -39,6 +43,8 @@ impl fmt::Display for Cause {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Signal(signal) => signal.fmt(formatter),
+            Self::ParentExit => formatter.write_str("the parent process has ended"),
+            Self::HandedOver => formatter.write_str("handed over to another process"),
             Self::Requested { reason } => write!(formatter, "requested: {reason}"),
             Self::Failure { reason } => write!(formatter, "failure: {reason}"),
         }

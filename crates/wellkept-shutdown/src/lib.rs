@@ -35,8 +35,12 @@ mod resources;
 mod sequence;
 mod settings;
 pub mod signals;
+#[cfg(target_os = "linux")]
+pub mod systemd;
 mod tasks;
 mod tracker;
+#[cfg(target_os = "linux")]
+pub mod triggers;
 pub mod watchdog;
 
 use std::future::Future;

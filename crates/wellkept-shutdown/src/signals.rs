@@ -11,7 +11,8 @@ use crate::handle::Shutdown;
 const ECHO: Duration = Duration::from_millis(100);
 
 /// Starts to catch SIGTERM and SIGINT (elsewhere than on Unix: Ctrl-C). Needs a tokio runtime with its I/O driver. What
-/// arrives before [`Signals::drive`] is kept. The handlers stay for the life of the process.
+/// arrives before [`Signals::drive`] is kept. When the returned value is dropped (all of them, where there are several), the
+/// signals do again what they did before anyone asked: they end the process.
 pub fn install() -> io::Result<Signals> {
     Signals::install()
 }
@@ -19,6 +20,8 @@ pub fn install() -> io::Result<Signals> {
 /// Caught signals.
 #[derive(Debug)]
 pub struct Signals {
+    #[cfg(unix)]
+    _held: default::Held,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
@@ -29,7 +32,8 @@ impl Signals {
     #[cfg(unix)]
     fn install() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { _held: default::Held::hold()?, terminate, interrupt })
     }
 
     #[cfg(not(unix))]
@@ -73,5 +77,57 @@ impl Signals {
         shutdown.force(Cause::Signal(second));
         let third = self.next().await;
         std::process::exit(i32::from(third.exit_code()));
+    }
+}
+
+/// The default action of the signals, which the runtime's handlers replace for good: called by us where nobody listens.
+#[cfg(unix)]
+mod default {
+    use std::io;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::flag::register_conditional_default;
+
+    /// How many listen.
+    static LISTENERS: Mutex<usize> = Mutex::new(0);
+
+    /// While one exists, somebody listens.
+    #[derive(Debug)]
+    pub(super) struct Held(());
+
+    impl Held {
+        pub(super) fn hold() -> io::Result<Self> {
+            let mut listeners = LISTENERS.lock().unwrap_or_else(PoisonError::into_inner);
+            deserted()?.store(false, Ordering::SeqCst);
+            *listeners += 1;
+            Ok(Self(()))
+        }
+    }
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            let mut listeners = LISTENERS.lock().unwrap_or_else(PoisonError::into_inner);
+            *listeners = listeners.saturating_sub(1);
+            if *listeners == 0
+                && let Ok(deserted) = deserted()
+            {
+                deserted.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Set while nobody listens. The handler that looks at it is installed once and stays.
+    fn deserted() -> io::Result<&'static AtomicBool> {
+        static DESERTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+        if let Some(deserted) = DESERTED.get() {
+            return Ok(deserted);
+        }
+        let deserted = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            register_conditional_default(signal, Arc::clone(&deserted))?;
+        }
+        Ok(DESERTED.get_or_init(|| deserted))
     }
 }

@@ -12,6 +12,13 @@ use wellkept_shutdown::{Hook, Resource, ResourceType, Settings, Shutdown, signal
 #[test]
 fn child() {
     let Ok(scenario) = std::env::var("SCENARIO") else { return };
+    if scenario == "has a worker" {
+        // It inherits the output, and so tells the test what becomes of it.
+        let mut worker = Command::new(std::env::current_exe().unwrap());
+        let worker = worker.args(["--exact", "child", "--nocapture"]).env("SCENARIO", "worker").spawn();
+        worker.unwrap().wait().unwrap();
+        return;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let code = runtime.block_on(async {
         let signals = signals::install().unwrap();
@@ -19,7 +26,11 @@ fn child() {
         let delay = Duration::from_millis(if scenario == "delays" { 400 } else { 0 });
         let (shutdown, sequence) = Shutdown::new(Settings { deadline, delay, ..Settings::default() });
         let _watchdog = watchdog::arm(&shutdown, Duration::from_millis(50)).unwrap();
-        tokio::spawn(signals.drive(shutdown.clone()));
+        if scenario == "lets go of the signals" {
+            drop(signals);
+        } else {
+            tokio::spawn(signals.drive(shutdown.clone()));
+        }
         shutdown.on_phase(|phase| println!("phase {phase}"));
         if scenario == "hangs" {
             let hangs = Resource::new("hangs", ResourceType::Custom, std::future::pending::<()>);
@@ -38,8 +49,35 @@ fn child() {
                 }
             });
         }
+        if scenario == "lets go of the signals" {
+            // Again and by several: the last one who lets go counts.
+            let (one, two) = (signals::install().unwrap(), signals::install().unwrap());
+            drop(one);
+            drop(two);
+        }
+        #[cfg(target_os = "linux")]
+        if scenario == "worker" {
+            wellkept_shutdown::triggers::on_parent_exit(&shutdown).unwrap();
+        }
+        #[cfg(target_os = "linux")]
+        if let Some(systemd) = wellkept_shutdown::systemd::Systemd::from_environment() {
+            systemd.follow(&shutdown);
+            systemd.keep_alive(|| true);
+            systemd.status("starts\nMAINPID=1");
+            systemd.ready();
+            systemd.reloading();
+            systemd.ready();
+            let work = shutdown.tracker().start_request().unwrap();
+            let ending = shutdown.clone();
+            tokio::spawn(async move {
+                ending.reached(wellkept_shutdown::Phase::DrainingConnections).await;
+                drop(work);
+            });
+        }
         println!("phase running");
-        sequence.run().await.exit_code()
+        let report = sequence.run().await;
+        println!("phase ended because {}", report.cause);
+        report.exit_code()
     });
     std::process::exit(i32::from(code));
 }
@@ -51,9 +89,14 @@ struct Process {
 
 impl Process {
     fn start(scenario: &str) -> Self {
+        Self::start_with(scenario, &[])
+    }
+
+    fn start_with(scenario: &str, environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("a test has a path"))
             .args(["--exact", "child", "--nocapture"])
             .env("SCENARIO", scenario)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -145,4 +188,68 @@ fn a_wedged_runtime_is_ended_by_the_watchdog() {
     let process = Process::start("wedged");
     process.signal(Kill::TERM);
     assert_eq!(process.exit_code(), Some(75));
+}
+
+#[test]
+fn signals_that_nobody_listens_to_any_more_end_the_process_as_they_did_before() {
+    use std::os::unix::process::ExitStatusExt as _;
+    for signal in [Kill::TERM, Kill::INT] {
+        let mut process = Process::start("lets go of the signals");
+        process.signal(signal);
+        assert_eq!(process.child.wait().unwrap().signal(), Some(signal.as_raw()));
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_worker_leaves_when_its_parent_is_killed() {
+    let mut parent = Process::start("has a worker");
+    parent.signal(Kill::KILL);
+    parent.reaches("ended because the parent process has ended");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn systemd_hears_of_each_step_and_gives_more_time_to_what_gets_on() {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    let name = format!("wellkept-test-{}", std::process::id());
+    let systemd = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    systemd.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let address = format!("@{name}");
+    let watched = [("NOTIFY_SOCKET", address.as_str()), ("WATCHDOG_USEC", "20000")];
+    let process = Process::start_with("systemd", &watched);
+    let mut heard: Vec<String> = Vec::new();
+    let mut hear = |until: &str| {
+        let mut buffer = [0; 1000];
+        while !heard.iter().any(|line| line.starts_with(until)) {
+            let length =
+                systemd.recv(&mut buffer).unwrap_or_else(|error| panic!("{until} is never said: {error}; {heard:?}"));
+            heard.extend(String::from_utf8_lossy(&buffer[..length]).lines().map(str::to_owned));
+        }
+        std::mem::take(&mut heard)
+    };
+    let start = hear("RELOADING=1");
+    assert!(start.contains(&"STATUS=starts MAINPID=1".to_owned()), "no assignment is smuggled in: {start:?}");
+    assert!(start.contains(&"READY=1".to_owned()));
+    assert!(start.iter().any(|line| line.starts_with("MONOTONIC_USEC=")), "{start:?}");
+    hear("READY=1");
+    // A second one needs a runtime that goes on polling.
+    hear("WATCHDOG=1");
+    hear("WATCHDOG=1");
+    process.signal(Kill::TERM);
+    hear("STOPPING=1");
+    let more = hear("EXTEND_TIMEOUT_USEC=");
+    assert!(more.contains(&"EXTEND_TIMEOUT_USEC=10000000".to_owned()), "{more:?}");
+    assert_eq!(process.exit_code(), Some(0));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_socket_of_systemd_that_is_gone_holds_nothing_up() {
+    let gone = tempfile::tempdir().unwrap().path().join("notify").display().to_string();
+    let process = Process::start_with("systemd", &[("NOTIFY_SOCKET", &gone)]);
+    process.signal(Kill::TERM);
+    assert_eq!(process.exit_code(), Some(0));
 }
