@@ -13,6 +13,8 @@ use wellkept_health::{
     IntoOutcome, LivenessWatch, RegisterError, Settings, StartupHold, WatchOptions,
 };
 use wellkept_http::{Access, Agent, AgentOptions, BindError, Doors, Names, Server, ServerOptions};
+#[cfg(target_os = "linux")]
+use wellkept_shutdown::systemd::Systemd;
 use wellkept_shutdown::{EntranceKind, Hook, Phase, Report, Resource, Sequence, Shutdown, Tracker, signals, watchdog};
 
 mod doors;
@@ -253,7 +255,7 @@ impl Service {
     }
 
     /// Serves `app` on `address` until SIGTERM, SIGINT or [`Shutdown::trigger`], then takes it down without losing a
-    /// request. Installs handlers for the two signals.
+    /// request. Installs handlers for the two signals, and tells systemd how it goes where `NOTIFY_SOCKET` is set.
     ///
     /// The probes (`/health`, `/livez`, `/readyz`, `/metrics` …) come before the application's own routes, as
     /// [`ServiceOptions::doors`] says. Details are for [`Service::admin`].
@@ -328,6 +330,8 @@ impl Service {
         let ending = self.shutdown.clone();
         tokio::spawn(self.engine.run(async move { ending.reached(Phase::ClosingResources).await }));
         tokio::spawn(signals.drive(self.shutdown.clone()));
+        #[cfg(target_os = "linux")]
+        tell_systemd(&self.shutdown, &self.checker);
         let report = self.sequence.run().await;
         tell_end(&report);
         Ok(report)
@@ -367,6 +371,18 @@ pub(crate) fn follow(shutdown: &Shutdown, checker: &Checker) {
         Some(history) if !history.flush(patience) => Err("records are left that the store has not taken"),
         _ => Ok(()),
     }));
+}
+
+/// Tells systemd, where it has started the process and wants to know: ready, alive as liveness has it, and how the end goes.
+#[cfg(target_os = "linux")]
+pub(crate) fn tell_systemd(shutdown: &Shutdown, checker: &Checker) -> Option<Systemd> {
+    let systemd = Systemd::from_environment()?;
+    systemd.follow(shutdown);
+    let alive = checker.clone();
+    systemd.keep_alive(move || alive.is_alive());
+    systemd.status(&format!("{} serves", checker.service()));
+    systemd.ready();
+    Some(systemd)
 }
 
 /// Has an OS thread ask the current runtime for signs of life.

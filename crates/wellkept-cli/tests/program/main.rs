@@ -22,5 +22,6 @@ mod shared;
 mod stalled;
 mod start;
 mod store;
+mod systemd;
 mod trends;
 mod upstreams;

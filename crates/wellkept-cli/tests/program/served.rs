@@ -14,7 +14,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The program with nothing of this machine's configuration around it.
 pub(crate) fn wellkept(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wellkept"));
-    command.current_dir(folder).env_remove("WELLKEPT_CONFIG").env("XDG_STATE_HOME", folder.join("state"));
+    command
+        .current_dir(folder)
+        .env_remove("WELLKEPT_CONFIG")
+        .env_remove("NOTIFY_SOCKET")
+        .env("XDG_STATE_HOME", folder.join("state"));
     command
 }
 

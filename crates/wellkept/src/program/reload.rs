@@ -11,6 +11,7 @@ use tokio::signal::unix::Signal;
 use wellkept_health::{Checker, Component, RegisterError, Replaced};
 use wellkept_http::{Doors, Reloaded};
 use wellkept_shutdown::Shutdown;
+use wellkept_shutdown::systemd::Systemd;
 use wellkept_telemetry::logging::Logging;
 
 use super::configuration::{Configuration, LoadError};
@@ -209,10 +210,22 @@ impl Reloader {
 const RELOAD: Duration = Duration::from_secs(30);
 
 /// Reloads at each SIGHUP; once the shutdown has begun it says so instead.
-pub(super) async fn reload_on(mut hangup: Signal, reloader: Arc<Reloader>, shutdown: Shutdown) {
+pub(super) async fn reload_on(
+    mut hangup: Signal,
+    reloader: Arc<Reloader>,
+    shutdown: Shutdown,
+    systemd: Option<Systemd>,
+) {
     // Further signals meanwhile come to one more reload.
     while hangup.recv().await.is_some() {
+        if let Some(systemd) = &systemd {
+            systemd.reloading();
+        }
         reload_once(Arc::clone(&reloader), shutdown.clone()).await;
+        if let Some(systemd) = &systemd {
+            // Whatever came of it: the service runs, with the new configuration or the one from before.
+            systemd.ready();
+        }
     }
 }
 

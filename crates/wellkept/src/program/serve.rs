@@ -23,7 +23,7 @@ use super::listeners::Listeners;
 use super::machine::SLOW_LOOP;
 use super::reload::{ReloadStats, Reloader, reload_on, reload_once};
 use super::store::StoreLocation;
-use crate::service::{OVERDUE, door_options, follow, grpc_options, tell_end, watch_runtime};
+use crate::service::{OVERDUE, door_options, follow, grpc_options, tell_end, tell_systemd, watch_runtime};
 
 /// How long the start waits to learn whose the store's file is.
 const ASKING_WHOSE: Duration = Duration::from_secs(2);
@@ -111,7 +111,8 @@ pub async fn serve(
     let ending = shutdown.clone();
     tokio::spawn(engine.run(async move { ending.reached(Phase::ClosingResources).await }));
     tokio::spawn(handlers.ending.drive(shutdown.clone()));
-    tokio::spawn(reload_on(handlers.hangup, Arc::clone(&reloader), shutdown.clone()));
+    let systemd = tell_systemd(&shutdown, &checker);
+    tokio::spawn(reload_on(handlers.hangup, Arc::clone(&reloader), shutdown.clone(), systemd));
     let report = sequence.run().await;
     tell_end(&report);
     Ok(report)
