@@ -35,6 +35,7 @@ mod resources;
 mod sequence;
 mod settings;
 pub mod signals;
+mod standalone;
 #[cfg(target_os = "linux")]
 pub mod systemd;
 mod tasks;
@@ -59,6 +60,7 @@ pub use report::{
 pub use resources::{RegisterError, Resource, ResourceId, ResourceType};
 pub use sequence::Sequence;
 pub use settings::{Settings, SettingsWarning, WhenLate};
+pub use standalone::{GoOn, Standalone, run};
 pub use tasks::{Restart, RestartLimits, StopAt, Task, TaskContext, TaskRefused, TaskStats, TaskStatus, Tasks};
 pub use tracker::{ConnectionGuard, InFlight, InFlightKind, Left, Refused, RequestGuard, Tracker, Work};
 

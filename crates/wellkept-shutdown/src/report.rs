@@ -65,6 +65,25 @@ pub struct Report {
 }
 
 impl Report {
+    /// Of a shutdown that nobody brought to its end.
+    pub(crate) fn unfinished(why: &str) -> Self {
+        Self {
+            status: Status::Failed,
+            cause: Cause::failure(why),
+            forced_by: None,
+            started_at: jiff::Timestamp::now().to_string(),
+            duration_seconds: 0.0,
+            phases: Vec::new(),
+            connections_at_drain: 0,
+            requests_at_drain: 0,
+            connections_cut: 0,
+            requests_cut: 0,
+            forced: Vec::new(),
+            resources: Vec::new(),
+            errors: vec![why.to_owned()],
+        }
+    }
+
     /// The report if everything ended in its time and nothing failed, and an error that holds it otherwise: for those who
     /// end with `?`.
     pub fn into_result(self) -> Result<Self, NotClean> {
@@ -243,21 +262,7 @@ mod tests {
     use super::*;
 
     fn report(status: Status, forced_by: Option<Cause>) -> Report {
-        Report {
-            status,
-            cause: Cause::requested("test"),
-            forced_by,
-            started_at: String::new(),
-            duration_seconds: 0.0,
-            phases: Vec::new(),
-            connections_at_drain: 0,
-            requests_at_drain: 0,
-            connections_cut: 0,
-            requests_cut: 0,
-            forced: Vec::new(),
-            resources: Vec::new(),
-            errors: Vec::new(),
-        }
+        Report { status, forced_by, errors: Vec::new(), ..Report::unfinished("test") }
     }
 
     #[test]

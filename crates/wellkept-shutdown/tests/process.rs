@@ -1,17 +1,29 @@
 //! Real processes and real signals: what the operating system sees of a shutdown.
 #![cfg(unix)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and a child tells it what it does"
+)]
 
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal as Kill, kill_process};
-use wellkept_shutdown::{Hook, Resource, ResourceType, Settings, Shutdown, signals, watchdog};
+use wellkept_shutdown::{
+    GoOn, Hook, Refused, Report, Resource, ResourceType, Settings, Shutdown, Work, signals, watchdog,
+};
 
 /// The child's `main`: what a program does with this crate. It claims nothing when no test below has started it.
 #[test]
 fn child() {
     let Ok(scenario) = std::env::var("SCENARIO") else { return };
+    if let Some(form) = scenario.strip_prefix("standalone ") {
+        let report = standalone(form);
+        println!("phase ended because {} with {:?}", report.cause, report.errors);
+        std::process::exit(i32::from(report.exit_code()));
+    }
     if scenario == "has a worker" {
         // It inherits the output, and so tells the test what becomes of it.
         let mut worker = Command::new(std::env::current_exe().unwrap());
@@ -80,6 +92,36 @@ fn child() {
         report.exit_code()
     });
     std::process::exit(i32::from(code));
+}
+
+/// A program without a runtime.
+fn standalone(form: &str) -> Report {
+    let deadline = Duration::from_millis(if form == "stuck" { 200 } else { 60_000 });
+    let report = wellkept_shutdown::run(Settings { deadline, ..Settings::default() }, |standalone| {
+        standalone.shutdown().after(Hook::blocking("goodbye", || println!("phase goodbye")));
+        println!("phase running");
+        if form == "fails" {
+            return Err("the disk is full");
+        }
+        if form == "stuck" {
+            loop {
+                std::thread::park();
+            }
+        }
+        if form == "sleeps" {
+            assert_eq!(standalone.sleep(Duration::from_secs(3600)), GoOn::ShuttingDown);
+            return Ok(());
+        }
+        let unit = standalone.work(Work::new("import", "one")).unwrap();
+        while !standalone.is_shutting_down() {
+            std::thread::yield_now();
+        }
+        assert_eq!(standalone.work(Work::new("import", "two")).unwrap_err(), Refused::Draining);
+        println!("phase draining with {}", standalone.shutdown().tracker().in_flight_requests());
+        drop(unit);
+        Ok(())
+    });
+    report.unwrap()
 }
 
 struct Process {
@@ -252,4 +294,36 @@ fn a_socket_of_systemd_that_is_gone_holds_nothing_up() {
     let process = Process::start_with("systemd", &[("NOTIFY_SOCKET", &gone)]);
     process.signal(Kill::TERM);
     assert_eq!(process.exit_code(), Some(0));
+}
+
+#[test]
+fn a_script_finishes_its_unit_of_work_and_begins_no_other() {
+    let mut process = Process::start("standalone works");
+    process.signal(Kill::TERM);
+    process.reaches("draining with 2");
+    process.reaches("goodbye");
+    process.reaches("ended because SIGTERM with []");
+    assert_eq!(process.exit_code(), Some(0));
+}
+
+#[test]
+fn a_script_that_sleeps_is_woken_by_a_signal() {
+    let process = Process::start("standalone sleeps");
+    process.signal(Kill::INT);
+    assert_eq!(process.exit_code(), Some(0));
+}
+
+#[test]
+fn a_script_that_fails_says_why_and_still_cleans_up() {
+    let mut process = Process::start("standalone fails");
+    process.reaches("goodbye");
+    process.reaches("ended because failure: the disk is full with []");
+    assert_eq!(process.exit_code(), Some(70));
+}
+
+#[test]
+fn a_script_that_is_stuck_is_ended_soon_after_the_deadline() {
+    let process = Process::start("standalone stuck");
+    process.signal(Kill::TERM);
+    assert_eq!(process.exit_code(), Some(75));
 }
