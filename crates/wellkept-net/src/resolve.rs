@@ -1,7 +1,8 @@
 //! Names to addresses. `getaddrinfo` blocks its thread for as long as it likes and nothing can end it, so it runs on
-//! a few threads of our own, one flight per name, and whoever waits leaves at the deadline.
+//! a few threads of our own, one flight per name, and whoever waits leaves at the deadline. Names that are known to be
+//! answered have some of the threads for themselves, so that those that hang delay no others.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -21,11 +22,16 @@ pub async fn resolve(host: &str, deadline: Instant) -> Result<Arc<[IpAddr]>, Res
     SHARED.resolve(host, deadline).await
 }
 
+/// A lookup that took no longer makes its name a known one.
+const QUICK: Duration = Duration::from_secs(1);
+/// How many names are known at most; when there are more, all are learned anew.
+const MOST_KNOWN: usize = 20_000;
+
 /// The limits of a [`Resolver`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResolverOptions {
     /// Most threads, started as names wait for one. A name whose servers are silent holds its thread for as long as
-    /// `resolv.conf` says. Default 16.
+    /// `resolv.conf` says. A quarter of them, from four on, is for names alone whose latest lookup was quick. Default 16.
     pub threads: usize,
     /// Most names that wait for a thread; one more is refused with [`ResolveError::Exhausted`]. Default 1,024.
     pub queue: usize,
@@ -55,7 +61,9 @@ pub struct ResolverStats {
 /// A bounded pool of threads that resolve names. Dropping it lets its threads end once their names are answered.
 ///
 /// All who ask for a name while it is being looked up share one flight. A name that nobody waits for any more is
-/// not looked up.
+/// not looked up. Names whose latest lookup was quick come first, and have threads that no other name takes: however many
+/// names hang, these are answered. One that was never answered waits among those that hang, and known ones that begin to
+/// hang take the place of others once, until the system gives them up.
 pub struct Resolver {
     shared: Arc<Shared>,
 }
@@ -101,7 +109,7 @@ impl Resolver {
     /// A snapshot of the pool.
     pub fn stats(&self) -> ResolverStats {
         let state = self.shared.lock();
-        ResolverStats { threads: state.threads, idle: state.idle, queued: state.queue.len(), refused: state.refused }
+        ResolverStats { threads: state.threads, idle: state.idle, queued: state.queued(), refused: state.refused }
     }
 
     fn join_flight(&self, name: &str) -> Result<watch::Receiver<Option<Answer>>, ResolveError> {
@@ -109,15 +117,20 @@ impl Resolver {
         if let Some(flight) = state.flights.get(name) {
             return Ok(flight.subscribe());
         }
-        if state.queue.len() >= self.shared.options.queue {
+        let is_known = state.known.contains(name);
+        let most = self.shared.options.queue;
+        if state.lane(is_known).len() >= most {
             state.forget_abandoned();
         }
-        if state.queue.len() >= self.shared.options.queue {
+        if state.lane(is_known).len() >= most {
             state.refused += 1;
             return Err(ResolveError::Exhausted);
         }
-        // Idle threads may have been woken for names queued before this one, so these count as taken.
-        if state.idle <= state.queue.len() && state.threads < self.shared.options.threads {
+        // Idle threads may have been woken for names queued before this one, so these count as taken. What may not be
+        // looked up now needs no thread.
+        let is_next = is_known || state.others < self.shared.most_others();
+        let before = if is_known { state.known_queue.len() } else { state.queued() };
+        if is_next && state.idle <= before && state.threads < self.shared.options.threads {
             match spawn(&self.shared) {
                 Ok(()) => state.threads += 1,
                 Err(_error) if state.threads > 0 => {}
@@ -127,7 +140,7 @@ impl Resolver {
         let name: Arc<str> = Arc::from(name);
         let (flight, answer) = watch::channel(None);
         state.flights.insert(Arc::clone(&name), flight);
-        state.queue.push_back(name);
+        state.lane(is_known).push_back(name);
         drop(state);
         self.shared.work.notify_one();
         Ok(answer)
@@ -194,7 +207,13 @@ struct Shared {
 struct State {
     /// Names without a thread yet. Each has a flight.
     queue: VecDeque<Arc<str>>,
-    /// Every name that is queued or being looked up, so at most `queue` + `threads` of them.
+    /// The same of names that are known.
+    known_queue: VecDeque<Arc<str>>,
+    /// Names whose latest lookup was quick.
+    known: HashSet<Arc<str>>,
+    /// How many threads look up a name that is not known.
+    others: usize,
+    /// Every name that is queued or being looked up, so at most twice `queue` and `threads` of them.
     flights: HashMap<Arc<str>, watch::Sender<Option<Answer>>>,
     threads: usize,
     idle: usize,
@@ -203,16 +222,61 @@ struct State {
 }
 
 impl State {
-    fn forget_abandoned(&mut self) {
-        let Self { queue, flights, .. } = self;
-        queue.retain(|name| {
-            let awaited = flights.get(name).is_some_and(|flight| flight.receiver_count() > 0);
-            if !awaited {
-                flights.remove(name);
-            }
-            awaited
-        });
+    fn queued(&self) -> usize {
+        self.queue.len() + self.known_queue.len()
     }
+
+    fn lane(&mut self, is_known: bool) -> &mut VecDeque<Arc<str>> {
+        if is_known { &mut self.known_queue } else { &mut self.queue }
+    }
+
+    fn forget_abandoned(&mut self) {
+        let Self { queue, known_queue, flights, .. } = self;
+        for queue in [queue, known_queue] {
+            queue.retain(|name| {
+                let awaited = flights.get(name).is_some_and(|flight| flight.receiver_count() > 0);
+                if !awaited {
+                    flights.remove(name);
+                }
+                awaited
+            });
+        }
+    }
+
+    /// The next name that someone waits for and that may be looked up, those that are known first.
+    fn take(&mut self, most_others: usize) -> Option<Taken> {
+        loop {
+            let (name, is_known) = match self.known_queue.pop_front() {
+                Some(name) => (name, true),
+                None if self.others < most_others => (self.queue.pop_front()?, false),
+                None => return None,
+            };
+            if self.flights.get(&name).is_some_and(|flight| flight.receiver_count() > 0) {
+                self.others += usize::from(!is_known);
+                return Some(Taken { name, is_known });
+            }
+            self.flights.remove(&name);
+        }
+    }
+
+    /// A lookup has ended, and took so long.
+    fn ended(&mut self, taken: &Taken, took: Duration) {
+        self.others -= usize::from(!taken.is_known);
+        if took > QUICK {
+            self.known.remove(&taken.name);
+        } else if !taken.is_known {
+            if self.known.len() >= MOST_KNOWN {
+                self.known.clear();
+            }
+            self.known.insert(Arc::clone(&taken.name));
+        }
+    }
+}
+
+/// A name that a thread looks up.
+struct Taken {
+    name: Arc<str>,
+    is_known: bool,
 }
 
 impl Shared {
@@ -221,11 +285,17 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many threads may look up names that are not known.
+    fn most_others(&self) -> usize {
+        self.options.threads - self.options.threads / 4
+    }
+
     /// A worker's life: answer names until there are none for a while.
     fn work(&self) {
-        while let Some(name) = self.next_name() {
+        while let Some(taken) = self.next_name() {
+            let (name, began) = (&taken.name, std::time::Instant::now());
             // A panic in a caller's `lookup` must cost one answer, not a thread that is still counted.
-            let looked_up = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (self.lookup)(&name)));
+            let looked_up = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (self.lookup)(name)));
             let answer = match looked_up {
                 Ok(Ok(addresses)) if addresses.is_empty() => Err(ResolveError::NoAddress),
                 Ok(Ok(mut addresses)) => {
@@ -236,7 +306,11 @@ impl Shared {
                 Ok(Err(error)) => Err(ResolveError::Failed(error.to_string())),
                 Err(_panic) => Err(ResolveError::Failed("the lookup panicked".to_owned())),
             };
-            let flight = self.lock().flights.remove(&name);
+            let flight = {
+                let mut state = self.lock();
+                state.ended(&taken, began.elapsed());
+                state.flights.remove(name)
+            };
             if let Some(flight) = flight {
                 flight.send_replace(Some(answer));
             }
@@ -245,14 +319,11 @@ impl Shared {
 
     /// Waits for a name that someone waits for; `None` when this thread has become superfluous, and then it is no
     /// longer counted.
-    fn next_name(&self) -> Option<Arc<str>> {
+    fn next_name(&self) -> Option<Taken> {
         let mut state = self.lock();
         loop {
-            while let Some(name) = state.queue.pop_front() {
-                if state.flights.get(&name).is_some_and(|flight| flight.receiver_count() > 0) {
-                    return Some(name);
-                }
-                state.flights.remove(&name);
+            if let Some(taken) = state.take(self.most_others()) {
+                return Some(taken);
             }
             if state.closed {
                 state.threads -= 1;
@@ -263,9 +334,11 @@ impl Shared {
             let (woken, result) = waited.unwrap_or_else(PoisonError::into_inner);
             state = woken;
             state.idle -= 1;
-            if result.timed_out() && state.queue.is_empty() {
-                state.threads -= 1;
-                return None;
+            if result.timed_out() {
+                // A name may have come at just that moment.
+                let taken = state.take(self.most_others());
+                state.threads -= usize::from(taken.is_none());
+                return taken;
             }
         }
     }

@@ -13,6 +13,7 @@ mod haproxy;
 mod jobs;
 mod local;
 mod maintenance;
+mod names;
 mod one_liners;
 mod openapi;
 mod peers;
