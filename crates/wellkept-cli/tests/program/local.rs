@@ -29,7 +29,7 @@ os.execv(words[0], words)
 
 /// A command that runs its words in a namespace of mounts of its own. `None`, and said so, where that is not allowed.
 #[expect(clippy::print_stderr, reason = "a test that can't be run says so")]
-fn private_mounts() -> Option<Command> {
+pub(crate) fn private_mounts() -> Option<Command> {
     for flags in ["--mount", "--mount --map-root-user"] {
         let mut command = Command::new("unshare");
         command.args(flags.split(' '));
@@ -53,11 +53,66 @@ fn check_after(script: &str, folder: &Path, words: &[&str]) -> Option<Output> {
     Some(output)
 }
 
+/// Makes a database with one row at `$1`, in the journal mode `$2`, and leaves it as a writer does that is killed.
+const DATABASE: &str = r#"
+import os, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA journal_mode=" + sys.argv[2])
+database.execute("CREATE TABLE jobs (work BLOB)")
+database.execute("INSERT INTO jobs VALUES (zeroblob(2000))")
+os._exit(0)
+"#;
+
+/// Fills the file system of `$1`, and writes to the database there, which must fail for lack of room.
+const FILLED: &str = r#"
+import os, sqlite3, sys
+with open(os.path.dirname(sys.argv[1]) + "/big", "wb", buffering=0) as big:
+    size = 65536
+    while size:
+        try:
+            big.write(b"x" * size)
+        except OSError:
+            size //= 2
+try:
+    sqlite3.connect(sys.argv[1], isolation_level=None).execute("INSERT INTO jobs VALUES (zeroblob(100000))")
+except sqlite3.OperationalError as error:
+    sys.exit(0 if "full" in str(error) or "I/O" in str(error) else str(error))
+sys.exit("there was room")
+"#;
+
 /// The only component of the answer.
 fn told(output: &Output) -> Value {
     let json: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}{}", text(&output.stdout), text(&output.stderr)));
     json["components"].as_object().unwrap().values().next().unwrap().clone()
+}
+
+#[test]
+fn a_database_on_a_real_file_system_that_is_full_is_told_though_it_can_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [("make.py", DATABASE), ("fill.py", FILLED)] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    fs::create_dir(folder.path().join("small")).unwrap();
+    let path = folder.path().join("small/app.db");
+    let words =
+        ["--kind", "sqlite", "--path", path.to_str().unwrap(), "--query", "SELECT count(*) FROM jobs", "--expect", "1"];
+    for mode in ["delete", "wal"] {
+        let made =
+            format!("mount -t tmpfs -o size=512k none \"$1/small\"; python3 \"$1/make.py\" \"$1/small/app.db\" {mode}");
+        let Some(output) = check_after(&made, folder.path(), &words) else { return };
+        assert_eq!(output.status.code(), Some(0), "{mode}: {}", told(&output));
+        let filled = format!("{made}; python3 \"$1/fill.py\" \"$1/small/app.db\"");
+        let output = check_after(&filled, folder.path(), &words).expect("it could be done before");
+        let database = told(&output);
+        assert_eq!(output.status.code(), Some(1), "{mode}: {database}");
+        assert_eq!(
+            (&database["reason"], &database["message"]),
+            (&"exhausted".into(), &"no room is left on the file system".into()),
+            "{mode}: {database}"
+        );
+        assert_eq!(database["metadata"]["value"], 1.0, "{mode}: it is read all the same");
+    }
 }
 
 #[test]
