@@ -46,8 +46,8 @@ fn threads_and_descriptors(pid: u32) -> (u64, usize) {
 #[test]
 fn a_thousand_targets_whose_names_hang_delay_neither_other_checks_nor_the_stop() {
     const EACH: usize = 500;
-    let Some((server, by_system)) = silent_name_server(NAME_SERVER) else { return };
-    let Some((other_server, by_kind)) = silent_name_server("127.0.0.1:0") else { return };
+    let Some((silent, by_system)) = silent_name_server(NAME_SERVER) else { return };
+    let Some((resolver, by_kind)) = silent_name_server("127.0.0.1:0") else { return };
     let Some(mut command) = private_mounts() else { return };
     let target = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = target.local_addr().unwrap().port();
@@ -64,15 +64,15 @@ checks:
     for number in 0..EACH {
         let hangs = format!("  - {{ name: hangs-{number}, tcp: {{ address: 'n{number}.example:80' }} }}\n");
         let asks =
-            format!("  - {{ name: asks-{number}, dns: {{ name: n{number}.example, resolver: '{other_server}' }} }}\n");
+            format!("  - {{ name: asks-{number}, dns: {{ name: n{number}.example, resolver: '{resolver}' }} }}\n");
         write!(configuration, "{hangs}{asks}").unwrap();
     }
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("wellkept.yaml"), configuration).unwrap();
-    std::fs::write(folder.path().join("resolv.conf"), format!("nameserver {}\n", server.ip())).unwrap();
+    std::fs::write(folder.path().join("resolv.conf"), format!("nameserver {}\n", silent.ip())).unwrap();
     let script = "mount --bind resolv.conf /etc/resolv.conf; exec \"$@\"";
-    let serve = wellkept(folder.path());
-    command.args(["sh", "-ec", script, "sh"]).arg(serve.get_program()).args(["serve", "--listen", "127.0.0.1:0"]);
+    let serve_with = wellkept(folder.path());
+    command.args(["sh", "-ec", script, "sh"]).arg(serve_with.get_program()).args(["serve", "--listen", "127.0.0.1:0"]);
     command.current_dir(folder.path()).env_remove("WELLKEPT_CONFIG").env("XDG_STATE_HOME", folder.path().join("state"));
     let program = Program::spawn(&mut command);
     let http = listening(&program, "probes and metrics");
