@@ -9,7 +9,7 @@ use crate::served::{PATIENCE, Served};
 fn configuration(postgres: &str, redis: &str) -> String {
     format!(
         "
-defaults: {{ interval: 200ms, timeout: 150ms, fall: 3, rise: 2, jitter: 0% }}
+defaults: {{ interval: 200ms, timeout: 2s, fall: 3, rise: 2, jitter: 0% }}
 checks:
   - name: orders-db
     postgres: {{ url: '{postgres}', query: \"SELECT nextval('asked')\" }}
@@ -66,18 +66,18 @@ fn a_paused_redis_is_a_timeout_and_makes_no_other_check_late() {
     served.until_ready(true);
     served.until_status("cache", "healthy");
 
+    let asked = || postgres.execute("SELECT last_value FROM asked").trim().parse::<u64>().unwrap();
+    let before = asked();
     redis.pause();
     let cache = served.until_status("cache", "unhealthy");
+    // Counted while three runs on Redis hung for two seconds each: thirty when none is late, four when each of them waits
+    // for one that hangs. A machine that is busy may have some fewer.
+    let meanwhile = asked() - before;
+    assert!(meanwhile >= 8, "{meanwhile} runs at 200 ms while Redis hung");
     assert_eq!(cache["reason"], "timeout", "{cache}");
-    assert!(cache["response_time_ms"].as_f64().unwrap() < 400.0, "{cache}");
+    assert!(cache["response_time_ms"].as_f64().unwrap() < 4000.0, "{cache}");
     assert_eq!(served.get("/readyz").status, 200, "it is optional");
     assert_eq!(served.get("/health").json()["status"], "degraded");
-
-    let asked = || postgres.execute("SELECT last_value FROM asked").trim().parse::<u64>().unwrap();
-    let (began, before) = (Instant::now(), asked());
-    until(PATIENCE, "ten more runs on PostgreSQL", || asked() >= before + 10);
-    let taken = began.elapsed();
-    assert!(taken < Duration::from_secs(4), "ten runs at 200 ms took {taken:?} while redis hangs");
 
     redis.resume();
     served.until_status("cache", "healthy");
