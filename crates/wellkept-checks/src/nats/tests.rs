@@ -181,9 +181,9 @@ async fn the_faults_of_a_network_are_told_apart() {
         assert_eq!(reason(&outcome), expected, "{fault:?}: {outcome:?}");
         assert_keeps_secrets(&outcome);
     }
-    for fault in [Fault::BlackHole, Fault::SilentAfter(9)] {
+    for fault in [Fault::BlackHole, Fault::SilentAfter(9), Fault::Drip(Duration::from_secs(1))] {
         let (_proxy, check) = through(fault);
-        run_into_timeout(&check).await;
+        assert_keeps_secrets(&run_into_timeout(&check).await);
     }
     let outcome = run(&check(format!("nats://{PLANTED}@127.0.0.1:{}", free_port()))).await;
     assert_eq!(told(&outcome), (Verdict::Fail, "refused", "connection refused"));

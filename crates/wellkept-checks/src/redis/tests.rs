@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use wellkept_health::Verdict;
-use wellkept_testkit::{RedisOptions, free_port, until};
+use wellkept_testkit::{Fault, FaultProxy, RedisOptions, free_port, until};
 
 use super::*;
 use crate::testing::{PATIENCE, PLANTED, assert_keeps_secrets, configured, reason, run, run_into_timeout, untrusted_tls_server};
@@ -219,6 +219,32 @@ async fn a_connection_that_is_cut_is_tried_once_more_and_then_a_network_failure(
     let outcome = run(&check(format!("redis://127.0.0.1:{port}"))).await;
     assert_eq!(reason(&outcome), "network", "{outcome:?}");
     assert!(connections.load(Ordering::SeqCst) <= 2);
+}
+
+#[tokio::test]
+async fn the_faults_of_a_network_are_told_apart() {
+    let server = Server::start_with(RedisOptions { password: Some(PLANTED.to_owned()), ..RedisOptions::default() });
+    let through = |fault| {
+        let proxy = FaultProxy::in_front_of(([127, 0, 0, 1], server.port()).into(), fault);
+        let check = check(format!("redis://:{PLANTED}@{}", proxy.address()));
+        (proxy, check)
+    };
+    for (fault, expected) in [
+        (Fault::Drip(Duration::from_micros(10)), "pass"),
+        (Fault::ResetAfter(0), "network"),
+        (Fault::ResetAfter(300), "network"),
+        (Fault::HalfCloseAfter(0), "network"),
+        (Fault::HalfCloseAfter(300), "network"),
+    ] {
+        let (_proxy, check) = through(fault);
+        let outcome = run(&check).await;
+        assert_eq!(reason(&outcome), expected, "{fault:?}: {outcome:?}");
+        assert_keeps_secrets(&outcome);
+    }
+    for fault in [Fault::BlackHole, Fault::SilentAfter(300), Fault::Drip(Duration::from_secs(1))] {
+        let (_proxy, check) = through(fault);
+        assert_keeps_secrets(&run_into_timeout(&check).await);
+    }
 }
 
 #[tokio::test]
