@@ -7,7 +7,7 @@ use wellkept_health::Verdict;
 use wellkept_testkit::Postgres;
 
 use super::*;
-use crate::testing::{PLANTED, assert_keeps_secrets, reason, run, run_into_timeout};
+use crate::testing::{PATIENCE, PLANTED, assert_keeps_secrets, reason, run, run_into_timeout};
 
 fn pool(url: String, max_size: usize) -> deadpool_postgres::Pool {
     let config = Config { url: Some(url), ..Config::default() };
@@ -68,7 +68,9 @@ async fn where_callers_wait_already_the_check_does_not_join_them() {
         tokio::task::yield_now().await;
     }
     let slow = Pool::new(pool.clone(), Options { acquire_timeout: Duration::from_secs(3600), ..Options::default() });
+    let begun = std::time::Instant::now();
     let outcome = run(&slow).await;
+    assert!(begun.elapsed() < PATIENCE / 2, "it has waited with them, for {:?}", begun.elapsed());
     assert_eq!((reason(&outcome), outcome.verdict()), ("exhausted", Verdict::Fail));
     assert_eq!(outcome.detail(), "also: 1 callers wait for a connection");
     assert_eq!(outcome.metadata()["pool"]["waiting"], json!(1));

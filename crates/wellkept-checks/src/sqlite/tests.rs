@@ -131,8 +131,18 @@ fn a_lock_is_waited_for_until_the_timeout_and_no_longer() {
 fn an_endless_query_and_a_look_through_without_time_are_given_up() {
     let (_folder, path, _connection) = database("wal");
     let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
-    let outcome = asking(&path, endless, "1").run(&Context::within(Duration::from_millis(200)));
+    let asked = asking(&path, endless, "1");
+    let (tell, told) = std::sync::mpsc::channel();
+    // On a thread of its own, so that a run that went on would fail this test and not hold it.
+    std::thread::spawn(move || drop(tell.send(asked.run(&Context::within(Duration::from_millis(200))))));
+    let outcome = told.recv_timeout(PATIENCE).expect("the query is given up");
     assert_eq!((reason(&outcome), outcome.detail()), ("timeout", "timed out while querying"));
+
+    let through = check(&path);
+    let connection = through.open("mode=ro", Instant::now()).unwrap();
+    let finding = through.look_through(&connection, Duration::ZERO).expect("there was no time to look");
+    assert_eq!((reason(&finding), finding.verdict()), ("timeout", Verdict::Warn));
+    assert_eq!(finding.message(), "database could not be looked through in time");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use serde_json::Value;
 use wellkept_testkit::{
-    Authority, Memcached, Nats, Nginx, Postgres, Redis, Smtp, SmtpOptions, Tansu, free_address, wait_within,
+    Authority, Memcached, Mysql, Nats, Nginx, Postgres, Redis, Smtp, SmtpOptions, Tansu, free_address, wait_within,
 };
 
 use crate::served::{PATIENCE, Served, listening, run, text, wellkept};
@@ -39,11 +39,19 @@ fn each_kind_is_asked_without_a_file() {
     served.until_ready(true);
     let grpc = format!("http://{}", listening(&served.program, "gRPC health"));
     let (address, url) = (served.http.to_string(), format!("http://{}/health", served.http));
-    let environment =
-        [("DATABASE_URL", postgres.url()), ("REDIS_URL", redis.url()), ("ADDRESS", &address), ("PAGE_URL", &url)];
+    let mysql = Mysql::start();
+    let mysql_url = mysql.url();
+    let environment = [
+        ("DATABASE_URL", postgres.url()),
+        ("REDIS_URL", redis.url()),
+        ("ADDRESS", &address),
+        ("PAGE_URL", &url),
+        ("MYSQL_URL", &mysql_url),
+    ];
     let room = ["--degraded_below=0%", "--unhealthy_below=0%"];
     for words in [
         &["--kind", "postgres", "--url", "${DATABASE_URL}", "--query=SELECT 2"][..],
+        &["--kind", "mysql", "--url", "${MYSQL_URL}", "--query=SELECT 2", "--role", "primary"],
         &["--kind", "redis", "--url", "${REDIS_URL}"],
         &["--kind", "http", "--url", "${PAGE_URL}", "--expect.status", "200", "--expect.json.$.status", "healthy"],
         &["--kind", "upstream", "--url", "${PAGE_URL}", "--format", "wellkept"],
@@ -71,6 +79,27 @@ fn each_kind_is_asked_without_a_file() {
         assert_eq!(output.status.code(), Some(0), "{words:?}: {said}");
         let json: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert!(json["components"][words[1]]["metadata"].is_object(), "{words:?}: {said}");
+    }
+}
+
+#[test]
+fn a_mysql_server_is_asked_over_tls_that_is_verified_for_the_hosts_name() {
+    let authority = Authority::new();
+    let ca_file = authority.ca_file().display().to_string();
+    let right = Mysql::start_with_tls(&authority.issue("127.0.0.1", 90));
+    let wrong = Mysql::start_with_tls(&authority.issue("db.example", 90));
+    let url = |server: &Mysql, mode: &str| format!("{}?ssl-mode={mode}", server.url());
+    let trusting = [("SSL_CERT_FILE", ca_file.as_str())];
+    for (url, environment, code, said) in [
+        (url(&right, "verify_identity"), &trusting[..], 0, "healthy"),
+        (url(&right, "required"), &[], 1, "certificate is not trusted"),
+        (url(&wrong, "verify_ca"), &trusting, 1, "certificate is for another name"),
+        (url(&wrong, "preferred"), &[], 0, "healthy"),
+    ] {
+        let output = check(&["--kind", "mysql", "--url", &url], environment);
+        let text = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(said), "{text}");
     }
 }
 
