@@ -98,7 +98,7 @@ fn run(folder: &Path, port: u16, options: &TansuOptions) -> Server {
         command.arg("--authentication");
     }
     let log = folder.join("log");
-    let mut server = Server::start(&mut command, &log, &[Signal::TERM]);
+    let mut server = Server::start(&mut command, &log, &[Signal::KILL]);
     let ready = server.wait_ready(|| TcpStream::connect(address).is_ok());
     assert!(ready, "Tansu does not start:\n{}", tail(&log));
     server

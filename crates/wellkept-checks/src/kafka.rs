@@ -90,7 +90,7 @@ use crate::{InvalidOption, Kind};
 pub struct Options {
     /// Where the cluster is asked for first, each as `host:port`, 16 at most. One that answers is enough: it names the others. Required.
     pub brokers: Vec<String>,
-    /// Whether to speak TLS. Default `false`.
+    /// Whether to speak TLS, without a certificate of this side. Default `false`.
     pub tls: bool,
     /// A file of certificates in PEM that are trusted instead of the system's, for `tls`. Default: none.
     pub ca_file: Option<PathBuf>,

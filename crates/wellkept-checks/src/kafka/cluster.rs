@@ -12,7 +12,7 @@ use wellkept_net::Target;
 use self::look::Look;
 pub(super) use self::look::{Found, Group};
 use super::link::{Access, Failure, Link};
-use super::messages::{Answer, Api, Broker, Code, Partition, Request};
+use super::messages::{Answer, Api, Broker, ByTopic, Code, Partition, Request};
 
 /// The most brokers that are asked in one round for where their partitions end.
 const MOST_BROKERS: usize = 64;
@@ -95,7 +95,8 @@ impl Session {
                 Some(node) => {
                     let requests = questions.entry(Place::Broker(node)).or_default();
                     if look.committed.is_none() {
-                        requests.push(Request::OffsetFetch(group.clone()));
+                        let partitions = (!asked.topics.is_empty()).then(|| by_topic(self.partitions(asked, look)));
+                        requests.push(Request::OffsetFetch(group.clone(), partitions));
                     }
                     if look.group.is_none() {
                         requests.push(Request::DescribeGroup(group.clone()));
@@ -120,18 +121,18 @@ impl Session {
 
     /// The ends of the partitions that are not known yet, of each from its leader.
     fn add_ends(&self, asked: &Asked, look: &mut Look, questions: &mut Questions) {
-        let mut by_leader: BTreeMap<i32, BTreeMap<String, Vec<i32>>> = BTreeMap::new();
+        let mut by_leader: BTreeMap<i32, Vec<Partition>> = BTreeMap::new();
         for partition in self.partitions(asked, look) {
             let leader = self.leaders.get(&partition).copied();
             if let Some(leader) = leader.filter(|leader| self.is_usable(Place::Broker(*leader), asked, look))
                 && !look.ends.contains_key(&partition)
             {
-                by_leader.entry(leader).or_default().entry(partition.0).or_default().push(partition.1);
+                by_leader.entry(leader).or_default().push(partition);
             }
         }
         look.has_too_many |= by_leader.len() > MOST_BROKERS;
-        for (leader, topics) in by_leader.into_iter().take(MOST_BROKERS) {
-            let request = Request::ListOffsets(topics.into_iter().collect());
+        for (leader, partitions) in by_leader.into_iter().take(MOST_BROKERS) {
+            let request = Request::ListOffsets(by_topic(partitions));
             questions.entry(Place::Broker(leader)).or_default().push(request);
         }
     }
@@ -209,6 +210,10 @@ impl Session {
                         self.take(&request, answer, look);
                     }
                     self.file(place, &target, look);
+                    // Both are asked together, so whoever has told the one tells nothing of the other.
+                    if look.committed.is_some() && self.coordinator.is_some() {
+                        look.group.get_or_insert_default();
+                    }
                 }
                 Err(failure) => {
                     look.failures.push((target, failure));
@@ -284,6 +289,11 @@ impl Session {
         }
         let without_end = self.partitions.iter().filter(|partition| !look.ends.contains_key(partition));
         awaited.extend(without_end.filter_map(|partition| self.leaders.get(partition)));
+        // It may have moved since, and who is waited for in vain leaves no time to find out. So the next run begins with it.
+        let coordinator = self.coordinator.and_then(|node| self.brokers.get(&node));
+        if look.failures.iter().any(|(failed, _)| Some(failed) == coordinator) {
+            self.coordinator = None;
+        }
         let awaited: Vec<&Target> = awaited.into_iter().filter_map(|node| self.brokers.get(&node)).collect();
         look.into_found(asked.group.is_some(), &self.partitions, &awaited)
     }
@@ -310,12 +320,20 @@ async fn ask(
 }
 
 async fn exchange(link: &mut Link, requests: &[Request], until: Instant) -> Result<Vec<(Request, Answer)>, Failure> {
-    // Brokers before Kafka 4 have no other groups than those that the older question tells of.
-    let knows_all = link.speaks(Api::ConsumerGroupDescribe);
-    let is_known = |request: &&Request| knows_all || request.api() != Api::ConsumerGroupDescribe;
+    // Brokers before Kafka 4 have no groups of the newer kind, and there are some that tell of no group.
+    let unspoken = [Api::DescribeGroups, Api::ConsumerGroupDescribe].map(|api| (api, !link.speaks(api)));
+    let is_known = |request: &&Request| !unspoken.contains(&(request.api(), true));
     let requests: Vec<Request> = requests.iter().filter(is_known).cloned().collect();
     let answers = link.ask(&requests, until).await?;
     Ok(requests.into_iter().zip(answers).collect())
+}
+
+fn by_topic(partitions: impl IntoIterator<Item = Partition>) -> ByTopic {
+    let mut topics: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+    for (topic, partition) in partitions {
+        topics.entry(topic).or_default().push(partition);
+    }
+    topics.into_iter().collect()
 }
 
 /// A broker's number, and where it says that it is.

@@ -167,7 +167,7 @@ fn add_group(findings: &mut Findings, limits: &Limits, found: &Found, progress: 
         findings.add(group.code.outcome());
         return json!({});
     }
-    let standings = progress.note(&found.readings, group.members() > 0, now);
+    let standings = progress.note(&found.readings, group.members() != Some(0), now);
     let lag = standings.iter().map(|standing| standing.lag).fold(0, u64::saturating_add);
     let before = progress.replace_lag(lag);
     let stuck: Vec<_> = found
@@ -215,12 +215,12 @@ fn add_group(findings: &mut Findings, limits: &Limits, found: &Found, progress: 
 fn add_members(findings: &mut Findings, limits: &Limits, group: &Group) {
     if !group.exists() {
         findings.add(Code::GROUP_NOT_FOUND.outcome().with_detail(""));
-    } else if group.members() < limits.min_members {
-        let message = match group.members() {
+    } else if let Some(members) = group.members().filter(|members| *members < limits.min_members) {
+        let message = match members {
             0 => "the group has no members",
             _ => "the group has too few members",
         };
-        let detail = format!("{} of {}, state {}", group.members(), limits.min_members, group.state);
+        let detail = format!("{members} of {}, state {}", limits.min_members, group.state);
         findings.add(Outcome::fail(Reason::NotReady, message).with_detail(detail));
     }
 }

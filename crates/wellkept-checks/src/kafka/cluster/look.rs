@@ -39,11 +39,13 @@ impl Group {
         self.code.is_none() && self.state != "Dead"
     }
 
-    /// How many members it has. In any state but these there is one at least, also where a broker tells of none.
-    pub(in super::super) fn members(&self) -> usize {
+    /// How many members it has; nothing when nobody tells. In any state but these there is one at least, also where a
+    /// broker names none.
+    pub(in super::super) fn members(&self) -> Option<usize> {
         match self.state.as_str() {
-            "" | "Empty" | "Dead" | "Unknown" => self.members,
-            _ => self.members.max(1),
+            "" | "Unknown" => (self.members > 0).then_some(self.members),
+            "Empty" | "Dead" => Some(self.members),
+            _ => Some(self.members.max(1)),
         }
     }
 }

@@ -29,10 +29,14 @@ use kafka_protocol::protocol::{
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::door::Door;
 
 /// Brokers with the numbers from 0 on.
 pub(super) struct Fake {
     pub(super) addresses: Vec<String>,
+    brokers: Vec<JoinHandle<()>>,
     state: Arc<Mutex<Cluster>>,
 }
 
@@ -57,8 +61,10 @@ pub(super) struct Cluster {
     pub(super) ends: BTreeMap<(&'static str, i32), i64>,
     /// Which versions of a request are spoken.
     pub(super) versions: fn(ApiKey) -> RangeInclusive<i16>,
-    /// Who is let in, with `PLAIN`.
+    /// Who is let in; all when it is nobody.
     pub(super) user: Option<(&'static str, &'static str)>,
+    /// Who takes connections and says nothing.
+    pub(super) frozen: Option<i32>,
     pub(super) connections: usize,
     /// By which broker, and what.
     pub(super) asked: Vec<(i32, ApiKey, i16)>,
@@ -93,20 +99,31 @@ impl Fake {
             ends: BTreeMap::new(),
             versions: all_versions,
             user: None,
+            frozen: None,
             connections: 0,
             asked: Vec::new(),
         };
         let state = Arc::new(Mutex::new(state));
+        let mut brokers = Vec::new();
         for (node, listener) in (0..).zip(listeners) {
             let state = Arc::clone(&state);
-            tokio::spawn(async move {
+            brokers.push(tokio::spawn(async move {
+                // The connections end with the broker.
+                let mut connections = JoinSet::new();
                 while let Ok((stream, _)) = listener.accept().await {
                     lock(&state).connections += 1;
-                    tokio::spawn(serve(stream, node, Arc::clone(&state)));
+                    connections.spawn(serve(stream, node, Arc::clone(&state)));
                 }
-            });
+            }));
         }
-        Self { addresses, state }
+        Self { addresses, brokers, state }
+    }
+
+    /// Ends a broker and its connections.
+    pub(super) async fn kill(&mut self, node: usize) {
+        let broker = self.brokers.remove(node);
+        broker.abort();
+        assert!(broker.await.unwrap_err().is_cancelled());
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, Cluster> {
@@ -125,11 +142,14 @@ fn lock(state: &Mutex<Cluster>) -> MutexGuard<'_, Cluster> {
 
 /// Answers what comes on one connection until it ends, or asks for what only those may who have logged in.
 async fn serve(mut stream: TcpStream, node: i32, state: Arc<Mutex<Cluster>>) -> std::io::Result<()> {
-    let mut is_let_in = lock(&state).user.is_none();
+    let mut door = Door::of(lock(&state).user);
     loop {
         let length = stream.read_i32().await?;
         let mut request = vec![0; usize::try_from(length).unwrap()];
         stream.read_exact(&mut request).await?;
+        if lock(&state).frozen == Some(node) {
+            std::future::pending::<()>().await;
+        }
         let mut request = Bytes::from(request);
         let header = decode_request_header_from_buffer(&mut request).unwrap();
         let key = ApiKey::try_from(header.request_api_key).unwrap();
@@ -138,11 +158,11 @@ async fn serve(mut stream: TcpStream, node: i32, state: Arc<Mutex<Cluster>>) -> 
         let answer = {
             let mut state = lock(&state);
             state.asked.push((node, key, version));
-            if !is_let_in && !free.contains(&key) {
+            if !door.is_open() && !free.contains(&key) {
                 return Ok(());
             }
             assert!((state.versions)(key).contains(&version) || key == ApiKey::ApiVersions, "{key:?} {version}");
-            state.answer(node, key, version, &mut request, &mut is_let_in)
+            state.answer(node, key, version, &mut request, &mut door)
         };
         assert!(request.is_empty(), "{key:?} {version}: {} bytes too many", request.len());
         let mut bytes = BytesMut::new();
@@ -171,7 +191,7 @@ fn read<R: Decodable + Message>(request: &mut Bytes, version: i16) -> R {
 }
 
 impl Cluster {
-    fn answer(&self, node: i32, key: ApiKey, version: i16, request: &mut Bytes, is_let_in: &mut bool) -> BytesMut {
+    fn answer(&self, node: i32, key: ApiKey, version: i16, request: &mut Bytes, door: &mut Door) -> BytesMut {
         let group_code = if node == self.coordinator { self.group_code } else { 16 };
         match key {
             ApiKey::ApiVersions => {
@@ -186,17 +206,18 @@ impl Cluster {
             }
             ApiKey::SaslHandshake => {
                 let asked: SaslHandshakeRequest = read(request, version);
-                let code = if &*asked.mechanism == "PLAIN" { 0 } else { 33 };
-                let offered = vec![text("PLAIN"), text("GSSAPI")];
+                let code = if door.offers(&asked.mechanism) { 0 } else { 33 };
+                let offered = Door::OFFERED.map(text).to_vec();
                 written(&SaslHandshakeResponse::default().with_error_code(code).with_mechanisms(offered), version)
             }
             ApiKey::SaslAuthenticate => {
                 let asked: SaslAuthenticateRequest = read(request, version);
-                let (user, password) = self.user.unwrap_or_default();
-                *is_let_in = asked.auth_bytes == format!("\0{user}\0{password}");
                 let answer = SaslAuthenticateResponse::default();
-                let refused = answer.clone().with_error_code(58).with_error_message(Some(text("invalid credentials")));
-                written(if *is_let_in { &answer } else { &refused }, version)
+                let answer = match door.hear(&asked.auth_bytes) {
+                    Some(said) => answer.with_auth_bytes(said.into()),
+                    None => answer.with_error_code(58).with_error_message(Some(text("invalid credentials"))),
+                };
+                written(&answer, version)
             }
             ApiKey::Metadata => self.metadata(&read(request, version), version),
             ApiKey::FindCoordinator => self.coordinator(&read(request, version), version),
@@ -253,7 +274,9 @@ impl Cluster {
         let mut topics: Vec<_> = self.committed.keys().map(|(topic, _)| *topic).collect();
         topics.dedup();
         if version < 8 {
-            assert!(asked.topics.is_none() && &**asked.group_id == "billing");
+            assert_eq!(&**asked.group_id, "billing");
+            let asked = asked.topics.iter().flatten().map(|topic| (topic.name.as_str(), &topic.partition_indexes));
+            let topics = narrowed(&topics, asked);
             let topics = topics.into_iter().map(|topic| {
                 let partitions = by_topic(topic).map(|(index, offset)| {
                     OffsetFetchResponsePartition::default().with_partition_index(index).with_committed_offset(offset)
@@ -263,7 +286,9 @@ impl Cluster {
             });
             return written(&answer.with_topics(topics.collect()).with_error_code(code), version);
         }
-        assert!(asked.groups.len() == 1 && asked.groups[0].topics.is_none());
+        let of_group = asked.groups[0].topics.iter().flatten();
+        let of_group = of_group.map(|topic| (topic.name.as_str(), &topic.partition_indexes));
+        let topics = narrowed(&topics, of_group);
         let topics = topics.into_iter().map(|topic| {
             let partitions = by_topic(topic).map(|(index, offset)| {
                 OffsetFetchResponsePartitions::default().with_partition_index(index).with_committed_offset(offset)
@@ -322,4 +347,13 @@ impl Cluster {
         });
         written(&ListOffsetsResponse::default().with_topics(topics.collect()), version)
     }
+}
+
+/// Those of the topics that are asked for, each in partitions that there can be.
+fn narrowed<'a>(
+    topics: &[&'static str],
+    asked: impl Iterator<Item = (&'a str, &'a Vec<i32>)>,
+) -> Vec<&'static str> {
+    let asked: Vec<_> = asked.filter(|(_, partitions)| partitions.starts_with(&[0])).map(|(name, _)| name).collect();
+    topics.iter().copied().filter(|topic| asked.contains(topic)).collect()
 }
