@@ -6,6 +6,7 @@
 mod accept;
 mod body;
 mod connection;
+mod events;
 mod listen;
 mod named;
 mod options;
@@ -14,6 +15,7 @@ mod shared;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::Ordering;
@@ -152,6 +154,15 @@ impl Arrival {
     /// Of a request that another server took, or none.
     pub fn new(bound: SocketAddr, peer: SocketAddr) -> Self {
         Self { bound, peer, connection: Weak::new() }
+    }
+
+    /// Ends when clients are told to go elsewhere: for a handler that holds its answer back (long polling) to give it now.
+    /// Never ends for a request that another server took. Cancel-safe.
+    pub async fn leaving(&self) {
+        match self.connection.upgrade() {
+            Some(connection) => connection.server.until(|server| server.has_reached(Stage::Announcing)).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Ends the connection of a client that does not take its answers while others wait for the room.

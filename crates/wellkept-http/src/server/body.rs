@@ -10,6 +10,7 @@ use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::connection::{Connection, Protocol};
+use super::events::EventsEnd;
 use super::named::Named;
 
 /// A request in flight. Dropped when its response is handed over completely, or given up.
@@ -38,9 +39,9 @@ impl InFlight {
     }
 
     /// Lasts as long as the connection from now on.
-    pub(super) fn upgrade(mut self) {
+    pub(super) fn upgrade(mut self, to: Protocol) {
         self.lasts = Lasts::Connection;
-        self.connection.upgrade();
+        self.connection.upgrade(to);
     }
 }
 
@@ -68,22 +69,23 @@ pin_project! {
         #[pin]
         body: Body,
         hold: Hold,
+        events: Option<EventsEnd>,
     }
 }
 
 impl ServedBody {
-    pub(super) fn new(body: Body, in_flight: InFlight) -> Self {
+    pub(super) fn new(body: Body, events: Option<EventsEnd>, in_flight: InFlight) -> Self {
         let hold = if in_flight.connection.is(Protocol::Http2) {
             Hold::Parts(Arc::new(in_flight))
         } else {
             Hold::Body(in_flight)
         };
-        Self { body, hold }
+        Self { body, hold, events }
     }
 
     /// The body of an answer whose request is accounted for already.
     pub(super) fn free(body: Body) -> Self {
-        Self { body, hold: Hold::Nothing }
+        Self { body, hold: Hold::Nothing, events: None }
     }
 }
 
@@ -92,8 +94,18 @@ impl http_body::Body for ServedBody {
     type Error = axum::Error;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Part>, axum::Error>>> {
-        let this = self.project();
+        let mut this = self.project();
+        if let Some(events) = this.events
+            && events.poll(context)
+        {
+            // What the application keeps for the stream goes now.
+            this.body.set(Body::empty());
+            return Poll::Ready(None);
+        }
         let Some(frame) = ready!(this.body.poll_frame(context)?) else { return Poll::Ready(None) };
+        if let (Some(events), Some(bytes)) = (this.events, frame.data_ref()) {
+            events.pass(bytes);
+        }
         let part = |bytes| Part {
             bytes,
             held: match this.hold {

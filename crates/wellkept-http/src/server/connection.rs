@@ -39,6 +39,8 @@ pub(super) enum Ended {
     Idle,
     Write,
     Evicted,
+    /// A WebSocket's client did not answer the farewell.
+    Unanswered,
     ByItself,
 }
 
@@ -50,6 +52,8 @@ pub(super) enum Protocol {
     Http2,
     /// HTTP/1.1 has handed the socket to somebody else, a WebSocket most likely.
     Upgraded,
+    /// As above, and what is spoken is known.
+    WebSocket,
 }
 
 pub(super) struct Connection {
@@ -210,6 +214,20 @@ impl Connection {
         self.protocol.load(Ordering::Relaxed) == protocol as u8
     }
 
+    fn is_upgraded(&self) -> bool {
+        self.is(Protocol::Upgraded) || self.is(Protocol::WebSocket)
+    }
+
+    /// How long to wait before the client is told to go, once it shall be: not all at once.
+    pub(super) fn leaves_after(&self) -> Option<Duration> {
+        self.server.has_reached(Stage::Announcing).then(|| self.turn())
+    }
+
+    /// When after the announcement it is its turn to be told.
+    pub(super) fn turn(&self) -> Duration {
+        self.server.spread(self.id)
+    }
+
     pub(super) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
@@ -270,8 +288,8 @@ impl Connection {
     }
 
     /// The socket is handed to somebody else. The connection stays busy to its end, but is no request any more.
-    pub(super) fn upgrade(&self) {
-        self.protocol.store(Protocol::Upgraded as u8, Ordering::SeqCst);
+    pub(super) fn upgrade(&self, to: Protocol) {
+        self.protocol.store(to as u8, Ordering::SeqCst);
         self.server.tracker.end_request();
     }
 
@@ -279,7 +297,7 @@ impl Connection {
     pub(super) fn close(&self) {
         self.gone.store(true, Ordering::SeqCst);
         self.flushed();
-        if self.is(Protocol::Upgraded) {
+        if self.is_upgraded() {
             self.end_active(1);
         }
         self.arrived();
@@ -415,10 +433,12 @@ impl Connection {
         let (protocol, from) = (self.protocol_name(), self.peer);
         let age = |since: u32| Some(Duration::from_millis(u64::from(now.wrapping_sub(since))));
         let blocked = self.blocked_since.load(Ordering::Relaxed) != 0 || self.handed_over.load(Ordering::SeqCst) > 0;
-        let in_flight = match self.is(Protocol::Upgraded) {
-            _ if blocked => "client_does_not_read",
-            true => "upgraded",
-            false => "in_flight",
+        let in_flight = if blocked {
+            "client_does_not_read"
+        } else if self.is_upgraded() {
+            "upgraded"
+        } else {
+            "in_flight"
         };
         let named = self.names.list();
         if !named.is_empty() {
@@ -443,6 +463,7 @@ impl Connection {
         match self.protocol.load(Ordering::Relaxed) {
             protocol if protocol == Protocol::Http1 as u8 => "HTTP/1",
             protocol if protocol == Protocol::Http2 as u8 => "HTTP/2",
+            protocol if protocol == Protocol::WebSocket as u8 => "WebSocket",
             protocol if protocol == Protocol::Upgraded as u8 => "an upgraded connection",
             _ => "silent",
         }

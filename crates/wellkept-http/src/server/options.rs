@@ -42,6 +42,13 @@ pub struct ServerOptions {
     pub keep_alive_interval: Duration,
     /// How long that sign may take. Default 10 s.
     pub keep_alive_timeout: Duration,
+    /// Over how long those are spread who are told to go by their own protocol once the announcement begins: WebSockets
+    /// (closed with 1001) and event streams (which end between two events). Should not be longer than the announcement.
+    /// Default 250 ms.
+    pub farewell_spread: Duration,
+    /// From the announcement on, refuses requests with 503 and `Retry-After`: none at first and all after this time, so that
+    /// load moves over little by little. Those that are exempt are served. Default none: until the stop all are served.
+    pub refuse_gradually: Option<Duration>,
     /// What `Retry-After` says when a request is refused, in whole seconds. Default 1 s.
     pub retry_after: Duration,
     /// Requests that are served even after the stop, until the drain has ended. Default none.
@@ -63,6 +70,8 @@ impl Default for ServerOptions {
             max_reset_streams: 20,
             keep_alive_interval: Duration::from_secs(20),
             keep_alive_timeout: Duration::from_secs(10),
+            farewell_spread: Duration::from_millis(250),
+            refuse_gradually: None,
             retry_after: Duration::from_secs(1),
             exempt: None,
         }

@@ -10,9 +10,9 @@ use std::task::{Context, Poll, ready};
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::routing::future::RouteFuture;
-use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, UPGRADE};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower::Service as _;
@@ -21,6 +21,7 @@ use wellkept_shutdown::Refused;
 use super::Arrival;
 use super::body::{InFlight, ServedBody};
 use super::connection::{Connection, Protocol};
+use super::events::EventsEnd;
 use super::shared::{Shared, Stage};
 
 /// Hyper's service of one connection.
@@ -83,7 +84,7 @@ fn admit(server: &Shared, late: bool, request: &Request<Incoming>) -> Result<(),
     if request.headers().len() > server.options.max_headers {
         return Err(Refusal::TooManyFields);
     }
-    if late {
+    if late || server.refuses_gradually() {
         return Err(Refusal::Late);
     }
     match server.tracker.begin_request() {
@@ -152,14 +153,20 @@ impl Future for Answer {
 fn finish(mut response: Response<Body>, in_flight: InFlight, version: Version) -> Response<ServedBody> {
     let connection = in_flight.connection();
     if response.status() == StatusCode::SWITCHING_PROTOCOLS && connection.is(Protocol::Http1) {
-        in_flight.upgrade();
+        let to = if speaks_websocket(response.headers()) { Protocol::WebSocket } else { Protocol::Upgraded };
+        in_flight.upgrade(to);
         return response.map(ServedBody::free);
     }
     // HTTP/2 says it with GOAWAY, and forbids the header (RFC 9113, section 8.2.2).
     if version < Version::HTTP_2 && connection.server.has_reached(Stage::Announcing) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response.map(|body| ServedBody::new(body, in_flight))
+    let events = EventsEnd::of(response.headers(), connection);
+    response.map(|body| ServedBody::new(body, events, in_flight))
+}
+
+fn speaks_websocket(headers: &HeaderMap) -> bool {
+    headers.get(UPGRADE).is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 fn refuse(refusal: Refusal, retry_after: Option<HeaderValue>) -> Response<Body> {

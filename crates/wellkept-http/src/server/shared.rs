@@ -28,6 +28,8 @@ const LINGER: Duration = Duration::from_millis(250);
 const MAX_NAMED: usize = 100;
 /// What hyper takes on its stack; more costs two allocations a request.
 const HYPER_MAX_HEADERS: usize = 100;
+/// Spreads numbers that follow each other (the golden ratio, in 64 bits).
+const SCATTER: u64 = 0x9E37_79B9_7F4A_7C15;
 const MIN_SWEEP: Duration = Duration::from_millis(5);
 const MAX_SWEEP: Duration = Duration::from_millis(250);
 
@@ -75,6 +77,9 @@ pub(super) struct Shared {
     /// Milliseconds since `began`, as of the last sweep or accept: the clock of all stamps.
     tick: AtomicU32,
     occupied: Notify,
+    /// When the announcement began, on the same clock, and how many requests have come since.
+    announced: AtomicU32,
+    gradual: AtomicU64,
     connections: Mutex<BTreeMap<u64, Arc<Connection>>>,
     pub(super) counts: Counts,
 }
@@ -143,6 +148,8 @@ impl Shared {
             began: Instant::now(),
             tick: AtomicU32::new(1),
             occupied: Notify::new(),
+            announced: AtomicU32::new(0),
+            gradual: AtomicU64::new(0),
             connections: Mutex::new(BTreeMap::new()),
             counts: Counts::default(),
         })
@@ -154,6 +161,9 @@ impl Shared {
 
     /// Moves on and wakes every connection, so that each looks where the server is.
     pub(super) fn advance(&self, stage: Stage) {
+        if stage == Stage::Announcing && !self.has_reached(stage) {
+            self.announced.store(self.look_at_the_clock(), Ordering::Relaxed);
+        }
         if self.stage.fetch_max(stage as u8, Ordering::SeqCst) < stage as u8 {
             for connection in self.connections().values() {
                 connection.wake();
@@ -167,6 +177,26 @@ impl Shared {
         self.advance(Stage::Announcing);
         self.stop_asked.store(true, Ordering::SeqCst);
         self.stop.notify_waiters();
+    }
+
+    /// Whether this request is one of those that are refused before the stop.
+    pub(super) fn refuses_gradually(&self) -> bool {
+        let Some(over) = self.options.refuse_gradually else { return false };
+        if !self.has_reached(Stage::Announcing) || self.has_reached(Stage::Stopped) {
+            return false;
+        }
+        let since = self.announced.load(Ordering::Relaxed);
+        let lasts = Duration::from_millis(u64::from(self.look_at_the_clock().wrapping_sub(since)));
+        let share = lasts.as_secs_f64() / over.as_secs_f64().max(f64::MIN_POSITIVE);
+        let number = self.gradual.fetch_add(1, Ordering::Relaxed).wrapping_mul(SCATTER) >> 32;
+        (number as f64) < share * f64::from(u32::MAX)
+    }
+
+    /// When, after the announcement, it is the turn of one of many who are all told to go: somewhere within
+    /// [`ServerOptions::farewell_spread`], the same for the same.
+    pub(super) fn spread(&self, id: u64) -> Duration {
+        let share = u32::try_from(id.wrapping_mul(SCATTER) >> 56).unwrap_or(0);
+        self.options.farewell_spread / 256 * share
     }
 
     /// Ends when the accept loop shall end.
@@ -375,7 +405,7 @@ impl Shared {
                     Ended::Header => &self.counts.header,
                     Ended::Idle => &self.counts.idle,
                     Ended::Write => &self.counts.write,
-                    Ended::Evicted | Ended::ByItself => continue,
+                    Ended::Evicted | Ended::Unanswered | Ended::ByItself => continue,
                 };
                 if connection.end(ended) {
                     count.fetch_add(1, Ordering::Relaxed);

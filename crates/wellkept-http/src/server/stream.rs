@@ -10,7 +10,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use super::connection::{Connection, Protocol, Side};
+use super::connection::{Connection, Ended, Protocol, Side};
+use super::websocket::{Farewell, Said};
 
 /// What an HTTP/2 client says first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -23,6 +24,8 @@ pub(super) struct Stream {
     first_read: usize,
     first_given: usize,
     blocked: bool,
+    /// From the upgrade to a WebSocket on.
+    farewell: Option<Farewell>,
 }
 
 impl Stream {
@@ -34,6 +37,7 @@ impl Stream {
             first_read: 0,
             first_given: 0,
             blocked: false,
+            farewell: None,
         }
     }
 
@@ -57,15 +61,44 @@ impl Stream {
         }
     }
 
-    /// After an upgrade another task holds this end; it learns here that the connection shall end.
-    fn look_if_upgraded(&self, side: Side, context: &Context<'_>) -> io::Result<()> {
-        if self.connection.is(Protocol::Upgraded) {
-            self.connection.enlist(side, context);
-            if self.connection.is_ending() {
+    /// After an upgrade another task holds this end; it learns here that the connection shall end, and a WebSocket's
+    /// client hears it before.
+    fn look_if_upgraded(&mut self, side: Side, context: &mut Context<'_>) -> io::Result<()> {
+        if !self.connection.is(Protocol::Upgraded) && !self.connection.is(Protocol::WebSocket) {
+            return Ok(());
+        }
+        self.connection.enlist(side, context);
+        if self.connection.is_ending() {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        if self.connection.is(Protocol::WebSocket) {
+            let farewell = self.farewell.get_or_insert_with(Farewell::new);
+            let socket = &mut self.socket;
+            let said = farewell.poll(self.connection.leaves_after(), context, |context, bytes| {
+                Pin::new(&mut *socket).poll_write(context, bytes)
+            });
+            if said == Poll::Ready(Said::InVain) {
+                self.connection.end(Ended::Unanswered);
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
         }
         Ok(())
+    }
+
+    /// What the application writes after the close frame goes nowhere.
+    fn swallows(&self) -> bool {
+        self.farewell.as_ref().is_some_and(Farewell::swallows)
+    }
+
+    /// Follows what has left of these bytes.
+    fn passed(&mut self, parts: &[&[u8]], polled: &Poll<io::Result<usize>>) {
+        let (Some(farewell), Poll::Ready(Ok(written))) = (&mut self.farewell, polled) else { return };
+        let mut left = *written;
+        for part in parts {
+            let part = part.get(..left.min(part.len())).unwrap_or_default();
+            farewell.pass(part);
+            left -= part.len();
+        }
     }
 
     fn wrote<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -108,7 +141,11 @@ impl Read for Stream {
 impl Write for Stream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.look_if_upgraded(Side::Write, context)?;
+        if self.swallows() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let polled = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.passed(&[bytes], &polled);
         self.wrote(polled)
     }
 
@@ -118,7 +155,14 @@ impl Write for Stream {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.look_if_upgraded(Side::Write, context)?;
+        if self.swallows() {
+            return Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()));
+        }
         let polled = Pin::new(&mut self.socket).poll_write_vectored(context, parts);
+        if self.farewell.is_some() {
+            let parts: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
+            self.passed(&parts, &polled);
+        }
         self.wrote(polled)
     }
 

@@ -3,6 +3,7 @@
 mod http2;
 mod leaving;
 mod limits;
+mod long_lived;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
