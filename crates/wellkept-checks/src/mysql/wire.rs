@@ -239,6 +239,9 @@ mod tests {
         let cut = Packet::read(&mut stream, usize::MAX).await.unwrap();
         assert_eq!((cut.sequence, cut.length, cut.payload.len()), (2, LONGEST + 5, MOST_KEPT));
         assert_eq!(Packet::read(&mut stream, 4).await.unwrap().payload, b"next");
+        // What begins such a row is what begins the end of all rows, which is shorter.
+        let row = Packet { sequence: 1, length: 9, payload: vec![0xfe; 9] };
+        assert!(!row.is_end() && Packet { length: 5, ..row }.is_end());
         assert_eq!(Packet::read(&mut packet(0, b"12345").as_slice(), 4).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
         assert_eq!(Packet::read(&mut &bytes[..9], 9).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
         let broken = Packet::read(&mut &bytes[..100_000], usize::MAX).await.unwrap_err();
