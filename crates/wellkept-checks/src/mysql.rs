@@ -16,8 +16,10 @@
 //! | `required`, `verify_ca`, `verify_identity` | always; the certificate is **verified**, for the host's name too |
 //!
 //! Note that `required` is stricter here than in those clients. The roots are the system's; `SSL_CERT_FILE` names others.
-//! Logins are by `mysql_native_password`, `caching_sha2_password` (of which the server at times wants the password itself,
-//! so over TLS or a Unix socket), the operating system's user on a Unix socket, and `mysql_clear_password` over verified TLS.
+//! Logins are by `mysql_native_password`, `caching_sha2_password`, the operating system's user on a Unix socket, and
+//! `mysql_clear_password` over verified TLS or a Unix socket. For `caching_sha2_password` the server at times wants the
+//! password itself. It gets it over TLS or a Unix socket only; with `preferred` that is from whoever answers, as with
+//! MySQL's own clients.
 //!
 //! # Verdicts
 //!
