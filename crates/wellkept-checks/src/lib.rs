@@ -75,8 +75,9 @@
 //! `timeout`, `json`, `nagios` or `help`. A secret that may come in a file has a second key, `KEY_file`.
 //!
 //! `tcp.rs` is the shortest kind, `redis.rs` one that keeps a connection. `reach.rs` has what a run gives up with and the
-//! outcomes of a failed connection, `testing.rs` the listeners that faults are tried on. A run that gets no whole answer
-//! is a failure of the network when the connection broke, and of the protocol when what came was not an answer.
+//! outcomes of a failed connection, `lines.rs` what protocols in lines share, `server_url.rs` the parts of a server's URL,
+//! `testing.rs` the listeners that faults are tried on. A run that gets no whole answer is a failure of the network when
+//! the connection broke, and of the protocol when what came was not an answer.
 //!
 //! Three rules that the compiler does not know: the public message holds no address and no text of a driver's, those
 //! belong into the detail, and a secret into neither; a run that is dropped leaves nothing behind; a connection is kept

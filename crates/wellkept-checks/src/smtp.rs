@@ -152,7 +152,10 @@ impl Smtp {
         if !is_word(&helo) {
             return Err(InvalidOption::new("helo", "expected a name such as monitor.example.com"));
         }
-        if !capabilities.iter().all(|capability| capability.split(' ').all(is_word)) {
+        // The first word is a keyword (RFC 5321, 4.1.1.1).
+        let is_keyword = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let is_offer = |text: &str| text.split(' ').all(is_word) && text.split(' ').next().is_some_and(is_keyword);
+        if !capabilities.iter().all(|capability| is_offer(capability)) {
             return Err(InvalidOption::new("capabilities", "expected words such as SIZE or AUTH PLAIN"));
         }
         Ok(Self {

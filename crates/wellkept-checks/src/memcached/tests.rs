@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
+use proptest::prelude::*;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use wellkept_health::Verdict;
@@ -228,6 +229,21 @@ async fn answers_that_a_real_server_gives_rarely_are_told_apart() {
     ] {
         let outcome = run(&check(format!("memcached://{}", false_server(says).await))).await;
         assert_eq!((outcome.verdict(), reason(&outcome)), expected, "{says}: {outcome:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_client_panic(answer in prop::collection::vec(prop_oneof![
+        Just(b"STAT a 1\r\n".to_vec()), Just(b"END\r\n".to_vec()), prop::collection::vec(any::<u8>(), 0..20),
+    ], 0..8)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (near, mut far) = tokio::io::duplex(1024);
+            far.write_all(&answer.concat()).await.unwrap();
+            drop(far);
+            let _ = Stats::read(&mut Lines::new(Box::new(near))).await;
+        });
     }
 }
 

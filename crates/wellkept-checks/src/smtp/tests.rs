@@ -239,6 +239,7 @@ fn a_configuration_is_read_and_what_is_wrong_in_it_is_reported() {
         "smtp: { url: 'smtps://host', starttls: true }",
         "smtp: { url: 'smtp://host', helo: 'a b' }",
         "smtp: { url: 'smtp://host', capabilities: ['SIZE  1'] }",
+        "smtp: { url: 'smtp://host', capabilities: '[SIZE, HELP]' }",
         "smtp: { url: 'smtp://host', certificate: { unhealthy_below: 20d } }",
     ]
     .map(|text| configured(text).unwrap_err());
@@ -247,6 +248,7 @@ fn a_configuration_is_read_and_what_is_wrong_in_it_is_reported() {
     test.yaml:1:14: write both user and password
     test.yaml:1:40: with smtps:// TLS is spoken from the first byte on
     test.yaml:1:35: expected a name such as monitor.example.com
+    test.yaml:1:43: expected words such as SIZE or AUTH PLAIN
     test.yaml:1:43: expected words such as SIZE or AUTH PLAIN
     test.yaml:1:42: unhealthy_below must not be above degraded_below
     ");

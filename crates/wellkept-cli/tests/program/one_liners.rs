@@ -129,6 +129,7 @@ fn its_exit_code_is_one_for_docker_or_one_for_a_monitoring_system() {
 #[test]
 fn no_secret_of_a_one_liner_is_ever_shown() {
     let url = format!("postgres://app:{PLANTED}@127.0.0.1:1/orders?token={PLANTED}");
+    let with = |scheme: &str| format!("{scheme}://app:{PLANTED}@127.0.0.1:1");
     let environment = [("DATABASE_URL", url.as_str())];
     for words in [
         &["--kind", "postgres", "--url", "${DATABASE_URL}"][..],
@@ -136,6 +137,10 @@ fn no_secret_of_a_one_liner_is_ever_shown() {
         &["--kind", "postgres", &url],
         &["--kind", "http", "--url", &url],
         &["--kind", "tcp", "--address", "${DATABASE_URL}"],
+        &["--kind", "nats", "--url", &with("nats")],
+        &["--kind", "memcached", "--url", &with("memcached")],
+        &["--kind", "smtp", "--url", &with("smtp")],
+        &["--kind", "smtp", "--url", &with("ftp")],
         &["--kind", "postgres", "--url", "${DATABASE_URL}", "--timeout", "${DATABASE_URL}"],
         &["--kind", "postgres", "--url", "${DATABASE_URL}", "--query", "${DATABASE_URL}"],
         &["--kind", "http", "--url", "http://127.0.0.1:1/", "--headers.authorization", PLANTED],
