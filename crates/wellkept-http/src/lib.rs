@@ -1,7 +1,7 @@
 //! The doors of a service: endpoints, server, status page, and the collectors that turn figures into metrics.
 //!
 //! [`Doors`] makes the routes, [`Server`] serves them with limits from the first byte on, and an [`Agent`] answers
-//! HAProxy. None keeps state of health: they read the checker's latest snapshot.
+//! HAProxy; a [`ShutdownLayer`] does what it can in a server of one's own. None keeps state of health: they read the checker's latest snapshot.
 
 mod access;
 mod collect;
@@ -10,6 +10,7 @@ mod error;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod haproxy;
+mod layer;
 mod server;
 
 pub use access::{Access, Caller, Credential, Loopback, Token, TokenError};
@@ -17,4 +18,5 @@ pub use collect::{Figure, FigureKind, FigureValues, Figures};
 pub use doors::{Doors, Names, Reloaded};
 pub use error::ApiError;
 pub use haproxy::{Agent, AgentHandle, AgentOptions, AgentStats};
+pub use layer::{ShutdownFuture, ShutdownLayer, ShutdownService};
 pub use server::{Arrival, BindError, Exempt, Server, ServerHandle, ServerOptions, ServerStats, TimeoutStats};

@@ -27,6 +27,7 @@ use wellkept_shutdown::{BoxFuture, Entrance, Remaining, Tracker};
 pub use listen::BindError;
 pub(crate) use listen::listen;
 pub use options::{Exempt, ServerOptions};
+pub(crate) use service::refusal;
 
 use connection::Connection;
 use shared::{Shared, Stage};

@@ -170,26 +170,36 @@ fn speaks_websocket(headers: &HeaderMap) -> bool {
 }
 
 fn refuse(refusal: Refusal, retry_after: Option<HeaderValue>) -> Response<Body> {
-    let (status, body) = match refusal {
-        Refusal::Late => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            r#"{"error":{"code":"shutdown.draining","message":"the service is shutting down; retry elsewhere"}}"#,
-        ),
-        Refusal::Overload => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            r#"{"error":{"code":"shutdown.too_many_in_flight","message":"too many requests are in flight; retry later"}}"#,
-        ),
-        Refusal::TooManyFields => (
+    let mut response = match refusal {
+        Refusal::Late => super::refusal(Refused::Draining),
+        Refusal::Overload => super::refusal(Refused::TooManyInFlight),
+        Refusal::TooManyFields => answer(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             r#"{"error":{"code":"server.too_many_header_fields","message":"the request has too many header fields"}}"#,
         ),
     };
+    if let (Some(retry_after), StatusCode::SERVICE_UNAVAILABLE) = (retry_after, response.status()) {
+        response.headers_mut().insert(RETRY_AFTER, retry_after);
+    }
+    response
+}
+
+/// What a refused request gets, without `Retry-After`.
+pub(crate) fn refusal(refused: Refused) -> Response<Body> {
+    let body = match refused {
+        Refused::Draining => {
+            r#"{"error":{"code":"shutdown.draining","message":"the service is shutting down; retry elsewhere"}}"#
+        }
+        Refused::TooManyInFlight => {
+            r#"{"error":{"code":"shutdown.too_many_in_flight","message":"too many requests are in flight; retry later"}}"#
+        }
+    };
+    answer(StatusCode::SERVICE_UNAVAILABLE, body)
+}
+
+fn answer(status: StatusCode, body: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let (Some(retry_after), StatusCode::SERVICE_UNAVAILABLE) = (retry_after, status) {
-        headers.insert(RETRY_AFTER, retry_after);
-    }
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
