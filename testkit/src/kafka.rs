@@ -97,6 +97,11 @@ impl KafkaClient {
         self.told(&json!(["commit", group, topic, partition, offset]));
     }
 
+    /// All topics and their numbers of partitions.
+    pub fn topics(&mut self) -> Value {
+        self.told(&json!(["topics"]))
+    }
+
     /// All topics and their numbers of partitions, all groups, and where each topic's partitions end.
     pub fn everything(&mut self) -> Value {
         self.told(&json!(["everything"]))

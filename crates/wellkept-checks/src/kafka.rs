@@ -51,10 +51,10 @@
 //! # Cost
 //!
 //! One connection to each broker that has to be asked, kept from run to run: one broker for the cluster and topics; for a
-//! group its coordinator, and those that lead the partitions, 64 at most. One round trip to each of them per run: one
-//! request for the cluster and topics, two for a group (three where Kafka 4's are known), one for the ends of the
-//! partitions of each leader. The first run needs up to five. The first time that anyone asks for a group in a cluster
-//! Kafka makes its own topic for offsets.
+//! group its coordinator, which tells of the cluster too, and those that lead the partitions, 64 at most. One round trip to
+//! each of them per run, all at the same time: one request for the cluster and topics, two for a group (three where Kafka 4's
+//! groups are known), one to each leader for the ends of its partitions. The first run, and one in which something has moved,
+//! need a few more. The first time that anyone asks for a group in a cluster, Kafka makes its own topic for offsets.
 
 mod cluster;
 mod judge;

@@ -81,24 +81,24 @@ def commit(group, topic, partition, offset):
     member.close()
 
 
+def topics():
+    found = producer.list_topics(timeout=PATIENCE).topics
+    return {name: len(topic.partitions) for name, topic in found.items()}
+
+
 def everything():
-    topics = producer.list_topics(timeout=PATIENCE).topics
     reader = consumer("nobody")
     ends = {
         f"{name}/{partition}": reader.get_watermark_offsets(TopicPartition(name, partition), timeout=PATIENCE)[1]
-        for name, topic in topics.items()
-        for partition in topic.partitions
+        for name, partitions in topics().items()
+        for partition in range(partitions)
     }
     reader.close()
     groups = admin.list_consumer_groups(request_timeout=PATIENCE).result().valid
-    return {
-        "topics": {name: len(topic.partitions) for name, topic in topics.items()},
-        "groups": sorted(group.group_id for group in groups),
-        "ends": ends,
-    }
+    return {"topics": topics(), "groups": sorted(group.group_id for group in groups), "ends": ends}
 
 
-ORDERS = {order.__name__: order for order in (create, produce, join, take, leave, commit, everything)}
+ORDERS = {order.__name__: order for order in (create, produce, join, take, leave, commit, topics, everything)}
 ORDERS["brokers"] = cluster_brokers
 
 for line in sys.stdin:

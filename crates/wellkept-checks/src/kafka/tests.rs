@@ -130,6 +130,10 @@ async fn every_leader_of_a_cluster_is_asked_for_its_partitions() {
         let group = &outcome.metadata()["group"];
         assert_eq!((&group["lag"], &group["partitions"]), (&8.into(), &4.into()), "{outcome:?}");
     }
+    // It makes topics of which it hears for the first time, unless it is told not to.
+    let missing = self::check(&brokers[0], |options| options.topics = vec!["missing".to_owned()]);
+    assert_eq!(told(&run(&missing).await), (Verdict::Fail, "unexpected", "a topic does not exist"));
+    assert_eq!(client.topics(), serde_json::json!({ "orders": 4 }));
 }
 
 #[tokio::test]
