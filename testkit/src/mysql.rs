@@ -176,7 +176,16 @@ impl Mysql {
     /// # Panics
     /// When it does not start.
     pub fn start_again(&mut self) {
+        self.start_again_with(&[]);
+    }
+
+    /// The same with more options of the server's.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_again_with(&mut self, options: &[&str]) {
         self.stop();
+        self.options.extend(options.iter().map(|&option| option.to_owned()));
         let (folder, port) = (self.folder.path(), self.port);
         self.server = try_run(folder, port, &self.options)
             .or_else(|| try_run(folder, port, &self.options))

@@ -79,6 +79,7 @@
 //! `super_read_only` is never on without `read_only`, and `innodb_read_only` is what a reader that shares its primary's
 //! storage has. A server that once copied another and was stopped for good is none that copies.
 
+mod connection;
 mod failure;
 mod judge;
 mod server;

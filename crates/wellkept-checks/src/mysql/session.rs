@@ -2,8 +2,8 @@
 
 use tokio::time::{Instant, timeout_at};
 
+use super::connection::{Answer, Connection};
 use super::failure::Failure;
-use super::server::{Answer, Connection};
 use crate::findings::Found;
 
 /// Ends the query given by the user; its column's name is how the answers after it are recognised.

@@ -73,10 +73,12 @@ async fn a_mysql_that_refuses_writes_is_no_primary_and_a_query_that_writes_says_
     assert_eq!((reason(&outcome), outcome.message()), ("not_ready", "server does not accept writes"), "{outcome:?}");
     server.execute("set global read_only = off");
     assert_eq!(reason(&run(&primary).await), "pass");
-    server.stop();
 
-    let server = Server::start_with(&["--innodb-read-only=0"]);
-    assert_eq!(reason(&run(&configured_check(&server.url(), "role: primary")).await), "pass");
+    server.start_again_with(&["--innodb-read-only"]);
+    assert_eq!(server.execute("select @@global.read_only, @@global.innodb_read_only"), "0\t1");
+    let outcome = run(&primary).await;
+    assert_eq!((reason(&outcome), &outcome.metadata()["read_only"]), ("not_ready", &json!(true)), "{outcome:?}");
+    assert_eq!(outcome.message(), "server is read-only, a primary is expected");
 }
 
 #[tokio::test]
