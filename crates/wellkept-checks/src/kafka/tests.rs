@@ -48,7 +48,7 @@ async fn a_group_is_followed_from_its_first_message_to_its_last_member() {
     client.join("billing", "orders");
     client.take("billing", 4);
     client.produce("orders", 1, 3);
-    let stuck_after = Duration::from_millis(1);
+    let stuck_after = Duration::from_nanos(1);
     let (patient, impatient) = (of_group(&address, Lag::default()), of_group(&address, Lag { stuck_after, ..Lag::default() }));
     let group = |outcome: &Outcome| outcome.metadata()["group"].clone();
 
