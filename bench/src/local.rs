@@ -52,7 +52,8 @@ pub(crate) fn run(effort: Effort) {
     }
 }
 
-fn component(name: &'static str, section: &str) -> Component {
+/// A component of this kind, as a configuration would make it.
+pub(crate) fn component(name: &'static str, section: &str) -> Component {
     let kind = kinds().iter().find(|kind| kind.name == name).expect("it is a kind of every build");
     let document = Document::parse("local", &format!("{name}: {section}")).expect("the text above is YAML");
     let check = document.read(|root| root.open(name, kind.read)).expect("the text above can be read");

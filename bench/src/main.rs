@@ -1,6 +1,7 @@
 //! The figures that the design names, beside their peers, in one run: rounds of A and B interleaved, medians.
 #![expect(clippy::print_stdout, reason = "the table is the product")]
 
+mod celery;
 mod checks;
 mod load;
 mod local;
@@ -19,7 +20,7 @@ use crate::soak::Store;
 
 const HELP: &str = "\
 Examples:
-  cargo xtask bench                     everything, about fourteen minutes
+  cargo xtask bench                     everything, about fifteen minutes
   cargo xtask bench --quick             short rounds, to see that it works
   cargo xtask bench probes reads        some parts of it
   cargo xtask bench soak --minutes 20   one part, for longer
@@ -29,12 +30,13 @@ Parts:
   reads    reading the status in process, beside a bare atomic load
   checks   ten thousand checks: processor, memory, adding them up
   local    one run of each check of this machine: the 99th percentile
+  celery   how soon a verdict on Celery's workers follows the last of their answers
   targets  a thousand HTTP targets from one process, beside Debian's blackbox exporter
   peers    what a flood of probes does to a dependency, beside health libraries in Rust, Node and Python
   soak     the memory of a thousand components over --minutes (default 2), history in --store sqlite (default), memory
 ";
 
-const PARTS: [&str; 7] = ["probes", "reads", "checks", "local", "targets", "peers", "soak"];
+const PARTS: [&str; 8] = ["probes", "reads", "checks", "local", "celery", "targets", "peers", "soak"];
 
 struct Options {
     parts: Vec<String>,
@@ -111,6 +113,7 @@ fn run(part: &str, options: &Options) {
         "reads" => reads::run(options.effort),
         "checks" => checks::run(options.effort),
         "local" => local::run(options.effort),
+        "celery" => celery::run(options.effort),
         "targets" => targets::run(options.effort),
         "peers" => peers::run(options.effort),
         _ => soak::run(Duration::from_secs(options.minutes * 60), options.store),

@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -45,6 +48,21 @@ impl ResourceType {
 /// Something to close when the work is over. Lower priorities close first; within one priority, what was registered
 /// last closes first, because it may stand on what came before. One closes at a time, unless it is
 /// [`parallel`](Self::parallel).
+///
+/// ```
+/// # use wellkept_shutdown::{Resource, ResourceType, Settings, Shutdown};
+/// # struct Pool;
+/// # impl Pool { async fn close(self) {} }
+/// # let (pool, client) = (Pool, ());
+/// # let (shutdown, _sequence) = Shutdown::new(Settings::default());
+/// // As pools of sqlx close; one whose connections are not given back is left behind after 5 s.
+/// let pool = Resource::new("pool", ResourceType::Database, async move || pool.close().await);
+/// let pool = shutdown.register(pool)?;
+/// // A client of redis or reqwest closes by being dropped.
+/// shutdown.register(Resource::dropped("cache", ResourceType::Redis, client).stands_on(pool))?;
+/// shutdown.register(Resource::temporary("uploads", std::env::temp_dir().join("orders-uploads")))?;
+/// # Ok::<(), wellkept_shutdown::RegisterError>(())
+/// ```
 pub struct Resource {
     pub(crate) name: String,
     pub(crate) kind: ResourceType,
@@ -81,6 +99,31 @@ impl Resource {
         T: IntoClosed,
     {
         Self::with(name.into(), kind, Closer::blocking(close))
+    }
+
+    /// A resource that is closed by being dropped, on a thread of its own: a client, a connection, a lock. What others still
+    /// hold of it stays open.
+    pub fn dropped<T: Send + 'static>(name: impl Into<String>, kind: ResourceType, value: T) -> Self {
+        Self::blocking(name, kind, move || drop(value))
+    }
+
+    /// A file whose content is brought to the disk before it is closed (`fsync`).
+    pub fn file(name: impl Into<String>, file: File) -> Self {
+        Self::blocking(name, ResourceType::FileHandle, move || file.sync_all())
+    }
+
+    /// A file or folder, with all that is in it, that is removed. One that is gone already is as good; a link is removed and
+    /// not followed.
+    pub fn temporary(name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        Self::blocking(name, ResourceType::FileHandle, move || {
+            let removed = match std::fs::symlink_metadata(&path) {
+                Ok(found) if found.is_dir() => std::fs::remove_dir_all(&path),
+                Ok(_) => std::fs::remove_file(&path),
+                Err(error) => Err(error),
+            };
+            removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+        })
     }
 
     /// Sets the priority, 100 by default. Lower closes first.

@@ -532,3 +532,36 @@ async fn one_call_starts_it_with_a_deadline_of_its_own_and_waits_for_the_report(
     let error = Report::clone(&report).into_result().unwrap_err();
     insta::assert_snapshot!(error, @"the shutdown was forced: 1 requests and 0 connections were cut");
 }
+
+#[tokio::test]
+async fn ready_made_closers_bring_files_to_the_disk_and_remove_what_is_temporary() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir_all(at("uploads/deep")).unwrap();
+    for name in ["uploads/deep/a", "single", "kept"] {
+        std::fs::write(at(name), "").unwrap();
+    }
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(at("kept"), at("link")).unwrap();
+    let (shutdown, sequence) = Shutdown::new(Settings::default());
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    for resource in [
+        Resource::temporary("folder", at("uploads")),
+        Resource::temporary("file", at("single")),
+        Resource::temporary("link", at("link")),
+        Resource::temporary("gone", at("never there")),
+        Resource::file("journal", std::fs::File::create(at("journal")).unwrap()),
+        Resource::dropped("client", ResourceType::HttpClient, sender),
+        Resource::file("read-only", std::fs::File::open("/proc/self/status").unwrap()),
+    ] {
+        shutdown.register(resource).unwrap();
+    }
+    let report = run(&shutdown, sequence).await;
+    let mut left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["journal", "kept"]);
+    assert!(receiver.recv().is_err(), "its other end is dropped");
+    let failed = report.resources.iter().filter(|resource| resource.outcome != ResourceOutcome::Closed);
+    let failed: Vec<_> = failed.map(|resource| (resource.name.as_str(), resource.outcome)).collect();
+    assert_eq!(failed, [("read-only", ResourceOutcome::Failed)], "the error of a sync is told");
+}
