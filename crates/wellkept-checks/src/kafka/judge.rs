@@ -190,8 +190,8 @@ fn add_group(findings: &mut Findings, limits: &Limits, found: &Found, progress: 
         findings.add(Outcome::fail(Reason::Custom("stuck"), "the group takes none of its messages").with_detail(detail));
     }
     findings.limit(lag, limits.lag.degraded_above, limits.lag.unhealthy_above, || match pace {
-        "catching_up" => format!("the group is {lag} messages behind, and catching up"),
-        _ => format!("the group is {lag} messages behind"),
+        "catching_up" => format!("the group is {} behind, and catching up", messages(lag)),
+        _ => format!("the group is {} behind", messages(lag)),
     });
     let mut most: Vec<(&Standing, String)> = standings
         .iter()
@@ -223,6 +223,10 @@ fn add_members(findings: &mut Findings, limits: &Limits, group: &Group) {
         let detail = format!("{members} of {}, state {}", limits.min_members, group.state);
         findings.add(Outcome::fail(Reason::NotReady, message).with_detail(detail));
     }
+}
+
+fn messages(count: u64) -> String {
+    if count == 1 { "1 message".to_owned() } else { format!("{count} messages") }
 }
 
 fn first(all: &[String]) -> &[String] {
