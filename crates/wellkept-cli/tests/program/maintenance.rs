@@ -63,13 +63,13 @@ fn a_maintenance_begun_by_command_survives_a_kill_and_ends_by_itself() {
     assert_eq!(served.detailed()["maintenance"], Value::Null, "it has ended by itself");
     assert_eq!(served.component("gone")["maintenance"]["reason"], "moved");
 
+    let latest = || served.get("/api/v1/history?component=gone").json()["changes"][0].clone();
+    until(PATIENCE, "the history to tell of it", || latest()["to"] == "maintenance");
     let address = format!("http://{}", served.http);
     let shown = text(&run(served.folder.path(), &["status", "--server", &address]).stdout);
     assert!(shown.contains("by ann: moved"), "{shown}");
     let listed = text(&served.maintenance(&["list"]).stdout);
     assert!(listed.contains("gone") && listed.contains("ann") && listed.contains("moved"), "{listed}");
-    let latest = || served.get("/api/v1/history?component=gone").json()["changes"][0].clone();
-    until(PATIENCE, "the history to tell of it", || latest()["to"] == "maintenance");
     assert_eq!(latest()["detail"], "by ann: moved");
     let ended = served.maintained(&["end", "gone", "--author", "bob"]);
     assert_eq!(ended["maintenances"][0]["active"], false);
