@@ -176,7 +176,9 @@ fn try_start(folder: &Path, ports: Ports) -> Option<Server> {
     let ready = server.wait_ready(|| {
         let address = (Ipv4Addr::LOCALHOST, ports.management);
         let answer = http::request(address, "GET", "/api/health/checks/local-alarms", &[GUEST], b"");
-        answer.is_ok_and(|answer| answer.status == 200)
+        // It opens the port for AMQP last.
+        let is_well = answer.is_ok_and(|answer| answer.status == 200);
+        is_well && TcpStream::connect((Ipv4Addr::LOCALHOST, ports.amqp)).is_ok()
     });
     ready.then_some(server)
 }
