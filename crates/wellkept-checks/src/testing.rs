@@ -22,12 +22,12 @@ pub(crate) async fn run(check: &impl Check) -> Outcome {
     check.run(&Context::within(PATIENCE)).await
 }
 
-/// One run whose other side does not answer; asserts that it ended by itself, before the checker had to drop it.
+/// One run whose other side does not answer; asserts that it ended by itself. The checker drops it half a second after its
+/// begin, which a busy machine may miss; this does so much later.
 pub(crate) async fn run_into_timeout(check: &impl Check) -> Outcome {
-    let timeout = Duration::from_millis(500);
-    let begun = std::time::Instant::now();
-    let outcome = tokio::time::timeout(timeout, check.run(&Context::within(timeout))).await;
-    let outcome = outcome.unwrap_or_else(|_| panic!("the run went on until {:?}", begun.elapsed()));
+    let within = Context::within(Duration::from_millis(500));
+    let outcome =
+        tokio::time::timeout(Duration::from_secs(20), check.run(&within)).await.expect("the run ends by itself");
     assert_eq!(reason(&outcome), "timeout", "{outcome:?}");
     outcome
 }
