@@ -22,7 +22,7 @@ pub(crate) fn run(effort: Effort) {
     let _workers: Vec<_> = (0..WORKERS)
         .map(|number| CeleryWorker::start(&redis.url(), &format!("w{number}"), CeleryOptions::default()))
         .collect();
-    let section = format!("{{ url: '{}', mode: active, workers: {{ minimum: {WORKERS} }} }}", redis.url());
+    let section = format!("{{ broker: '{}', mode: active, workers: {{ minimum: {WORKERS} }} }}", redis.url());
     let check = component("celery", &section);
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
     let ask = || runtime.block_on(run_once(&check)).outcome;
