@@ -10,7 +10,7 @@ use std::pin::Pin;
 
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
@@ -21,7 +21,7 @@ use wellkept_net::{AddressRules, ConnectError, Target, connect};
 use self::wire::{Arguments, Batch, Field, Frame, Id, Reader, method};
 use crate::InvalidOption;
 use crate::driver::Driver;
-use crate::reach::{no_tls, not_connected, timed_out};
+use crate::reach::{Stream, no_tls, not_connected, timed_out};
 
 /// Frames that wait for a run. A run reads what it asked for, so there are few.
 const MOST_WAITING: usize = 256;
@@ -129,10 +129,6 @@ impl fmt::Debug for Server {
         formatter.debug_struct("Server").field("encrypted", &self.encrypted).finish_non_exhaustive()
     }
 }
-
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// A method that came in.
 #[derive(Debug)]

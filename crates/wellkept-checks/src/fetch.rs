@@ -23,6 +23,8 @@ use wellkept_config::{FromNode, one_of};
 use wellkept_net::tls::{self, Fault, Session, TlsError};
 use wellkept_net::{AddressRules, ConnectError, Target, connect, connect_unix};
 
+use crate::reach::Stream;
+
 pub use self::redirect::{NotFollowed, RedirectTo};
 
 /// Most that is kept of a body, in bytes.
@@ -175,7 +177,7 @@ impl Request {
         }
     }
 
-    async fn send_over<S: wire::Stream>(&self, stream: S, deadline: Instant) -> Result<Response, FetchError> {
+    async fn send_over<S: Stream>(&self, stream: S, deadline: Instant) -> Result<Response, FetchError> {
         if self.is_secure() {
             // A handshake has a large state, which the many runs without one need not have room for.
             return Box::pin(self.send_secured(stream, deadline)).await;
@@ -183,7 +185,7 @@ impl Request {
         wire::exchange(self, stream, self.version == Version::Http2, deadline).await
     }
 
-    async fn send_secured<S: wire::Stream>(&self, stream: S, deadline: Instant) -> Result<Response, FetchError> {
+    async fn send_secured<S: Stream>(&self, stream: S, deadline: Instant) -> Result<Response, FetchError> {
         let tls = self.tls.clone().offering(self.version.alpn());
         let stream = match tls.connect(stream, self.target.host(), deadline).await {
             Err(error) if error.fault() == Some(Fault::Protocol) => return Err(FetchError::NoHttp2),

@@ -9,15 +9,10 @@ use wellkept_health::{Outcome, Reason};
 use wellkept_net::tls::TlsError;
 use wellkept_net::{AddressRules, ConnectError, Target, connect, connect_unix};
 
-use crate::reach::{no_tls, not_connected, timed_out};
+use crate::reach::{Stream, no_tls, not_connected, timed_out};
 
 /// Longest line that is taken, in bytes. NATS tells of itself and of all servers of its cluster in one.
 const LONGEST: usize = 64 * 1024;
-
-/// What bytes go over: TCP, TLS over it, or a Unix socket.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// Connects over TCP. Cancel-safe.
 pub(crate) async fn over_tcp(target: &Target, deadline: Instant) -> Result<Box<dyn Stream>, Failure> {

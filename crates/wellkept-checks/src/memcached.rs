@@ -53,8 +53,8 @@ use wellkept_net::Target;
 use crate::findings::{Findings, ordered};
 use crate::kept::Kept;
 use crate::kind::built;
-use crate::lines::{Failure, Lines, Stream, before, over_tcp, over_unix};
-use crate::reach::give_up_at;
+use crate::lines::{Failure, Lines, before, over_tcp, over_unix};
+use crate::reach::{Stream, give_up_at};
 use crate::server_url::ServerUrl;
 use crate::{InvalidOption, Kind};
 

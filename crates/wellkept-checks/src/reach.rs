@@ -3,12 +3,18 @@
 use std::error::Error;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use wellkept_health::{Context, Outcome, Reason};
 use wellkept_net::ConnectError;
 use wellkept_net::tls::{Fault, TlsError};
 
 use crate::certificate;
+
+/// What a protocol is spoken over: a socket, with TLS or without.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 
 /// When a run gives up by itself: a little before its deadline, at which it would be dropped and could no longer say
 /// what it was waiting for.

@@ -57,8 +57,8 @@ use wellkept_net::tls::{Client, Session};
 use self::dialogue::{Dialogue, NOBODY, Reply};
 use crate::certificate::{self, Certificate};
 use crate::kind::built;
-use crate::lines::{Failure, Stream, before, over_tcp};
-use crate::reach::give_up_at;
+use crate::lines::{Failure, before, over_tcp};
+use crate::reach::{Stream, give_up_at};
 use crate::server_url::ServerUrl;
 use crate::{InvalidOption, Kind};
 

@@ -6,21 +6,16 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderValue};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use super::{FetchError, MOST_OF_A_BODY, MOST_OF_A_HEAD, Request, Response};
 use crate::driver::{Driver, Tasks};
+use crate::reach::Stream;
 
 /// What it waits for while the body comes.
 pub(super) const READING: &str = "reading the body";
 const WAITING: &str = "waiting for the response";
-
-/// What HTTP can be spoken over.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 
 /// Sends the request, and takes the answer up to the limits.
 pub(super) async fn exchange(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use secrecy::{ExposeSecret, SecretString};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout_at};
 use wellkept_health::{Outcome, Reason};
 use wellkept_net::tls::{Client, TlsError};
@@ -14,7 +14,7 @@ use super::Mechanism;
 use super::messages::{Answer, Api, Code, Request};
 use super::scram::{Hash, Scram};
 use super::wire::read_frame;
-use crate::reach::{no_tls, not_connected, timed_out};
+use crate::reach::{Stream, no_tls, not_connected, timed_out};
 
 /// How every broker of a cluster is connected to.
 pub(super) struct Access {
@@ -29,10 +29,6 @@ pub(super) struct Login {
     pub(super) user: String,
     pub(super) password: SecretString,
 }
-
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// An open connection. Dropping it closes it at once.
 pub(super) struct Link {

@@ -5,10 +5,11 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncWrite as _, AsyncWriteExt as _, BufReader};
 
 use super::failure::Failure;
 use super::wire::{self, Packet, Reader, Refusal};
+use crate::reach::Stream;
 
 /// Most that a server may say at once while it lets somebody in, in bytes. What is no MySQL shows itself by it.
 pub(super) const MOST_AT_LOGIN: usize = 16 * 1024;
@@ -16,10 +17,6 @@ pub(super) const MOST_AT_LOGIN: usize = 16 * 1024;
 const MOST_COLUMNS: u64 = 4096;
 
 const MALFORMED: Failure = Failure::Unexpected("a packet ends too early");
-
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// Dropping it closes it at once, with a word of farewell when it is idle: servers count and log those that go without.
 pub(super) struct Connection {

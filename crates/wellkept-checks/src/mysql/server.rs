@@ -12,10 +12,11 @@ use url::{Host, Url};
 use wellkept_net::tls;
 use wellkept_net::{AddressRules, Target, connect, connect_unix};
 
-use super::connection::{Connection, MOST_AT_LOGIN, Stream, not_read, refusal};
+use super::connection::{Connection, MOST_AT_LOGIN, not_read, refusal};
 use super::failure::Failure;
 use super::wire::{self, Greeting, Packet, Reader, capability};
 use crate::InvalidOption;
+use crate::reach::Stream;
 
 /// Packets that a login takes; the longest takes half of that.
 const MOST_STEPS: usize = 8;

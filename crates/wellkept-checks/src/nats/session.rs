@@ -11,7 +11,8 @@ use wellkept_health::{Outcome, Reason};
 
 use super::{Login, Server};
 use crate::driver::Driver;
-use crate::lines::{Failure, Lines, Stream, before, over_tcp};
+use crate::lines::{Failure, Lines, before, over_tcp};
+use crate::reach::Stream;
 
 /// What the server said that a run has not read yet. It says little by itself, and then hangs up.
 const MOST_WAITING: usize = 8;
