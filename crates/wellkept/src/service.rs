@@ -338,12 +338,14 @@ impl Service {
     }
 }
 
-/// One line for the end: how it came, how long it took, what was left.
+/// One line for the end: how it came, how long it took, what was left; and the whole report as JSON for those who look
+/// closer.
 pub(crate) fn tell_end(report: &Report) {
     let (exit_code, seconds) = (report.exit_code(), report.duration_seconds);
     let (cut, errors) = (report.forced.len(), report.errors.len());
     let status = report.status.as_str();
-    tracing::info!(target: "wellkept", status, cause = %report.cause, seconds, cut, errors, exit_code, "ended");
+    let whole = serde_json::to_string(report).unwrap_or_default();
+    tracing::info!(target: "wellkept", status, cause = %report.cause, seconds, cut, errors, exit_code, report = whole, "ended");
 }
 
 /// Has readiness fail from the first phase on, and the history, what jobs reported and the exporters' changes handed over

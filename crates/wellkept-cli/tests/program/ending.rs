@@ -4,6 +4,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, kill_process};
+use serde_json::{Value, json};
 use wellkept_testkit::{Signal, http, until};
 
 use crate::served::{PATIENCE, Served, wellkept};
@@ -22,6 +23,23 @@ fn sigterm_and_sigint_end_it_cleanly_and_soon() {
         assert_eq!(served.program.wait(PATIENCE).code(), Some(0));
         assert!(began.elapsed() < Duration::from_secs(5), "{:?} with nothing to wait for", began.elapsed());
     }
+}
+
+#[test]
+fn the_last_line_holds_the_whole_report() {
+    let mut served = Served::with("checks: []\nshutdown: { delay: 10ms }\n");
+    served.program.signal(Signal::TERM);
+    assert_eq!(served.program.wait(PATIENCE).code(), Some(0));
+    let output = served.program.output();
+    let mut lines = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let ended = lines.find(|line| line["message"] == "ended").unwrap_or_else(|| panic!("{output}"));
+    let report: Value = serde_json::from_str(ended["report"].as_str().unwrap()).unwrap();
+    assert_eq!((&report["status"], &report["cause"]), (&"successful".into(), &json!({ "signal": "SIGTERM" })));
+    let phases: Vec<_> =
+        report["phases"].as_array().unwrap().iter().map(|phase| phase["phase"].as_str().unwrap()).collect();
+    assert_eq!(phases.first(), Some(&"initiated"));
+    assert!(phases.contains(&"draining_connections") && phases.contains(&"flushing_buffers"), "{phases:?}");
+    assert!(report["phases"][1]["duration_seconds"].as_f64().unwrap() >= 0.01, "the delay: {report}");
 }
 
 #[test]

@@ -66,8 +66,9 @@ fn a_wrapped_command_reports_its_begin_its_end_and_its_exit_code() {
     served.until_status("nightly/backup", "healthy");
     // The command sees that its begin has been reported.
     let address = format!("http://{}/health/detailed", served.http);
-    let asks = served.heartbeat(&["--", "curl", "-s", &address]);
-    assert!(text(&asks.stdout).contains("\"state\":\"running\""), "{}", text(&asks.stdout));
+    let look = format!("until curl -s {address} | grep -q '\"state\":\"running\"'; do sleep 0.05; done; echo seen");
+    let asks = served.heartbeat(&["--", "timeout", "15", "sh", "-c", &look]);
+    assert_eq!(text(&asks.stdout), "seen\n");
     assert_eq!(served.heartbeat(&["--fail"]).status.code(), Some(0));
     assert_eq!(served.until_job("failed")["exit_code"], serde_json::Value::Null);
     assert_eq!(served.heartbeat(&["--", "sh", "-c", "kill -TERM $$"]).status.code(), Some(128 + 15));
@@ -157,7 +158,7 @@ fn two_instances_that_share_a_store_both_know_of_a_report_to_one_and_after_kills
     };
     told(&other, "on-time", "waiting");
     assert_eq!(one.heartbeat_of("on-time", &["--", "true"]).status.code(), Some(0));
-    let ended = one.first_told("on-time")["last_end"].clone();
+    let ended = told(&one, "on-time", "on_time")["last_end"].clone();
     assert_eq!(told(&other, "on-time", "on_time")["last_end"], ended);
     assert_eq!(other.heartbeat_of("running", &["--start"]).status.code(), Some(0));
     told(&one, "running", "running");
@@ -168,7 +169,7 @@ fn two_instances_that_share_a_store_both_know_of_a_report_to_one_and_after_kills
         database.execute(&format!("{REPORTS} wellkept.wellkept_jobs")) == "4"
     });
 
-    let since = one.first_told("unheard")["overdue_since"].clone();
+    let since = told(&one, "unheard", "overdue")["overdue_since"].clone();
     assert_eq!(other.first_told("unheard")["overdue_since"], since, "both know since when it is known");
     let (one, other) = (one.killed_and_again(), other.killed_and_again());
     for served in [&one, &other] {
