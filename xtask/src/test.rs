@@ -1,10 +1,11 @@
 //! `cargo xtask test`: runs every test beside real servers and closes with one line that counts them all.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::time::Instant;
 
-use wellkept_testkit::{Postgres, Redis};
+use wellkept_testkit::{NOT_RUN, Postgres, Redis};
 
 use crate::{cargo, code_of, servers};
 
@@ -74,6 +75,9 @@ fn run(tests: &mut Command, needs_broker: bool) -> ExitCode {
     if let Some(message) = counts.settle(status.success()) {
         println!("\nerror: {message}");
     }
+    for told in &counts.not_run {
+        println!("\n{NOT_RUN}{told}");
+    }
     println!("\ntests took {} s", started.elapsed().as_secs());
     println!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped);
     match (status.success(), counts.failed) {
@@ -104,11 +108,16 @@ struct Counts {
     skipped: u64,
     /// Runs of a test binary that have begun and not told their result.
     running: u64,
+    /// What tests said that returned because they could not be run here. The harness takes them for passed.
+    not_run: BTreeSet<String>,
 }
 
 impl Counts {
     fn read(&mut self, line: &str) {
         let line = line.trim_end();
+        if let Some(told) = line.strip_prefix(NOT_RUN) {
+            self.not_run.insert(told.to_owned());
+        }
         if is_start(line) {
             self.running += 1;
         }
@@ -127,6 +136,10 @@ impl Counts {
 
     /// Counts as failed what failed without a result of its own, and says what that was.
     fn settle(&mut self, success: bool) -> Option<String> {
+        let tests: BTreeSet<_> = self.not_run.iter().map(|told| told.split(": ").next()).collect();
+        let not_run = tests.len() as u64;
+        self.passed = self.passed.saturating_sub(not_run);
+        self.skipped += not_run;
         let unfinished = std::mem::take(&mut self.running);
         if unfinished > 0 {
             self.failed += unfinished;
@@ -164,8 +177,18 @@ mod tests {
             running 1 test\n\
             test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s\n";
         let (counts, message) = count(output, false);
-        assert_eq!(counts, Counts { passed: 2, failed: 1, skipped: 1, running: 0 });
+        assert_eq!(counts, Counts { passed: 2, failed: 1, skipped: 1, ..Counts::default() });
         assert_eq!(message, None);
+    }
+
+    #[test]
+    fn a_test_that_says_that_it_was_not_run_is_skipped_and_not_passed() {
+        let output = "running 3 tests\ntest a ... ok\n\nNOT RUN: local::b: no mounts here\nNOT RUN: local::b: nor there\n\
+            test local::b ... ok\n\
+            test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s\n";
+        let (counts, _) = count(output, true);
+        assert_eq!((counts.passed, counts.failed, counts.skipped), (2, 0, 1));
+        assert_eq!(counts.not_run.len(), 2, "each reason is told");
     }
 
     #[test]

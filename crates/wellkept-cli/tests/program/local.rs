@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use wellkept_testkit::{Program, until, wait_within};
+use wellkept_testkit::{Program, not_run, until, wait_within};
 
 use crate::served::{PATIENCE, Served, listening, text, wellkept};
 
@@ -28,7 +28,6 @@ os.execv(words[0], words)
 "#;
 
 /// A command that runs its words in a namespace of mounts of its own. `None`, and said so, where that is not allowed.
-#[expect(clippy::print_stderr, reason = "a test that can't be run says so")]
 pub(crate) fn private_mounts() -> Option<Command> {
     for flags in ["--mount", "--mount --map-root-user"] {
         let mut command = Command::new("unshare");
@@ -39,7 +38,7 @@ pub(crate) fn private_mounts() -> Option<Command> {
             return Some(command);
         }
     }
-    eprintln!("SKIPPED: no mounts of one's own here (unshare --mount)");
+    not_run("no mounts of one's own here (unshare --mount)");
     None
 }
 
@@ -214,13 +213,12 @@ struct ControlGroup(Vec<PathBuf>);
 
 impl ControlGroup {
     /// Below the group of this process in the tree of a controller. `None`, and said so, where none can be made.
-    #[expect(clippy::print_stderr, reason = "a test that can't be run says so")]
     fn new(trees: &[&str], name: &str, settings: &[(&str, &str)]) -> Option<Self> {
         let mut groups = Self(Vec::new());
         for tree in trees {
             let group = PathBuf::from(format!("/sys/fs/cgroup/{tree}/wellkept-{name}-{}", std::process::id()));
             if let Err(error) = fs::create_dir(&group) {
-                eprintln!("SKIPPED: no control group of one's own here ({tree}: {error})");
+                not_run(format_args!("no control group of one's own here ({tree}: {error})"));
                 return None;
             }
             groups.0.push(group);
