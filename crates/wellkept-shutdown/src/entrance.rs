@@ -1,6 +1,7 @@
 //! The doors that the sequence closes: what a server (of any protocol) must be able to do.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use crate::BoxFuture;
@@ -48,6 +49,13 @@ pub struct Remaining {
     pub reason: Cow<'static, str>,
     /// For how long it has been there, if known.
     pub age: Option<Duration>,
+}
+
+impl fmt::Display for Remaining {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} ({})", self.item, self.reason)?;
+        self.age.map_or(Ok(()), |age| write!(formatter, " for {age:.1?}"))
+    }
 }
 
 /// When an entrance closes.

@@ -91,7 +91,7 @@ impl Shutdown {
 
     /// Follows the phases. A slow reader sees the latest one, not each.
     pub fn subscribe(&self) -> watch::Receiver<Phase> {
-        self.shared.phases.subscribe()
+        self.shared.follow()
     }
 
     /// Ends when a shutdown is triggered. Cancel-safe.
@@ -309,6 +309,10 @@ impl Shared {
         // Entered here, not by the worker: readiness fails at once, even when the worker waits for its turn.
         self.enter(Phase::Initiated);
         Triggered::Now
+    }
+
+    pub(crate) fn follow(&self) -> watch::Receiver<Phase> {
+        self.phases.subscribe()
     }
 
     pub(crate) async fn begun(&self) {

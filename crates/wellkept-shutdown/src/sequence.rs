@@ -79,7 +79,7 @@ impl Sequence {
             biased;
             () = shared.forced() => true,
             () = walk(&shared, budget, &mut self.story) => false,
-            never = tell_progress(&shared) => match never {},
+            never = tell_progress(&shared, budget) => match never {},
         };
         if forced {
             self.cut_everything();
@@ -260,13 +260,18 @@ fn cut_tracked(shared: &Shared, story: &mut Story) {
     story.left = shared.tracker.force_close_all();
 }
 
-/// Says now and then what the shutdown waits for.
-async fn tell_progress(shared: &Shared) -> Infallible {
+/// Says what a phase waits for that lasts. Nobody is waited for in the delay, except by hooks that go on past it.
+async fn tell_progress(shared: &Shared, budget: Budget) -> Infallible {
     let Some(every) = shared.settings.log_progress else { return std::future::pending().await };
+    let mut phases = shared.follow();
     loop {
-        tokio::time::sleep(every.max(SHORTEST_PROGRESS)).await;
+        if tokio::time::timeout(every.max(SHORTEST_PROGRESS), phases.changed()).await.is_ok() {
+            continue;
+        }
         let (stats, phase) = (shared.tracker.stats(), shared.phase());
-        let oldest: Vec<_> = shared.tracker.in_flight(NAMED_IN_PROGRESS).iter().map(ToString::to_string).collect();
+        if phase == Phase::Delaying && Instant::now() <= budget.delay {
+            continue;
+        }
         let resources = shared.lock().resources.len();
         tracing::info!(
             target: "wellkept::shutdown",
@@ -274,10 +279,22 @@ async fn tell_progress(shared: &Shared) -> Infallible {
             connections = stats.total_connections,
             requests = stats.total_in_flight_requests,
             resources,
-            oldest = oldest.join("; "),
+            held_up_by = held_up_by(shared).join("; "),
             "shutdown: still {phase}"
         );
     }
+}
+
+/// Some of what is still there, by name: what the tracker knows, then what each entrance tells first.
+fn held_up_by(shared: &Shared) -> Vec<String> {
+    let mut named: Vec<_> = shared.tracker.in_flight(NAMED_IN_PROGRESS).iter().map(ToString::to_string).collect();
+    for (_, entrance) in entrances(shared, |kind| kind != EntranceKind::Probe) {
+        guarded(shared, &*entrance, "progress", || {
+            named.extend(entrance.remaining().iter().take(NAMED_IN_PROGRESS).map(ToString::to_string));
+        });
+    }
+    named.truncate(NAMED_IN_PROGRESS);
+    named
 }
 
 async fn close_resources(shared: &Shared, budget: Budget, story: &mut Story) {

@@ -27,7 +27,7 @@ pub struct Settings {
     pub flush: Duration,
     /// What happens to what is still in flight at the end of the drain. Default [`WhenLate::Cut`].
     pub when_late: WhenLate,
-    /// How often the log says what the shutdown waits for. Default every second; none says nothing.
+    /// How often the log says what a phase waits for, once it has lasted for as long. Default every second; none says nothing.
     pub log_progress: Option<Duration>,
     /// After what time the outside kills the process, if known; only to [warn](Self::warnings) where the deadline does not
     /// fit. Kubernetes: `terminationGracePeriodSeconds` less what a preStop hook takes; systemd: `TimeoutStopSec`; Docker:

@@ -15,7 +15,9 @@ use wellkept_health::{
 use wellkept_http::{Access, Agent, AgentOptions, BindError, Doors, Names, Server, ServerOptions};
 #[cfg(target_os = "linux")]
 use wellkept_shutdown::systemd::Systemd;
-use wellkept_shutdown::{EntranceKind, Hook, Phase, Report, Resource, Sequence, Shutdown, Tracker, signals, watchdog};
+use wellkept_shutdown::{
+    EntranceKind, Hook, Phase, Report, Resource, Sequence, Shutdown, Status, Tracker, signals, watchdog,
+};
 
 mod doors;
 mod error;
@@ -338,14 +340,19 @@ impl Service {
     }
 }
 
-/// One line for the end: how it came, how long it took, what was left; and the whole report as JSON for those who look
-/// closer.
+/// One line for the end: how it came, how long it took, what was left. Where not all went well, another holds the whole
+/// report as JSON; otherwise it is for those who look closer.
 pub(crate) fn tell_end(report: &Report) {
     let (exit_code, seconds) = (report.exit_code(), report.duration_seconds);
     let (cut, errors) = (report.forced.len(), report.errors.len());
     let status = report.status.as_str();
     let whole = serde_json::to_string(report).unwrap_or_default();
-    tracing::info!(target: "wellkept", status, cause = %report.cause, seconds, cut, errors, exit_code, report = whole, "ended");
+    if report.status == Status::Successful {
+        tracing::debug!(target: "wellkept", report = whole, "the report of the shutdown");
+    } else {
+        tracing::warn!(target: "wellkept", report = whole, "the report of the shutdown");
+    }
+    tracing::info!(target: "wellkept", status, cause = %report.cause, seconds, cut, errors, exit_code, "ended");
 }
 
 /// Has readiness fail from the first phase on, and the history, what jobs reported and the exporters' changes handed over

@@ -297,6 +297,18 @@ fn a_request_that_never_ends_is_cut_at_the_drains_limit() {
 }
 
 #[test]
+fn the_log_says_who_holds_up_a_drain_that_lasts() {
+    let database = any_database();
+    let mut orders = Orders::start(database.url(), &[("ORDERS_ANNOUNCE", "100"), ("ORDERS_DRAIN", "15000")]);
+    let _slow = orders.begin("/slow?ms=60000");
+    orders.terminate();
+    let line = orders.program.wait_for_line(|line| line.contains("still draining_connections"), SOON);
+    assert!(line.contains("GET /slow from ") && line.contains("(in_flight) for "), "{line}");
+    orders.program.signal(Signal::TERM);
+    assert_eq!(orders.exit_code(SOON), 143);
+}
+
+#[test]
 fn the_phases_are_logged_in_their_order() {
     let database = any_database();
     let mut orders = Orders::start(database.url(), &[]);

@@ -26,20 +26,39 @@ fn sigterm_and_sigint_end_it_cleanly_and_soon() {
 }
 
 #[test]
-fn the_last_line_holds_the_whole_report() {
-    let mut served = Served::with("checks: []\nshutdown: { delay: 10ms }\n");
+fn the_whole_report_is_in_the_log_where_not_all_went_well_or_that_is_asked_for() {
+    let reported = |served: &Served| {
+        let output = served.program.output();
+        let mut lines = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let line = lines.find(|line| line["message"] == "the report of the shutdown")?;
+        serde_json::from_str::<Value>(line["report"].as_str().unwrap()).ok()
+    };
+    for (level, is_told) in [("info", false), ("debug", true)] {
+        let mut served =
+            Served::with(&format!("checks: []\nshutdown: {{ delay: 10ms }}\nlogging: {{ level: {level} }}\n"));
+        served.program.signal(Signal::TERM);
+        assert_eq!(served.program.wait(PATIENCE).code(), Some(0));
+        let report = reported(&served);
+        assert_eq!(report.is_some(), is_told, "{level}");
+        let Some(report) = report else { continue };
+        assert_eq!((&report["status"], &report["cause"]), (&"successful".into(), &json!({ "signal": "SIGTERM" })));
+        let phases = report["phases"].as_array().unwrap();
+        let names: Vec<_> = phases.iter().map(|phase| phase["phase"].as_str().unwrap()).collect();
+        assert_eq!(names.first(), Some(&"initiated"));
+        assert!(names.contains(&"draining_connections") && names.contains(&"flushing_buffers"), "{names:?}");
+        assert!(phases[1]["duration_seconds"].as_f64().unwrap() >= 0.01, "the delay: {report}");
+    }
+
+    let mut served = Served::with(DELAYED);
     served.program.signal(Signal::TERM);
-    assert_eq!(served.program.wait(PATIENCE).code(), Some(0));
-    let output = served.program.output();
-    let mut lines = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let ended = lines.find(|line| line["message"] == "ended").unwrap_or_else(|| panic!("{output}"));
-    let report: Value = serde_json::from_str(ended["report"].as_str().unwrap()).unwrap();
-    assert_eq!((&report["status"], &report["cause"]), (&"successful".into(), &json!({ "signal": "SIGTERM" })));
-    let phases: Vec<_> =
-        report["phases"].as_array().unwrap().iter().map(|phase| phase["phase"].as_str().unwrap()).collect();
-    assert_eq!(phases.first(), Some(&"initiated"));
-    assert!(phases.contains(&"draining_connections") && phases.contains(&"flushing_buffers"), "{phases:?}");
-    assert!(report["phases"][1]["duration_seconds"].as_f64().unwrap() >= 0.01, "the delay: {report}");
+    served.wait_for(|line| line["phase"] == "delaying");
+    until(PATIENCE, "the second signal to be heard", || {
+        served.program.signal(Signal::INT);
+        served.program.output().contains("a further signal forces")
+    });
+    assert_eq!(served.program.wait(PATIENCE).code(), Some(130));
+    let report = reported(&served).unwrap();
+    assert_eq!((&report["status"], &report["forced_by"]), (&"forced".into(), &json!({ "signal": "SIGINT" })));
 }
 
 #[test]
