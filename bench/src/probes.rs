@@ -63,7 +63,7 @@ fn wellkept() -> (SocketAddr, Runtime) {
         let doors = Doors::new(checker, shutdown, Access::loopback_only(), Names::Shown, registry);
         let server = Server::bind(([127, 0, 0, 1], 0).into(), ServerOptions::default()).expect("a port is free");
         let address = server.local_address();
-        server.serve("bench", doors.public(), Tracker::default());
+        server.at_once(doors.at_once()).serve("bench", doors.public(), Tracker::default());
         address
     });
     (address, runtime)

@@ -50,6 +50,7 @@ mod acting;
 mod aside;
 mod asked;
 mod asker;
+mod at_once;
 mod control;
 mod details;
 mod formats;

@@ -19,4 +19,4 @@ pub use doors::{Doors, Names, Reloaded};
 pub use error::ApiError;
 pub use haproxy::{Agent, AgentHandle, AgentOptions, AgentStats};
 pub use layer::{ShutdownFuture, ShutdownLayer, ShutdownService};
-pub use server::{Arrival, BindError, Exempt, Server, ServerHandle, ServerOptions, ServerStats, TimeoutStats};
+pub use server::{Arrival, AtOnce, BindError, Exempt, Server, ServerHandle, ServerOptions, ServerStats, TimeoutStats};

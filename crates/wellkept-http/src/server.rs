@@ -17,6 +17,7 @@ mod stream;
 mod tests;
 mod websocket;
 
+use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -26,18 +27,18 @@ use wellkept_shutdown::{BoxFuture, Entrance, Remaining, Tracker};
 
 pub use listen::BindError;
 pub(crate) use listen::listen;
-pub use options::{Exempt, ServerOptions};
+pub use options::{AtOnce, Exempt, ServerOptions};
 pub(crate) use service::refusal;
 
 use connection::Connection;
-use shared::{Shared, Stage};
+use shared::{Answers, Shared, Stage};
 
 /// A server that listens but does not serve yet.
-#[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     options: ServerOptions,
+    at_once: Option<AtOnce>,
 }
 
 impl Server {
@@ -46,19 +47,27 @@ impl Server {
     /// IPv6. Needs no runtime.
     pub fn bind(address: SocketAddr, options: ServerOptions) -> Result<Self, BindError> {
         let (listener, address) = listen::listen(address)?;
-        Ok(Self { listener, address, options })
+        Ok(Self { listener, address, options, at_once: None })
     }
 
     /// On a socket that listens already, whether it blocks or not. How it treats old connections and how long its queue is
     /// was decided by who bound it. Needs no runtime.
     pub fn on(listener: TcpListener, options: ServerOptions) -> Result<Self, BindError> {
         let (listener, address) = listen::listening(listener)?;
-        Ok(Self { listener, address, options })
+        Ok(Self { listener, address, options, at_once: None })
     }
 
     /// Where it listens, with the port that was taken.
     pub fn local_address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Has `at_once` asked before the router, for answers that cost less than to find their route: see
+    /// [`Doors::at_once`](crate::Doors::at_once). They are counted and refused like all others; the router's layers do not
+    /// see them.
+    #[must_use]
+    pub fn at_once(self, at_once: AtOnce) -> Self {
+        Self { at_once: Some(at_once), ..self }
     }
 
     /// Serves on the current tokio runtime until the handle is told to stop; dropping the handle stops nothing. `name`
@@ -69,10 +78,16 @@ impl Server {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn serve(self, name: &str, router: axum::Router, tracker: Tracker) -> Arc<ServerHandle> {
-        let shared = Shared::new(name, self.address, self.options, router, tracker);
+        let shared = Shared::new(name, self.address, self.options, Answers { router, at_once: self.at_once }, tracker);
         tokio::spawn(accept::run(Arc::clone(&shared), self.listener));
         tokio::spawn(shared::sweep(Arc::clone(&shared)));
         Arc::new(ServerHandle { shared })
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
     }
 }
 

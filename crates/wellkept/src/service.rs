@@ -302,6 +302,7 @@ impl Service {
         let name = self.checker.service().to_owned();
         let local = listener.local_address();
         let app = self.application.before(app, &doors, local);
+        let listener = if application == ApplicationDoors::None { listener } else { listener.at_once(doors.at_once()) };
         let entrance = listener.serve(&name, app, self.shutdown.tracker().clone());
         doors.show(&entrance);
         self.shutdown.add_entrance(EntranceKind::Application, entrance);
@@ -311,11 +312,12 @@ impl Service {
             application.tell(local);
         }
         for (door, kind) in bound {
-            let (router, name) = match kind {
-                DoorKind::Probes => (doors.public(), "probes"),
-                DoorKind::Admin(access) => (doors.with_access(access).admin(), "admin"),
+            let at_once = |door: Server| door.at_once(doors.at_once());
+            let (door, router, name) = match kind {
+                DoorKind::Probes => (at_once(door), doors.public(), "probes"),
+                DoorKind::Admin(access) => (at_once(door), doors.with_access(access).admin(), "admin"),
                 #[cfg(feature = "grpc")]
-                DoorKind::Grpc => (doors.grpc(Doors::MAX_WATCHES), "grpc"),
+                DoorKind::Grpc => (door, doors.grpc(Doors::MAX_WATCHES), "grpc"),
             };
             tracing::info!(target: "wellkept", door = name, address = %door.local_address(), "listening");
             let entrance = door.serve(name, router, Tracker::default());

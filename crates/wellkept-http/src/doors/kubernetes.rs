@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use wellkept_health::wire::{Seen, Sight, Subject, View};
-use wellkept_health::{Checker, Life, Lifecycle, Status};
+use wellkept_health::{Life, Lifecycle, Status};
 
 use super::asked::Asked;
 use super::formats::pairs;
@@ -42,15 +42,15 @@ pub(super) fn routes() -> Routes {
 }
 
 async fn livez(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
-    answered(&doors, request, Subject::Live, Checker::is_alive).await
+    answered(&doors, request, Subject::Live).await
 }
 
 async fn readyz(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
-    answered(&doors, request, Subject::Ready, |checker| checker.readiness().ready).await
+    answered(&doors, request, Subject::Ready).await
 }
 
 async fn healthz(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
-    answered(&doors, request, Subject::Service, |checker| checker.snapshot().overall().is_ready()).await
+    answered(&doors, request, Subject::Service).await
 }
 
 async fn livez_one(doors: State<Doors>, _: NoBody, name: Segment, request: Request) -> Result<Response, ApiError> {
@@ -75,16 +75,12 @@ fn words(subject: &Subject) -> (&'static str, &'static str) {
 }
 
 /// The probe's answer. Without a query, which is how probes ask, it costs no more than reading a word.
-async fn answered(doors: &Doors, request: Request, subject: Subject, quick: fn(&Checker) -> bool) -> Response {
+async fn answered(doors: &Doors, request: Request, subject: Subject) -> Response {
     let asked = doors.asked(request);
     let query = asked.request.uri.query();
     let verbose = query.is_some_and(|query| pairs(query).any(|(key, _)| key == "verbose"));
     if !verbose && !asked.is_of_a_service() {
-        return if query.is_none() {
-            word(&subject, quick(&doors.inner.checker))
-        } else {
-            judged(doors, &asked, &subject)
-        };
+        return if query.is_none() { quick(doors, &subject) } else { judged(doors, &asked, &subject) };
     }
     let of_whole = subject.clone();
     let whole = move |doors: &Doors, asked: &Asked| {
@@ -94,6 +90,17 @@ async fn answered(doors: &Doors, request: Request, subject: Subject, quick: fn(&
     };
     // When too many want large answers, the word is the same.
     doors.large(&asked, whole).await.unwrap_or_else(|_| judged(doors, &asked, &subject))
+}
+
+/// The word as of now, of which a checker keeps each at hand.
+pub(super) fn quick(doors: &Doors, subject: &Subject) -> Response {
+    let checker = &doors.inner.checker;
+    let good = match subject {
+        Subject::Live => checker.is_alive(),
+        Subject::Ready => checker.readiness().ready,
+        _ => checker.snapshot().overall().is_ready(),
+    };
+    word(subject, good)
 }
 
 fn word(subject: &Subject, good: bool) -> Response {

@@ -33,11 +33,11 @@ pub(super) fn routes() -> Routes {
         .json::<wire::One>(&CODES)
         .error(ApiError::NotFound);
     Routes::new()
-        .route(health, self::health)
-        .route(formats::of_probe(live.json::<wire::Live>(&CODES)), self::live)
-        .route(ready("/health/ready"), self::ready)
-        .route(ready("/ready"), self::ready)
-        .route(formats::of_probe(startup.json::<wire::Startup>(&CODES)), self::startup)
+        .route(health, get_health)
+        .route(formats::of_probe(live.json::<wire::Live>(&CODES)), get_live)
+        .route(ready("/health/ready"), get_ready)
+        .route(ready("/ready"), get_ready)
+        .route(formats::of_probe(startup.json::<wire::Startup>(&CODES)), get_startup)
         .route(formats::of_others(detailed(group)), self::group)
         .route(detailed(one), self::component)
         .route(
@@ -53,41 +53,26 @@ pub(super) fn routes() -> Routes {
 }
 
 /// `GET /health`: the service as a whole. 200 when healthy or degraded, 503 otherwise.
-async fn health(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
-    doors.brief(request, Subject::Service, Doors::health).await
+async fn get_health(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
+    doors.brief(request, Subject::Service, health).await
 }
 
 /// `GET /health/live`: this process only. 200 while it lives, also while it drains.
-async fn live(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
-    doors
-        .brief(request, Subject::Live, |doors| {
-            let live = wire::Live::of(&doors.inner.checker);
-            json(so_or_503(live.alive), &live)
-        })
-        .await
+async fn get_live(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
+    doors.brief(request, Subject::Live, live).await
 }
 
 /// `GET /health/startup`: 503 until the start is complete, 200 from then on.
-async fn startup(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
-    doors
-        .brief(request, Subject::Startup, |doors| {
-            let started = doors.inner.checker.is_started();
-            json(so_or_503(started), &wire::Startup { started })
-        })
-        .await
+async fn get_startup(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
+    doors.brief(request, Subject::Startup, startup).await
 }
 
 /// `GET /health/ready` and `GET /ready`: whether traffic may come. `?detailed=true` adds the components for
 /// operators; from others it is ignored, and the status code is the same.
-async fn ready(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
+async fn get_ready(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
     let asked = doors.asked(request);
-    let checker = &doors.inner.checker;
     if asked.is_plain() && doors.has_few_components() {
-        let answer = doors.inner.ready.answer(checker, checker.readiness(), || {
-            let ready = wire::Ready::of(checker, false);
-            (so_or_503(ready.ready), ready)
-        });
-        return formats::varying(answer);
+        return formats::varying(ready(&doors));
     }
     doors
         .full(asked, Subject::Ready, |view| {
@@ -134,15 +119,37 @@ async fn v1(State(doors): State<Doors>, _: NoBody, request: Request) -> Response
     doors.always(request, Format::V1).await
 }
 
-impl Doors {
-    fn health(&self) -> Response {
-        let checker = &self.inner.checker;
-        self.inner.health.answer(checker, checker.status(), || {
-            let health = wire::Health::of(checker);
-            (so_or_503(health.status.is_ready()), health)
-        })
-    }
+/// The body of `/health`.
+pub(super) fn health(doors: &Doors) -> Response {
+    let checker = &doors.inner.checker;
+    doors.inner.health.answer(checker, checker.status(), || {
+        let health = wire::Health::of(checker);
+        (so_or_503(health.status.is_ready()), health)
+    })
+}
 
+/// The body of `/health/live`.
+pub(super) fn live(doors: &Doors) -> Response {
+    let live = wire::Live::of(&doors.inner.checker);
+    json(so_or_503(live.alive), &live)
+}
+
+/// The body of `/health/startup`.
+pub(super) fn startup(doors: &Doors) -> Response {
+    let started = doors.inner.checker.is_started();
+    json(so_or_503(started), &wire::Startup { started })
+}
+
+/// The body of `/health/ready` without details, for those who may read names.
+pub(super) fn ready(doors: &Doors) -> Response {
+    let checker = &doors.inner.checker;
+    doors.inner.ready.answer(checker, checker.readiness(), || {
+        let ready = wire::Ready::of(checker, false);
+        (so_or_503(ready.ready), ready)
+    })
+}
+
+impl Doors {
     /// A subject's answer whose own format lists no component: as it is asked for most, it is written on the spot.
     async fn brief(&self, request: Request, subject: Subject, native: fn(&Self) -> Response) -> Response {
         let asked = self.asked(request);

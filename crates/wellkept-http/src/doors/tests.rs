@@ -20,6 +20,7 @@ use super::{Doors, Names};
 use crate::access::{Access, Token};
 use crate::server::Arrival;
 
+mod at_once;
 mod formats;
 mod health_json;
 mod kubernetes;

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use bytes::{Buf, Bytes};
+use http::{Method, Uri};
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -16,7 +17,7 @@ use super::named::Named;
 /// A request in flight. Dropped when its response is handed over completely, or given up.
 pub(super) struct InFlight {
     connection: Arc<Connection>,
-    named: Named,
+    named: Option<Named>,
     lasts: Lasts,
 }
 
@@ -29,9 +30,15 @@ enum Lasts {
 }
 
 impl InFlight {
-    /// Of a request that was begun on the connection and the tracker.
-    pub(super) fn new(connection: Arc<Connection>, named: Named) -> Self {
+    /// Of a request that was begun on the connection and the tracker; the report names it.
+    pub(super) fn named(connection: Arc<Connection>, method: &Method, uri: &Uri) -> Self {
+        let named = Some(connection.name(method, uri));
         Self { connection, named, lasts: Lasts::Itself }
+    }
+
+    /// The same for one whose answer is known: where its client does not take it, the report names the connection.
+    pub(super) fn unnamed(connection: Arc<Connection>) -> Self {
+        Self { connection, named: None, lasts: Lasts::Itself }
     }
 
     pub(super) fn connection(&self) -> &Arc<Connection> {
@@ -48,7 +55,9 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         if self.lasts == Lasts::Itself {
-            self.connection.forget(self.named);
+            if let Some(named) = self.named {
+                self.connection.forget(named);
+            }
             self.connection.hand_over();
         }
     }

@@ -4,10 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use http::request::Parts;
+use http::{HeaderMap, Method, Response, Uri};
 
 /// Says which requests are served even when they come after the stop.
 pub type Exempt = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
+
+/// Answers a request from memory, or leaves it to the router. Runs on the server's threads, so it must not block.
+pub type AtOnce = Arc<dyn Fn(&Method, &Uri, &HeaderMap) -> Option<Response<Body>> + Send + Sync>;
 
 /// The limits of one server. Times are kept to within a quarter of the shortest of them, at most 500 ms too long.
 #[derive(Clone)]

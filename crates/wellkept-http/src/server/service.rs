@@ -22,6 +22,7 @@ use super::Arrival;
 use super::body::{InFlight, ServedBody};
 use super::connection::{Connection, Protocol};
 use super::events::EventsEnd;
+use super::options::AtOnce;
 use super::shared::{Shared, Stage};
 
 /// Hyper's service of one connection.
@@ -45,7 +46,6 @@ impl hyper::service::Service<Request<Incoming>> for RequestService {
         let server = &*connection.server;
         let version = request.version();
         let first = connection.begin();
-        let named = connection.name(request.method(), request.uri());
         let late = server.has_reached(Stage::Stopped) && !first;
         let mut request = request;
         if let Err(refusal) = admit(server, late, &request) {
@@ -53,17 +53,20 @@ impl hyper::service::Service<Request<Incoming>> for RequestService {
             // Counted in either case: the refusal is in flight too, until it has left.
             server.tracker.begin_exempt_request();
             if !server.exempts(refusal, &parts) {
-                let in_flight = Some(InFlight::new(Arc::clone(connection), named));
-                return Answer::Refused { refusal, in_flight, version };
+                return Answer::known(refuse(refusal, &server.retry_after), connection, version);
             }
             request = Request::from_parts(parts, body);
         }
-        let in_flight = InFlight::new(Arc::clone(connection), named);
+        let known = |at_once: &AtOnce| at_once(request.method(), request.uri(), request.headers());
+        if let Some(answer) = server.answers.at_once.as_ref().and_then(known) {
+            return Answer::known(answer, connection, version);
+        }
+        let in_flight = InFlight::named(Arc::clone(connection), request.method(), request.uri());
         let extensions = request.extensions_mut();
         extensions
             .insert(Arrival { connection: Arc::downgrade(connection), ..Arrival::new(server.bound, connection.peer) });
         extensions.insert(ConnectInfo::<SocketAddr>(connection.peer));
-        Answer::Routed { route: server.router.clone().call(request), in_flight: Some(in_flight), version }
+        Answer::Routed { route: server.answers.router.clone().call(request), in_flight: Some(in_flight), version }
     }
 }
 
@@ -124,11 +127,17 @@ pin_project! {
             in_flight: Option<InFlight>,
             version: Version,
         },
-        Refused {
-            refusal: Refusal,
-            in_flight: Option<InFlight>,
-            version: Version,
+        Known {
+            response: Option<Response<ServedBody>>,
         },
+    }
+}
+
+impl Answer {
+    /// One that waits for nobody, and so has no name to be missed by.
+    fn known(response: Response<Body>, connection: &Arc<Connection>, version: Version) -> Self {
+        let in_flight = InFlight::unnamed(Arc::clone(connection));
+        Self::Known { response: Some(finish(response, in_flight, version)) }
     }
 }
 
@@ -136,17 +145,14 @@ impl Future for Answer {
     type Output = Result<Response<ServedBody>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let (response, in_flight, version) = match self.project() {
+        let answered = match self.project() {
             AnswerProjection::Routed { route, in_flight, version } => {
-                (ready!(route.poll(context))?, in_flight, *version)
+                let response = ready!(route.poll(context))?;
+                in_flight.take().map(|in_flight| finish(response, in_flight, *version))
             }
-            AnswerProjection::Refused { refusal, in_flight, version } => {
-                let retry_after = in_flight.as_ref().map(|in_flight| in_flight.connection().server.retry_after.clone());
-                (refuse(*refusal, retry_after), in_flight, *version)
-            }
+            AnswerProjection::Known { response } => response.take(),
         };
-        let in_flight = in_flight.take().expect("hyper does not poll a future that has ended");
-        Poll::Ready(Ok(finish(response, in_flight, version)))
+        Poll::Ready(Ok(answered.expect("hyper does not poll a future that has ended")))
     }
 }
 
@@ -169,7 +175,7 @@ fn speaks_websocket(headers: &HeaderMap) -> bool {
     headers.get(UPGRADE).is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-fn refuse(refusal: Refusal, retry_after: Option<HeaderValue>) -> Response<Body> {
+fn refuse(refusal: Refusal, retry_after: &HeaderValue) -> Response<Body> {
     let mut response = match refusal {
         Refusal::Late => super::refusal(Refused::Draining),
         Refusal::Overload => super::refusal(Refused::TooManyInFlight),
@@ -178,8 +184,8 @@ fn refuse(refusal: Refusal, retry_after: Option<HeaderValue>) -> Response<Body> 
             r#"{"error":{"code":"server.too_many_header_fields","message":"the request has too many header fields"}}"#,
         ),
     };
-    if let (Some(retry_after), StatusCode::SERVICE_UNAVAILABLE) = (retry_after, response.status()) {
-        response.headers_mut().insert(RETRY_AFTER, retry_after);
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, retry_after.clone());
     }
     response
 }

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use wellkept_shutdown::{Remaining, Tracker};
 
 use super::connection::{Connection, Ended};
-use super::options::ServerOptions;
+use super::options::{AtOnce, ServerOptions};
 use super::{ServerStats, TimeoutStats};
 
 /// How long after the stop a connection that was just taken may still hold the drain without having said anything.
@@ -52,7 +52,7 @@ pub(super) struct Shared {
     pub(super) name: String,
     pub(super) bound: SocketAddr,
     pub(super) options: ServerOptions,
-    pub(super) router: Router,
+    pub(super) answers: Answers,
     pub(super) tracker: Tracker,
     pub(super) retry_after: HeaderValue,
     pub(super) http1: http1::Builder,
@@ -84,6 +84,12 @@ pub(super) struct Shared {
     pub(super) counts: Counts,
 }
 
+/// Who answers: what can at once, or else the router.
+pub(super) struct Answers {
+    pub(super) router: Router,
+    pub(super) at_once: Option<AtOnce>,
+}
+
 /// The totals.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -105,7 +111,7 @@ impl Shared {
         name: &str,
         bound: SocketAddr,
         options: ServerOptions,
-        router: Router,
+        answers: Answers,
         tracker: Tracker,
     ) -> Arc<Self> {
         let mut http1 = http1::Builder::new();
@@ -130,7 +136,7 @@ impl Shared {
             retry_after: HeaderValue::from(options.retry_after.as_secs().max(1)),
             options,
             // Turns handlers into routes once, not at each request.
-            router: router.with_state(()),
+            answers: Answers { router: answers.router.with_state(()), ..answers },
             tracker,
             http1,
             http2,

@@ -228,7 +228,7 @@ fn open_doors(runtime: &DoorsRuntime, shutdown: &Shutdown, doors: &Doors, server
     let _entered = runtime.handle.enter();
     let (address, loopback) = (http.local_address(), http.local_address().ip().is_loopback());
     let both = admin.is_none() && loopback;
-    serve(http, "http", if both { doors.admin() } else { doors.public() });
+    serve(http.at_once(doors.at_once()), "http", if both { doors.admin() } else { doors.public() });
     say_where("probes and metrics", address, "/health /livez /readyz /metrics");
     if both {
         say_where("status page and details", address, "/ /health/detailed");
@@ -240,7 +240,7 @@ fn open_doors(runtime: &DoorsRuntime, shutdown: &Shutdown, doors: &Doors, server
     }
     if let Some(admin) = admin {
         let address = admin.local_address();
-        serve(admin, "admin", doors.admin());
+        serve(admin.at_once(doors.at_once()), "admin", doors.admin());
         say_where("status page and details", address, "/ /health/detailed");
     }
     if let Some(grpc) = grpc {
