@@ -90,10 +90,18 @@ impl Connection {
             .to_socket_addrs()?
             .next()
             .ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the name has no address"))?;
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        Self::on(TcpStream::connect_timeout(&address, PATIENCE)?)
+    }
+
+    /// Takes a connection that is open already.
+    ///
+    /// # Errors
+    /// When it is closed.
+    pub fn on(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, host: address.to_string(), buffered: Vec::new(), heads: std::collections::VecDeque::new() })
+        let host = stream.peer_addr()?.to_string();
+        Ok(Self { stream, host, buffered: Vec::new(), heads: VecDeque::new() })
     }
 
     /// The address of this end.

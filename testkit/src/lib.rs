@@ -22,6 +22,7 @@ mod rabbitmq;
 mod redis;
 mod server;
 mod smtp;
+mod systemd;
 mod tansu;
 mod unbound;
 
@@ -46,6 +47,7 @@ pub use rabbitmq::RabbitMq;
 pub use redis::{Redis, RedisOptions, RedisServer, SharedRedis};
 pub use rustix::process::Signal;
 pub use smtp::{Smtp, SmtpOptions, SmtpTls};
+pub use systemd::Systemd;
 pub use tansu::{TANSU_VERSION, Tansu, TansuOptions, tansu_program};
 pub use unbound::Unbound;
 

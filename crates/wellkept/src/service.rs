@@ -384,15 +384,28 @@ pub(crate) fn follow(shutdown: &Shutdown, checker: &Checker) {
     }));
 }
 
-/// Tells systemd, where it has started the process and wants to know: ready, alive as liveness has it, and how the end goes.
+/// Tells systemd, where it has started the process and wants to know: ready once the start is complete, alive as liveness
+/// has it, and how the end goes.
 #[cfg(target_os = "linux")]
 pub(crate) fn tell_systemd(shutdown: &Shutdown, checker: &Checker) -> Option<Systemd> {
     let systemd = Systemd::from_environment()?;
     systemd.follow(shutdown);
     let alive = checker.clone();
     systemd.keep_alive(move || alive.is_alive());
-    systemd.status(&format!("{} serves", checker.service()));
-    systemd.ready();
+    systemd.status(&format!("{} starts", checker.service()));
+    let (telling, checker, ending) = (systemd.clone(), checker.clone(), shutdown.clone());
+    tokio::spawn(async move {
+        let mut published = checker.subscribe();
+        tokio::select! {
+            // What ends before it was ready is never said to be.
+            biased;
+            () = ending.begun() => {}
+            Ok(_) = published.wait_for(|_| checker.is_started()) => {
+                telling.status(&format!("{} serves", checker.service()));
+                telling.ready();
+            }
+        }
+    });
     Some(systemd)
 }
 

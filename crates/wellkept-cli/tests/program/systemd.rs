@@ -1,10 +1,53 @@
-//! What systemd hears of the program.
+//! What systemd hears of the program, and what it does with it: most of this on a real one.
 
+use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 
-use wellkept_testkit::{Program, Signal, until};
+use serde_json::Value;
+use wellkept_testkit::{Program, Signal, Systemd, not_run, until};
 
 use crate::served::{PATIENCE, wellkept};
+
+const UNIT: &str = "orders.service";
+const PORT: u16 = 8080;
+
+/// A systemd with the program as its service, not started yet. `settings` are lines of `[Service]`. `None`, and said so,
+/// where none can be booted.
+fn systemd(configuration: &str, settings: &str) -> Option<Systemd> {
+    let unit = format!(
+        "[Unit]
+DefaultDependencies=no
+[Service]
+Type=notify
+KillMode=mixed
+Environment=XDG_STATE_HOME=/run/state WELLKEPT_CONFIG=/out/wellkept.yaml
+ExecStart=/out/wellkept serve --listen 127.0.0.1:{PORT}
+ExecReload=/bin/kill -HUP $MAINPID
+ExecStopPost=/bin/sh -c 'echo $SERVICE_RESULT $EXIT_CODE $EXIT_STATUS > /out/ended'
+StandardOutput=append:/out/orders.log
+StandardError=append:/out/orders.log
+{settings}
+"
+    );
+    let systemd = Systemd::boot(&[(UNIT, &unit)], Path::new(env!("CARGO_BIN_EXE_wellkept")), "wellkept");
+    let systemd = systemd.inspect_err(|why| not_run(why)).ok()?;
+    configure(&systemd, configuration);
+    Some(systemd)
+}
+
+fn configure(systemd: &Systemd, configuration: &str) {
+    fs::write(systemd.out().join("wellkept.yaml"), format!("service: {{ name: orders }}\n{configuration}")).unwrap();
+}
+
+/// How the service ended, as systemd tells what it runs then: a unit that has ended well is forgotten.
+fn ended(systemd: &Systemd) -> String {
+    fs::read_to_string(systemd.out().join("ended")).unwrap().trim().to_owned()
+}
+
+fn asked(systemd: &Systemd, path: &str) -> Value {
+    systemd.connect(PORT).unwrap().get(path).unwrap().json()
+}
 
 #[test]
 fn systemd_hears_when_it_is_ready_reloads_and_stops() {
@@ -47,4 +90,89 @@ fn systemd_hears_when_it_is_ready_reloads_and_stops() {
     program.signal(Signal::TERM);
     hear("STOPPING=1");
     assert_eq!(program.wait(PATIENCE).code(), Some(0));
+}
+
+#[test]
+fn a_unit_is_active_when_the_start_is_complete_and_not_before() {
+    let slow = "checks: [{ name: migrations, timeout: 20s, command: { run: [/bin/sh, -c, 'until [ -e /out/done ]; do sleep 0.05; done'] } }]\n";
+    let Some(systemd) = systemd(slow, "") else { return };
+    assert!(systemd.systemctl(&["start", "--no-block", UNIT]).status.success());
+    systemd.until_shown(UNIT, "StatusText", PATIENCE, |status| status == "orders starts");
+    until(PATIENCE, "the door to open", || systemd.connect(PORT).is_ok());
+    assert_eq!(systemd.connect(PORT).unwrap().get("/livez").unwrap().status, 200);
+    assert_eq!(systemd.connect(PORT).unwrap().get("/health/startup").unwrap().status, 503);
+    assert_eq!(systemd.show(UNIT, "ActiveState"), "activating");
+
+    fs::write(systemd.out().join("done"), "").unwrap();
+    systemd.until_shown(UNIT, "ActiveState", PATIENCE, |state| state == "active");
+    assert_eq!(systemd.show(UNIT, "StatusText"), "orders serves");
+    assert_eq!(systemd.connect(PORT).unwrap().get("/readyz").unwrap().status, 200);
+}
+
+#[test]
+fn a_stop_ends_with_success_and_its_status_line_tells_the_phase() {
+    let Some(systemd) = systemd("checks: []\nshutdown: { delay: 20s, deadline: 60s }\n", "") else { return };
+    systemd.start(UNIT);
+    let mut open = systemd.connect(PORT).unwrap();
+    assert_eq!(open.get("/readyz").unwrap().status, 200);
+    assert!(systemd.systemctl(&["stop", "--no-block", UNIT]).status.success());
+    let told = systemd.until_shown(UNIT, "StatusText", PATIENCE, |status| status.starts_with("delaying"));
+    assert_eq!(told, "delaying: 0 requests in flight, 0 connections, 0 resources open");
+    assert_eq!(systemd.show(UNIT, "ActiveState"), "deactivating");
+    assert_eq!(open.get("/readyz").unwrap().status, 503);
+    // What is left of the delay is cut: this one must end by a second signal, and not as a success.
+    until(PATIENCE, "the second signal to be heard", || {
+        systemd.signal(UNIT, "TERM");
+        systemd.said().contains("a further signal forces")
+    });
+    systemd.until_shown(UNIT, "ActiveState", PATIENCE, |state| state == "failed");
+    assert_eq!(ended(&systemd), "exit-code exited 143");
+
+    configure(&systemd, "checks: []\n");
+    systemd.start(UNIT);
+    assert!(systemd.systemctl(&["stop", UNIT]).status.success());
+    assert_eq!(ended(&systemd), "success exited 0");
+    assert_eq!(systemd.show(UNIT, "ActiveState"), "inactive");
+}
+
+#[test]
+fn a_reload_takes_the_new_configuration_or_keeps_the_old_one_and_the_unit_stays_active() {
+    let check = |name: &str| format!("checks: [{{ name: {name}, memory: {{}} }}]\n");
+    let Some(systemd) = systemd(&check("first"), "") else { return };
+    systemd.start(UNIT);
+    let process = systemd.show(UNIT, "MainPID");
+    let is_there = |name: &str| asked(&systemd, "/health/detailed")["components"][name].is_object();
+    assert!(is_there("first"));
+
+    configure(&systemd, &check("second"));
+    assert!(systemd.systemctl(&["reload", UNIT]).status.success());
+    until(PATIENCE, "the new check", || is_there("second") && !is_there("first"));
+    systemd.until_shown(UNIT, "ActiveState", PATIENCE, |state| state == "active");
+
+    configure(&systemd, "checks: [{ name: third, memori: {} }]\n");
+    assert!(systemd.systemctl(&["reload", UNIT]).status.success());
+    until(PATIENCE, "the refusal", || systemd.said().contains("rejected"));
+    systemd.until_shown(UNIT, "ActiveState", PATIENCE, |state| state == "active");
+    assert!(is_there("second"));
+    assert_eq!((systemd.show(UNIT, "MainPID"), systemd.show(UNIT, "NRestarts")), (process, "0".into()));
+}
+
+#[test]
+fn a_stuck_process_is_started_again_by_the_watchdog_and_a_healthy_one_is_not() {
+    let watched = "WatchdogSec=500ms\nRestart=on-watchdog\nRestartSec=50ms\nTimeoutAbortSec=200ms";
+    let Some(systemd) = systemd("checks: []\n", watched) else { return };
+    systemd.start(UNIT);
+    let process = systemd.show(UNIT, "MainPID");
+    // Three times what would be too long without a sign of life.
+    let signs = systemd.show(UNIT, "WatchdogTimestampMonotonic").parse::<u64>().unwrap();
+    systemd
+        .until_shown(UNIT, "WatchdogTimestampMonotonic", PATIENCE, |at| at.parse::<u64>().unwrap() > signs + 1_500_000);
+    assert_eq!((systemd.show(UNIT, "MainPID"), systemd.show(UNIT, "NRestarts")), (process.clone(), "0".into()));
+
+    systemd.signal(UNIT, "STOP");
+    systemd.until_shown(UNIT, "NRestarts", PATIENCE, |restarts| restarts == "1");
+    systemd.until_shown(UNIT, "ActiveState", PATIENCE, |state| state == "active");
+    assert_ne!(systemd.show(UNIT, "MainPID"), process);
+    let ready = systemd.connect(PORT).unwrap().get("/readyz").unwrap();
+    assert_eq!(ready.status, 200);
 }

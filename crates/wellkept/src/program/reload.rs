@@ -218,11 +218,13 @@ pub(super) async fn reload_on(
 ) {
     // Further signals meanwhile come to one more reload.
     while hangup.recv().await.is_some() {
-        if let Some(systemd) = &systemd {
+        // Whom nothing was said of being ready must not hear it because of a reload.
+        let systemd = systemd.as_ref().filter(|_| reloader.checker.is_started());
+        if let Some(systemd) = systemd {
             systemd.reloading();
         }
         reload_once(Arc::clone(&reloader), shutdown.clone()).await;
-        if let Some(systemd) = &systemd {
+        if let Some(systemd) = systemd {
             // Whatever came of it: the service runs, with the new configuration or the one from before.
             systemd.ready();
         }
