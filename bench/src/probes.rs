@@ -61,8 +61,8 @@ fn wellkept() -> (SocketAddr, Runtime) {
         let (shutdown, _sequence) = Shutdown::new(wellkept::shutdown::Settings::default());
         let registry = prometheus_client::registry::Registry::default();
         let doors = Doors::new(checker, shutdown, Access::loopback_only(), Names::Shown, registry);
-        let server = Server::bind(([127, 0, 0, 1], 0).into(), ServerOptions::default()).expect("a port is free");
-        let address = server.local_address();
+        let server = Server::bind(([127, 0, 0, 1], 0), ServerOptions::default()).expect("a port is free");
+        let address = server.local_address().tcp().expect("it is bound to TCP");
         server.at_once(doors.at_once()).serve("bench", doors.public(), Tracker::default());
         address
     });

@@ -1,10 +1,10 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use wellkept::http::Address;
 
 use crate::exit::Exit;
 
@@ -60,9 +60,9 @@ pub(crate) enum Command {
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) file: File,
-    /// Where the probes listen, whatever the configuration says. Port 0 takes a free one.
+    /// Where the probes listen, whatever the configuration says: ADDRESS:PORT, or unix:PATH. Port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) listen: Option<Address>,
 }
 
 #[derive(Debug, Args)]
@@ -214,7 +214,7 @@ pub(crate) struct MaintenanceList {
 pub(crate) struct Door {
     #[command(flatten)]
     pub(crate) file: File,
-    /// Ask the server here. Default: where the configuration says that it listens.
+    /// Ask the server here: a URL, ADDRESS:PORT, or unix:PATH. Default: where the configuration says that it listens.
     #[arg(long, value_name = "URL")]
     pub(crate) server: Option<String>,
     /// The file that holds the admin token. Default: the configuration's.

@@ -1,7 +1,7 @@
 //! Asking a running server.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use wellkept::checks::fetch::{FetchError, Method, Request, Response};
 use wellkept::config::quoted;
+use wellkept::http::Address;
 use wellkept::net::AddressRules;
 use wellkept::program::Configuration;
 
@@ -22,21 +23,40 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A running server and what opens its admin door.
 pub(crate) struct Server {
     base: url::Url,
+    /// Of a server that is reached by a Unix socket.
+    socket: Option<PathBuf>,
     token: Option<String>,
 }
 
 impl Server {
     pub(crate) fn new(address: &str, token_file: Option<&Path>) -> Result<Self, Failure> {
+        if address.starts_with("unix:") {
+            return Self::on_socket(address, token_file);
+        }
         let with_scheme = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
         let base = url::Url::parse(&with_scheme).map_err(|error| {
             Failure::new(Exit::Usage, format!("{} is no address of a server: {error}", quoted(address)))
         })?;
         let token = token_file.map(read_token).transpose()?;
-        Ok(Self { base, token })
+        Ok(Self { base, socket: None, token })
+    }
+
+    fn on_socket(address: &str, token_file: Option<&Path>) -> Result<Self, Failure> {
+        let refused = |error: &dyn std::fmt::Display| {
+            Failure::new(Exit::Usage, format!("{} is no address of a server: {error}", quoted(address)))
+        };
+        let socket: Address = address.parse().map_err(|error| refused(&error))?;
+        // Named in the request alone.
+        let base = url::Url::parse("http://localhost").map_err(|error| refused(&error))?;
+        let token = token_file.map(read_token).transpose()?;
+        Ok(Self { base, socket: socket.path().map(Path::to_owned), token })
     }
 
     /// The address as given, for messages.
     pub(crate) fn address(&self) -> String {
+        if let Some(socket) = &self.socket {
+            return Address::unix(socket).to_string();
+        }
         let mut shown = self.base.clone();
         // Can't fail for a URL with a host; without one there is nothing to hide.
         let _ = shown.set_password(None);
@@ -53,8 +73,8 @@ impl Server {
         let admin = listeners.and_then(|listeners| listeners.admin.as_ref());
         let address = match (named, admin, listeners) {
             (Some(server), ..) => server.to_owned(),
-            (None, Some(admin), _) => reachable(admin.listen),
-            (None, None, Some(listeners)) => reachable(listeners.http),
+            (None, Some(admin), _) => reachable(&admin.door.listen),
+            (None, None, Some(listeners)) => reachable(&listeners.http.listen),
             (None, None, None) => return Err(Failure::new(Exit::Usage, "name a server with --server")),
         };
         Self::new(&address, token_file.or_else(|| admin.and_then(|admin| admin.token_file.as_deref())))
@@ -69,6 +89,9 @@ impl Server {
     fn send(&self, method: Method, path: &str, body: Option<&Value>, patience: Duration) -> Result<Response, AskError> {
         let url = self.base.join(path).map_err(|error| AskError::Other(error.to_string()))?;
         let mut request = Request::new(method, &url).map_err(|error| AskError::Other(error.to_string()))?;
+        if let Some(socket) = &self.socket {
+            request = request.with_unix_socket(socket);
+        }
         if let Some(body) = body {
             request = request.with_json(body.to_string());
         }
@@ -130,7 +153,11 @@ fn read<T: DeserializeOwned>(response: &Response) -> Result<(u16, T), AskError> 
 }
 
 /// Where a listener is reached from its own machine: one on all addresses is on loopback too.
-fn reachable(mut listen: SocketAddr) -> String {
+fn reachable(listen: &Address) -> String {
+    let mut listen: SocketAddr = match listen {
+        Address::Tcp(listen) => *listen,
+        Address::Unix(_) => return listen.to_string(),
+    };
     if listen.ip().is_unspecified() {
         listen.set_ip(match listen {
             SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),

@@ -1,4 +1,4 @@
-//! Who may see details: a bearer of the token, or a caller on a loopback listener who came straight to it.
+//! Who may see details: a bearer of the token, or a caller on a loopback listener or a Unix socket who came straight to it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use http::request::Parts;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use crate::server::Arrival;
+use crate::server::{Address, Arrival, Peer, PeerProcess};
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,29 +27,33 @@ pub enum Credential {
     Token,
     /// Came straight to a loopback listener.
     Loopback,
+    /// Came straight to a Unix socket, as the user that this process runs as, or as root.
+    UnixSocket,
 }
 
 impl Credential {
-    /// The word in the log: `token` or `loopback`.
+    /// The word in the log: `token`, `loopback` or `unix_socket`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
             Self::Loopback => "loopback",
+            Self::UnixSocket => "unix_socket",
         }
     }
 }
 
-/// What callers who come straight to a loopback listener are.
+/// What callers who come straight to a loopback listener or a Unix socket are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Loopback {
-    /// Operators: whoever is on the machine may act on it.
+    /// Operators: whoever is on the machine may act on it; over a Unix socket, whoever runs as the same user or as root.
     #[default]
     Trusted,
     /// Nobody in particular: a proxy on the machine that leaves no trace would make operators of its callers.
     Untrusted,
 }
 
-/// The rule that tells callers apart. By default loopback callers are operators, and nobody else.
+/// The rule that tells callers apart. By default those who come straight from this machine are operators, and nobody
+/// else.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
     token: Option<Token>,
@@ -57,12 +61,12 @@ pub struct Access {
 }
 
 impl Access {
-    /// Only callers on a loopback listener.
+    /// Only callers on a loopback listener or a Unix socket.
     pub fn loopback_only() -> Self {
         Self::default()
     }
 
-    /// Bearers of the token, and callers on a loopback listener.
+    /// Bearers of the token, and callers on a loopback listener or a Unix socket.
     pub fn with_token(token: Token) -> Self {
         Self { token: Some(token), ..Self::default() }
     }
@@ -89,6 +93,10 @@ impl Access {
     /// is of HTTP/1.1 or later and bears no trace of a proxy, and its Host is a loopback name: the last one keeps pages
     /// in a local browser from reading along by DNS rebinding. A proxy on the same machine that speaks HTTP/1.1, names
     /// a loopback Host and adds no header can't be told from a local caller: behind one, [`Access::token_only`].
+    ///
+    /// On a Unix socket the same holds, whoever may open its file, but the caller must also run as the user that this
+    /// process runs as, or as root, as the system says (`SO_PEERCRED`): a group that the file lets in sees what is
+    /// public. The Host may be empty, as RFC 9112 (section 3.2) has it where there is no authority.
     pub fn caller(&self, request: &Parts) -> Caller {
         if self.credential(request).is_some() { Caller::Operator } else { Caller::Public }
     }
@@ -97,8 +105,8 @@ impl Access {
     pub fn credential(&self, request: &Parts) -> Option<Credential> {
         if self.bears_token(request) {
             Some(Credential::Token)
-        } else if self.loopback == Loopback::Trusted && comes_straight_from_here(request) {
-            Some(Credential::Loopback)
+        } else if self.loopback == Loopback::Trusted {
+            comes_straight_from_here(request)
         } else {
             None
         }
@@ -111,13 +119,24 @@ impl Access {
     }
 }
 
-fn comes_straight_from_here(request: &Parts) -> bool {
-    let on_loopback = request.extensions.get::<Arrival>().is_some_and(|arrival| arrival.bound.ip().is_loopback());
+fn comes_straight_from_here(request: &Parts) -> Option<Credential> {
+    let arrival = request.extensions.get::<Arrival>()?;
+    let (credential, may_lack_name) = match (&arrival.bound, arrival.peer) {
+        (Address::Tcp(bound), _) => (bound.ip().is_loopback().then_some(Credential::Loopback), false),
+        (Address::Unix(_), Peer::Unix(Some(process))) => (is_ours(process).then_some(Credential::UnixSocket), true),
+        (Address::Unix(_), Peer::Unix(None) | Peer::Tcp(_)) => (None, true),
+    };
     let proxied = request.headers.keys().any(is_of_a_proxy);
     // Of HTTP/1.0 there is little left but proxies that were not told to speak a later one: older versions of nginx
     // are so by default, with a loopback Host and no header of their own.
     let recent = request.version >= Version::HTTP_11;
-    on_loopback && recent && !proxied && host(request).is_some_and(is_loopback_name)
+    let named = host(request).is_some_and(|host| is_loopback_name(host) || (may_lack_name && host.is_empty()));
+    credential.filter(|_| recent && !proxied && named)
+}
+
+/// Whether a process runs as the same user, or as one who may do everything anyway.
+fn is_ours(process: PeerProcess) -> bool {
+    process.user == rustix::process::geteuid().as_raw() || process.user == 0
 }
 
 fn is_of_a_proxy(name: &HeaderName) -> bool {
@@ -203,11 +222,17 @@ pub enum TokenError {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use http::Request;
 
     use super::*;
 
     const SECRET: &str = "a-secret-of-some-length";
+
+    fn socket(address: &str) -> SocketAddr {
+        address.parse().unwrap()
+    }
 
     fn caller(bound: &str, headers: &[(&str, &str)], access: &Access) -> Caller {
         let mut request = Request::get("/health/detailed");
@@ -215,7 +240,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
-        parts.extensions.insert(Arrival::new(bound.parse().unwrap(), "127.0.0.1:5".parse().unwrap()));
+        parts.extensions.insert(Arrival::new(socket(bound), socket("127.0.0.1:5")));
         access.caller(&parts)
     }
 
@@ -286,8 +311,7 @@ mod tests {
             let request = Request::get("/health/detailed").version(version).header(HOST, "127.0.0.1:8080");
             let request = request.header(AUTHORIZATION, format!("Bearer {secret}"));
             let (mut parts, ()) = request.body(()).unwrap().into_parts();
-            let (bound, peer) = ("127.0.0.1:8080".parse().unwrap(), "127.0.0.1:5".parse().unwrap());
-            parts.extensions.insert(Arrival::new(bound, peer));
+            parts.extensions.insert(Arrival::new(socket("127.0.0.1:8080"), socket("127.0.0.1:5")));
             access.credential(&parts)
         };
         assert_eq!(asked(Version::HTTP_10, "none"), None);
@@ -306,6 +330,38 @@ mod tests {
         assert_eq!(caller("127.0.0.1:8080", &[local, ("authorization", &bearer)], &access), Caller::Operator);
         let nobody = Access::loopback_only().loopback(Loopback::Untrusted);
         assert_eq!(caller("127.0.0.1:8080", &[local], &nobody), Caller::Public);
+    }
+
+    #[test]
+    fn on_a_unix_socket_the_same_user_and_root_are_operators_and_nobody_else() {
+        let own = rustix::process::geteuid().as_raw();
+        let process = |user| Peer::Unix(Some(PeerProcess { user, id: Some(7) }));
+        let asked = |peer: Peer, headers: &[(&str, &str)], access: &Access| {
+            let mut request = Request::get("/health/detailed");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let (mut parts, ()) = request.body(()).unwrap().into_parts();
+            parts.extensions.insert(Arrival::new(Address::unix("/run/wellkept.sock"), peer));
+            access.credential(&parts)
+        };
+        let open = Access::default();
+        for host in ["localhost", "", "127.0.0.1"] {
+            assert_eq!(asked(process(own), &[("host", host)], &open), Some(Credential::UnixSocket), "{host}");
+            assert_eq!(asked(process(0), &[("host", host)], &open), Some(Credential::UnixSocket), "{host}");
+        }
+        let local = ("host", "localhost");
+        assert_eq!(asked(process(own + 1), &[local], &open), None, "another user");
+        assert_eq!(asked(Peer::Unix(None), &[local], &open), None, "a user that is not known");
+        assert_eq!(asked(process(own), &[local, ("via", "1.1 proxy")], &open), None);
+        assert_eq!(asked(process(own), &[local, ("x-forwarded-for", "10.0.0.1")], &open), None);
+        assert_eq!(asked(process(own), &[("host", "orders.example")], &open), None);
+        assert_eq!(asked(process(own), &[], &open), None, "no host");
+        let token = Access::token_only(Token::parse(SECRET).unwrap());
+        assert_eq!(asked(process(own), &[local], &token), None);
+        let bearer = format!("Bearer {SECRET}");
+        let bearing = [local, ("authorization", bearer.as_str())];
+        assert_eq!(asked(process(own + 1), &bearing, &token), Some(Credential::Token));
     }
 
     #[test]

@@ -19,4 +19,7 @@ pub use doors::{Doors, Names, Reloaded};
 pub use error::ApiError;
 pub use haproxy::{Agent, AgentHandle, AgentOptions, AgentStats};
 pub use layer::{ShutdownFuture, ShutdownLayer, ShutdownService};
-pub use server::{Arrival, AtOnce, BindError, Exempt, Server, ServerHandle, ServerOptions, ServerStats, TimeoutStats};
+pub use server::{
+    Address, AddressError, Arrival, AtOnce, BindError, Exempt, Listener, Peer, PeerProcess, Server, ServerHandle,
+    ServerOptions, ServerStats, TimeoutStats,
+};

@@ -4,6 +4,7 @@
 //! its time limits are kept by one sweeper per server that looks at coarse stamps, so that a request costs no timer.
 
 mod accept;
+mod address;
 mod body;
 mod connection;
 mod events;
@@ -12,21 +13,23 @@ mod named;
 mod options;
 mod service;
 mod shared;
+mod socket;
+mod socket_file;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod websocket;
 
 use std::fmt;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use serde::Serialize;
 use wellkept_shutdown::{BoxFuture, Entrance, Remaining, Tracker};
 
-pub use listen::BindError;
+pub use address::{Address, AddressError, Peer, PeerProcess};
 pub(crate) use listen::listen;
+pub use listen::{BindError, Listener};
 pub use options::{AtOnce, Exempt, ServerOptions};
 pub(crate) use service::refusal;
 
@@ -35,31 +38,30 @@ use shared::{Answers, Shared, Stage};
 
 /// A server that listens but does not serve yet.
 pub struct Server {
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: Listener,
     options: ServerOptions,
     at_once: Option<AtOnce>,
 }
 
 impl Server {
-    /// Listens on `address` now, with `SO_REUSEADDR` (a restart does not wait for old connections) and a queue of 1,024.
-    /// Port 0 takes any free port. `[::]` takes IPv4 too where the system can, and becomes `0.0.0.0` where there is no
-    /// IPv6. Needs no runtime.
-    pub fn bind(address: SocketAddr, options: ServerOptions) -> Result<Self, BindError> {
-        let (listener, address) = listen::listen(address)?;
-        Ok(Self { listener, address, options, at_once: None })
+    /// Listens on `address` now, as [`Listener::bind`] does: TCP or a Unix socket. Needs no runtime.
+    pub fn bind(address: impl Into<Address>, options: ServerOptions) -> Result<Self, BindError> {
+        let listener = Listener::bind(address, options.socket_mode)?;
+        Ok(Self { listener, options, at_once: None })
     }
 
-    /// On a socket that listens already, whether it blocks or not. How it treats old connections and how long its queue is
-    /// was decided by who bound it. Needs no runtime.
-    pub fn on(listener: TcpListener, options: ServerOptions) -> Result<Self, BindError> {
-        let (listener, address) = listen::listening(listener)?;
-        Ok(Self { listener, address, options, at_once: None })
+    /// On a socket that listens already, of the standard library or a [`Listener`], whether it blocks or not. How it
+    /// treats old connections and how long its queue is was decided by who bound it. Needs no runtime.
+    pub fn on(
+        listener: impl TryInto<Listener, Error: Into<BindError>>,
+        options: ServerOptions,
+    ) -> Result<Self, BindError> {
+        Ok(Self { listener: listener.try_into().map_err(Into::into)?, options, at_once: None })
     }
 
     /// Where it listens, with the port that was taken.
-    pub fn local_address(&self) -> SocketAddr {
-        self.address
+    pub fn local_address(&self) -> &Address {
+        self.listener.address()
     }
 
     /// Has `at_once` asked before the router, for answers that cost less than to find their route: see
@@ -73,12 +75,13 @@ impl Server {
     /// Serves on the current tokio runtime until the handle is told to stop; dropping the handle stops nothing. `name`
     /// is the one in logs and in the shutdown's report. Requests are counted on `tracker` and refused above its limit.
     ///
-    /// Each request carries the extensions [`Arrival`] and axum's `ConnectInfo<SocketAddr>`.
+    /// Each request carries the extension [`Arrival`], and over TCP axum's `ConnectInfo<SocketAddr>`.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub fn serve(self, name: &str, router: axum::Router, tracker: Tracker) -> Arc<ServerHandle> {
-        let shared = Shared::new(name, self.address, self.options, Answers { router, at_once: self.at_once }, tracker);
+        let answers = Answers { router, at_once: self.at_once };
+        let shared = Shared::new(name, self.listener.address().clone(), self.options, answers, tracker);
         tokio::spawn(accept::run(Arc::clone(&shared), self.listener));
         tokio::spawn(shared::sweep(Arc::clone(&shared)));
         Arc::new(ServerHandle { shared })
@@ -87,7 +90,7 @@ impl Server {
 
 impl fmt::Debug for Server {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+        formatter.debug_struct("Server").field("address", self.listener.address()).finish_non_exhaustive()
     }
 }
 
@@ -99,8 +102,8 @@ pub struct ServerHandle {
 
 impl ServerHandle {
     /// Where it listens.
-    pub fn local_address(&self) -> SocketAddr {
-        self.shared.bound
+    pub fn local_address(&self) -> &Address {
+        &self.shared.bound
     }
 
     /// Its name.
@@ -160,16 +163,16 @@ impl Entrance for ServerHandle {
 #[derive(Debug, Clone)]
 pub struct Arrival {
     /// The address of the listening socket, not of this connection: `0.0.0.0` if it listens everywhere.
-    pub bound: SocketAddr,
+    pub bound: Address,
     /// The other end of the connection.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     connection: Weak<Connection>,
 }
 
 impl Arrival {
     /// Of a request that another server took, or none.
-    pub fn new(bound: SocketAddr, peer: SocketAddr) -> Self {
-        Self { bound, peer, connection: Weak::new() }
+    pub fn new(bound: impl Into<Address>, peer: impl Into<Peer>) -> Self {
+        Self { bound: bound.into(), peer: peer.into(), connection: Weak::new() }
     }
 
     /// Ends when clients are told to go elsewhere: for a handler that holds its answer back (long polling) to give it now.

@@ -16,7 +16,7 @@ mod store;
 
 pub use checks::CheckDefinition;
 pub use configuration::{Configuration, LoadError, Logging};
-pub use listeners::{Admin, Haproxy, Listeners};
+pub use listeners::{Admin, Door, Haproxy, Listeners};
 pub use maintenance::MaintenanceRules;
 pub use once::{Verdicts, run_all};
 pub use reload::{ReloadOutcome, ReloadStats, Reloader};

@@ -1,7 +1,7 @@
 //! A service kept well in a few lines: checks, doors and shutdown wired together around an axum application.
 
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use wellkept_health::{
     AlreadyInstalled, AnyCheck, Checker, Component, Engine, ExportError, ExportSettings, Exporter, Heartbeat, History,
     IntoOutcome, LivenessWatch, RegisterError, Settings, StartupHold, WatchOptions,
 };
-use wellkept_http::{Access, Agent, AgentOptions, BindError, Doors, Names, Server, ServerOptions};
+use wellkept_http::{Access, Address, Agent, AgentOptions, BindError, Doors, Listener, Names, Server, ServerOptions};
 #[cfg(target_os = "linux")]
 use wellkept_shutdown::systemd::Systemd;
 use wellkept_shutdown::{
@@ -45,7 +45,7 @@ use doors::{bind_door, nobody};
 /// let app = Router::new().route("/", get(async || "hello"));
 /// let service = Service::new("orders", env!("CARGO_PKG_VERSION"));
 /// service.check("queue", async || Ok::<(), std::io::Error>(()))?;
-/// Ok(service.serve(app, ([127, 0, 0, 1], 8080).into()).await?)
+/// Ok(service.serve(app, ([127, 0, 0, 1], 8080)).await?)
 /// # }
 /// ```
 #[derive(Debug)]
@@ -59,7 +59,7 @@ pub struct Service {
     application: ApplicationDoors,
     overdue: Overdue,
     liveness: WatchOptions,
-    doors: Vec<(SocketAddr, DoorKind)>,
+    doors: Vec<(Address, DoorKind)>,
     agent: Option<(SocketAddr, AgentOptions)>,
     registry: prometheus_client::registry::Registry,
 }
@@ -192,15 +192,16 @@ impl Service {
 
     /// Serves the probes on an address of their own too. That door stays open while the application drains.
     #[must_use]
-    pub fn probes(mut self, address: SocketAddr) -> Self {
-        self.doors.push((address, DoorKind::Probes));
+    pub fn probes(mut self, address: impl Into<Address>) -> Self {
+        self.doors.push((address.into(), DoorKind::Probes));
         self
     }
 
-    /// Serves details and the status page on an address of their own. An address that is not loopback needs a token.
+    /// Serves details and the status page on an address of their own. An address that others than this machine reach
+    /// needs a token.
     #[must_use]
-    pub fn admin(mut self, address: SocketAddr, access: Access) -> Self {
-        self.doors.push((address, DoorKind::Admin(access)));
+    pub fn admin(mut self, address: impl Into<Address>, access: Access) -> Self {
+        self.doors.push((address.into(), DoorKind::Admin(access)));
         self
     }
 
@@ -208,8 +209,8 @@ impl Service {
     /// stays open while the application drains. What it says of whom: [`Doors::grpc`].
     #[cfg(feature = "grpc")]
     #[must_use]
-    pub fn grpc(mut self, address: SocketAddr) -> Self {
-        self.doors.push((address, DoorKind::Grpc));
+    pub fn grpc(mut self, address: impl Into<Address>) -> Self {
+        self.doors.push((address.into(), DoorKind::Grpc));
         self
     }
 
@@ -261,13 +262,21 @@ impl Service {
     ///
     /// The probes (`/health`, `/livez`, `/readyz`, `/metrics` …) come before the application's own routes, as
     /// [`ServiceOptions::doors`] says. Details are for [`Service::admin`].
-    pub async fn serve(self, app: Router, address: SocketAddr) -> Result<Report, ServeError> {
+    ///
+    /// The address is one of TCP, or a Unix socket (`Address::unix("/run/orders.sock")`), whose file has the permissions
+    /// of [`ServerOptions::socket_mode`] and is removed at the end.
+    pub async fn serve(self, app: Router, address: impl Into<Address>) -> Result<Report, ServeError> {
         self.serve_by(app, |options| Server::bind(address, options)).await
     }
 
-    /// As [`Service::serve`], on a socket that listens already: one that a test bound to port 0, or that was handed to
-    /// the process (socket activation). Of tokio's listener it is `listener.into_std()?`; it may block or not.
-    pub async fn serve_on(self, app: Router, listener: TcpListener) -> Result<Report, ServeError> {
+    /// As [`Service::serve`], on a socket that listens already, TCP or Unix: one that a test bound to port 0, or that was
+    /// handed to the process ([`Listener::from_fd`]). Of tokio's listeners it is `listener.into_std()?`; it may block or
+    /// not.
+    pub async fn serve_on(
+        self,
+        app: Router,
+        listener: impl TryInto<Listener, Error: Into<BindError>>,
+    ) -> Result<Report, ServeError> {
         self.serve_by(app, |options| Server::on(listener, options)).await
     }
 
@@ -300,8 +309,8 @@ impl Service {
         let agent = self.agent.map(|(address, options)| Agent::bind(address, options)).transpose()?;
 
         let name = self.checker.service().to_owned();
-        let local = listener.local_address();
-        let app = self.application.before(app, &doors, local);
+        let local = listener.local_address().clone();
+        let app = self.application.before(app, &doors, &local);
         let listener = if application == ApplicationDoors::None { listener } else { listener.at_once(doors.at_once()) };
         let entrance = listener.serve(&name, app, self.shutdown.tracker().clone());
         doors.show(&entrance);
@@ -309,7 +318,7 @@ impl Service {
         tracing::info!(target: "wellkept", service = name, address = %local, "listening");
         let has_admin = bound.iter().any(|(_, kind)| matches!(kind, DoorKind::Admin(_)));
         if !has_admin {
-            application.tell(local);
+            application.tell(&local);
         }
         for (door, kind) in bound {
             let at_once = |door: Server| door.at_once(doors.at_once());

@@ -40,7 +40,7 @@ fn child() {
             std::thread::sleep(DOZE);
         };
         let app = Router::new().route("/wedge", get(wedge)).route("/doze", get(doze));
-        service.serve(app, ([127, 0, 0, 1], 0).into()).await.unwrap();
+        service.serve(app, ([127, 0, 0, 1], 0)).await.unwrap();
     });
 }
 

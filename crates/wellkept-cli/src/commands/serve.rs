@@ -27,7 +27,7 @@ pub(crate) fn run(options: &Serve) -> Result<Exit, Failure> {
             loaded = loading => loaded.map_err(|error| Failure::new(Exit::Failed, error))??,
             () = handlers.asked_to_end() => return Ok(None),
         };
-        let configuration = configuration.listening_on(options.listen);
+        let configuration = configuration.listening_on(options.listen.clone());
         let logging = start_logging(&configuration)?;
         say_hello(&configuration);
         let report = serve(configuration, handlers, Some(logging.clone())).await;

@@ -2,7 +2,6 @@
 //! in the log for each action.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, Request, State};
@@ -21,7 +20,7 @@ use super::Doors;
 use super::routes::Routes;
 use crate::access::{Credential, host};
 use crate::error::{ApiError, Refusal};
-use crate::server::Arrival;
+use crate::server::{Arrival, Peer};
 
 /// Longest body taken, in bytes.
 pub(super) const MAX_BODY: usize = 16 * 1024;
@@ -45,7 +44,7 @@ impl Doors {
 pub(super) struct Actor {
     pub(super) credential: Credential,
     /// Unknown only where no server of ours took the connection.
-    pub(super) peer: Option<SocketAddr>,
+    pub(super) peer: Option<Peer>,
 }
 
 impl fmt::Display for Actor {

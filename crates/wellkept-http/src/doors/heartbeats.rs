@@ -112,7 +112,10 @@ mod tests {
             body => (request.header("content-type", "application/json"), Body::from(body.to_string())),
         };
         let mut request = request.body(body).unwrap();
-        request.extensions_mut().insert(Arrival::new(bound.parse().unwrap(), "127.0.0.1:5".parse().unwrap()));
+        request.extensions_mut().insert(Arrival::new(
+            bound.parse::<std::net::SocketAddr>().unwrap(),
+            "127.0.0.1:5".parse::<std::net::SocketAddr>().unwrap(),
+        ));
         let response = router.oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();

@@ -57,7 +57,7 @@ async fn ask(router: axum::Router, bound: &str, path: &str, headers: &[(&str, &s
     }
     let mut request = request.body(Body::empty()).unwrap();
     let peer: SocketAddr = "127.0.0.1:50000".parse().unwrap();
-    request.extensions_mut().insert(Arrival::new(bound.parse().unwrap(), peer));
+    request.extensions_mut().insert(Arrival::new(bound.parse::<std::net::SocketAddr>().unwrap(), peer));
     router.oneshot(request).await.unwrap()
 }
 

@@ -1,15 +1,15 @@
 //! Takes connections: within the limit, in spite of errors, and to the last one that waits.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, TcpStream};
-
+use super::address::Peer;
 use super::connection;
+use super::listen::Listener;
 use super::shared::{Shared, Stage};
+use super::socket::{Socket, Watched};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 const MAX_LAST: usize = 2_048;
 
 /// Accepts until asked to stop, then takes what waits, then closes the listener.
-pub(super) async fn run(shared: Arc<Shared>, listener: std::net::TcpListener) {
+pub(super) async fn run(shared: Arc<Shared>, mut listener: Listener) {
     let mut taking = Taking { shared: &shared, held: None, next: 0, pause: FIRST_PAUSE, logged: None, unlogged: 0 };
     tokio::select! {
         // First, so that a flood of connections cannot outshout it.
@@ -26,6 +26,8 @@ pub(super) async fn run(shared: Arc<Shared>, listener: std::net::TcpListener) {
         () = shared.stop_asked() => {}
         () = taking.take(&listener) => {}
     }
+    // Who comes now by the name of a Unix socket is refused, and not left in a queue that nobody empties.
+    listener.remove_file();
     if !shared.has_reached(Stage::Aborted) {
         taking.take_waiting(&listener);
     }
@@ -37,7 +39,7 @@ pub(super) async fn run(shared: Arc<Shared>, listener: std::net::TcpListener) {
 struct Taking<'s> {
     shared: &'s Arc<Shared>,
     /// Accepted, and waiting for room.
-    held: Option<(TcpStream, SocketAddr)>,
+    held: Option<(Socket, Peer)>,
     next: u64,
     pause: Duration,
     logged: Option<Instant>,
@@ -46,10 +48,10 @@ struct Taking<'s> {
 
 impl Taking<'_> {
     /// Never ends by itself. Cancel-safe: a connection that is accepted is held until it is spawned.
-    async fn take(&mut self, listener: &std::net::TcpListener) {
+    async fn take(&mut self, listener: &Listener) {
         let listener = loop {
             // Registering can fail for want of descriptors or memory; that is an error of accepting like any other.
-            match listener.try_clone().and_then(TcpListener::from_std) {
+            match Watched::new(listener.socket()) {
                 Ok(listener) => break listener,
                 Err(error) => self.failed(&error).await,
             }
@@ -67,16 +69,12 @@ impl Taking<'_> {
     }
 
     /// Takes what the system has queued. Asks the system itself: the runtime may not have heard of it yet.
-    fn take_waiting(&mut self, listener: &std::net::TcpListener) {
+    fn take_waiting(&mut self, listener: &Listener) {
         if let Some((socket, peer)) = self.held.take() {
             self.spawn(socket, peer);
         }
         for _ in 0..MAX_LAST {
-            let taken = listener.accept().and_then(|(socket, peer)| {
-                socket.set_nonblocking(true)?;
-                Ok((TcpStream::from_std(socket)?, peer))
-            });
-            match taken {
+            match listener.socket().accept_now() {
                 Ok((socket, peer)) => self.spawn(socket, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if is_of_the_other_end(&error) => self.count(&error),
@@ -89,7 +87,7 @@ impl Taking<'_> {
         }
     }
 
-    fn spawn(&mut self, socket: TcpStream, peer: SocketAddr) {
+    fn spawn(&mut self, socket: Socket, peer: Peer) {
         self.pause = FIRST_PAUSE;
         let shared = self.shared;
         shared.counts.accepted.fetch_add(1, Ordering::Relaxed);
@@ -97,8 +95,6 @@ impl Taking<'_> {
             // After the stop there may be none to evict: those last ones are served above the limit.
             shared.evict();
         }
-        // Without it small answers wait for the other end's acknowledgement. It fails only when that end has gone.
-        let _ = socket.set_nodelay(true);
         connection::spawn(shared, self.next, socket, peer);
         self.next += 1;
     }

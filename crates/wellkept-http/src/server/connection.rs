@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,13 +9,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{Method, Uri};
-use tokio::net::TcpStream;
 use wellkept_shutdown::{ConnectionGuard, Remaining};
 
+use super::address::Peer;
 use super::named::{Named, Names};
 use super::options::ServerOptions;
 use super::service::RequestService;
 use super::shared::{Shared, Stage};
+use super::socket::Socket;
 use super::stream::Stream;
 
 /// What the connection waits for, as far as the time limits care.
@@ -59,7 +59,7 @@ pub(super) enum Protocol {
 pub(super) struct Connection {
     id: u64,
     pub(super) server: Arc<Shared>,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Peer,
     protocol: AtomicU8,
     waits: AtomicU8,
     /// Since when, on the server's clock.
@@ -102,7 +102,7 @@ pub(super) enum Side {
 }
 
 /// Takes a connection over and spawns its task.
-pub(super) fn spawn(server: &Arc<Shared>, id: u64, socket: TcpStream, peer: SocketAddr) {
+pub(super) fn spawn(server: &Arc<Shared>, id: u64, socket: Socket, peer: Peer) {
     let connection = Arc::new(Connection {
         id,
         server: Arc::clone(server),

@@ -56,6 +56,8 @@ pub struct ServerOptions {
     pub refuse_gradually: Option<Duration>,
     /// What `Retry-After` says when a request is refused, in whole seconds. Default 1 s.
     pub retry_after: Duration,
+    /// The permissions of a Unix socket's file. Default 0o600: whoever runs as the same user, and root.
+    pub socket_mode: u32,
     /// Requests that are served even after the stop, until the drain has ended. Default none.
     pub exempt: Option<Exempt>,
 }
@@ -78,6 +80,7 @@ impl Default for ServerOptions {
             farewell_spread: Duration::from_millis(250),
             refuse_gradually: None,
             retry_after: Duration::from_secs(1),
+            socket_mode: 0o600,
             exempt: None,
         }
     }
@@ -95,6 +98,7 @@ impl fmt::Debug for ServerOptions {
             .field("max_header_bytes", &self.max_header_bytes)
             .field("max_headers", &self.max_headers)
             .field("max_streams", &self.max_streams)
+            .field("socket_mode", &format_args!("{:#o}", self.socket_mode))
             .field("exempt", &self.exempt.is_some())
             .finish_non_exhaustive()
     }

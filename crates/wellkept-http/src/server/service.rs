@@ -19,6 +19,7 @@ use tower::Service as _;
 use wellkept_shutdown::Refused;
 
 use super::Arrival;
+use super::address::Peer;
 use super::body::{InFlight, ServedBody};
 use super::connection::{Connection, Protocol};
 use super::events::EventsEnd;
@@ -64,8 +65,10 @@ impl hyper::service::Service<Request<Incoming>> for RequestService {
         let in_flight = InFlight::named(Arc::clone(connection), request.method(), request.uri());
         let extensions = request.extensions_mut();
         extensions
-            .insert(Arrival { connection: Arc::downgrade(connection), ..Arrival::new(server.bound, connection.peer) });
-        extensions.insert(ConnectInfo::<SocketAddr>(connection.peer));
+            .insert(Arrival { connection: Arc::downgrade(connection), ..Arrival::new(&server.bound, connection.peer) });
+        if let Peer::Tcp(peer) = connection.peer {
+            extensions.insert(ConnectInfo::<SocketAddr>(peer));
+        }
         Answer::Routed { route: server.answers.router.clone().call(request), in_flight: Some(in_flight), version }
     }
 }

@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Notify;
 use wellkept_shutdown::{Remaining, Tracker};
 
+use super::address::Address;
 use super::connection::{Connection, Ended};
 use super::options::{AtOnce, ServerOptions};
 use super::{ServerStats, TimeoutStats};
@@ -50,7 +50,7 @@ pub(super) enum Stage {
 
 pub(super) struct Shared {
     pub(super) name: String,
-    pub(super) bound: SocketAddr,
+    pub(super) bound: Address,
     pub(super) options: ServerOptions,
     pub(super) answers: Answers,
     pub(super) tracker: Tracker,
@@ -109,7 +109,7 @@ pub(super) struct Counts {
 impl Shared {
     pub(super) fn new(
         name: &str,
-        bound: SocketAddr,
+        bound: Address,
         options: ServerOptions,
         answers: Answers,
         tracker: Tracker,

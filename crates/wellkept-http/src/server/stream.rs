@@ -8,16 +8,16 @@ use std::task::{Context, Poll, ready};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
 use super::connection::{Connection, Ended, Protocol, Side};
+use super::socket::Socket;
 use super::websocket::{Farewell, Said};
 
 /// What an HTTP/2 client says first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub(super) struct Stream {
-    socket: TokioIo<TcpStream>,
+    socket: TokioIo<Socket>,
     connection: Arc<Connection>,
     first: [u8; PREFACE.len()],
     /// How much of `first` was read from the socket, and how much of that was given on.
@@ -29,7 +29,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(socket: TcpStream, connection: Arc<Connection>) -> Self {
+    pub(super) fn new(socket: Socket, connection: Arc<Connection>) -> Self {
         Self {
             socket: TokioIo::new(socket),
             connection,

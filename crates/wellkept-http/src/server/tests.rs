@@ -4,6 +4,7 @@ mod http2;
 mod leaving;
 mod limits;
 mod long_lived;
+mod unix;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -16,7 +17,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::routing::get;
 use http_body::Frame;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use wellkept_shutdown::{Entrance, Tracker};
@@ -49,6 +50,11 @@ async fn is_pending<F: Future>(mut future: Pin<&mut F>) -> bool {
         }
     }
     true
+}
+
+/// Where a server listens that was bound to TCP.
+fn tcp(handle: &ServerHandle) -> SocketAddr {
+    handle.local_address().tcp().expect("it is bound to TCP")
 }
 
 fn serve(router: Router, options: ServerOptions, tracker: &Tracker) -> Arc<ServerHandle> {
@@ -91,7 +97,7 @@ impl Setup {
     }
 
     async fn connect(&self) -> Client {
-        Client::connect(self.handle.local_address()).await
+        Client::connect(tcp(&self.handle)).await
     }
 
     /// A client whose request waits in its handler.
@@ -105,8 +111,8 @@ impl Setup {
 }
 
 /// A client that knows just enough HTTP/1.1.
-struct Client {
-    socket: BufReader<TcpStream>,
+struct Client<S = TcpStream> {
+    socket: BufReader<S>,
 }
 
 #[derive(Debug)]
@@ -124,7 +130,13 @@ impl Response {
 
 impl Client {
     async fn connect(address: SocketAddr) -> Self {
-        Self { socket: BufReader::new(within(TcpStream::connect(address)).await.expect("it listens")) }
+        Self::over(within(TcpStream::connect(address)).await.expect("it listens"))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    fn over(socket: S) -> Self {
+        Self { socket: BufReader::new(socket) }
     }
 
     async fn send(&mut self, bytes: &[u8]) {
@@ -205,13 +217,13 @@ fn serve_frames_with(options: ServerOptions) -> (Arc<ServerHandle>, mpsc::Sender
 #[tokio::test]
 async fn a_request_knows_where_it_came_in_and_from() {
     let whence = |arrival: axum::Extension<Arrival>, peer: ConnectInfo<SocketAddr>| async move {
-        assert_eq!(arrival.peer, peer.0);
+        assert_eq!(arrival.peer.tcp(), Some(peer.0));
         format!("{} {}", arrival.bound, arrival.peer)
     };
     let handle = serve(Router::new().route("/", get(whence)), ServerOptions::default(), &Tracker::default());
-    let mut client = Client::connect(handle.local_address()).await;
+    let mut client = Client::connect(tcp(&handle)).await;
     let own = client.socket.get_ref().local_addr().unwrap();
-    assert_eq!(client.get("/").await.body, format!("{} {own}", handle.local_address()));
+    assert_eq!(client.get("/").await.body, format!("{} {own}", tcp(&handle)));
 }
 
 #[tokio::test]
@@ -241,10 +253,10 @@ async fn a_panicking_handler_ends_its_connection_and_its_count() {
     let router = Router::new().route("/", get(|| async { "hello" })).route("/panic", get(panics));
     let tracker = Tracker::default();
     let handle = serve(router, ServerOptions::default(), &tracker);
-    let mut client = Client::connect(handle.local_address()).await;
+    let mut client = Client::connect(tcp(&handle)).await;
     client.ask("/panic").await;
     assert_eq!(client.rest().await, 0);
     eventually(|| handle.stats().open == 0).await;
     assert_eq!((handle.stats().in_flight, tracker.in_flight_requests(), tracker.connections()), (0, 0, 0));
-    assert_eq!(Client::connect(handle.local_address()).await.get("/").await.body, "hello");
+    assert_eq!(Client::connect(tcp(&handle)).await.get("/").await.body, "hello");
 }

@@ -1,12 +1,12 @@
 //! The configuration file as a whole: found, read, interpolated, walked; all that is wrong with it is collected.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use wellkept_config::{Diagnostics, Document, FromNode, LocateError, Located, Locations, Section, one_of};
 use wellkept_health::WatchOptions;
 use wellkept_health::trend::Retention;
+use wellkept_http::Address;
 use wellkept_shutdown::{Settings as ShutdownSettings, WhenLate};
 use wellkept_telemetry::logging::{Format, Level};
 
@@ -48,7 +48,7 @@ pub struct Configuration {
     /// The file; `None` when there is none and the program watches its own machine.
     pub file: Option<PathBuf>,
     /// Set by the command line, above what the file says of `http.listen`.
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Address>,
     /// Tells two contents apart, variables filled in.
     pub fingerprint: u64,
 }
@@ -110,9 +110,9 @@ impl Configuration {
 
     /// Has the probes listen here, whatever the file says.
     #[must_use]
-    pub fn listening_on(mut self, address: Option<SocketAddr>) -> Self {
+    pub fn listening_on(mut self, address: Option<Address>) -> Self {
         if let Some(address) = address {
-            self.listeners.http = address;
+            self.listeners.http.listen = address.clone();
             self.listen = Some(address);
         }
         self

@@ -3,22 +3,31 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use wellkept_config::{Ratio, Section, read_regular};
-use wellkept_http::{Access, AgentOptions, Loopback, Names, Token};
+use wellkept_config::{FromNode, Ratio, Section, read_regular};
+use wellkept_http::{Access, Address, AddressError, AgentOptions, Loopback, Names, Token};
 
 /// Where the program listens.
 #[derive(Debug, Clone)]
 pub struct Listeners {
     /// Probes and metrics. Default `127.0.0.1:8080`.
-    pub http: SocketAddr,
+    pub http: Door,
     /// Whether the public may read the checks' names. Default yes.
     pub names: Names,
-    /// Details and the status page. Without it they are served on `http`, when that is loopback.
+    /// Details and the status page. Without it they are served on `http`, when only this machine reaches that.
     pub admin: Option<Admin>,
     /// `grpc.health.v1`, without TLS. Off unless the section is there; then by default `127.0.0.1:8082`.
     pub grpc: Option<SocketAddr>,
     /// The agent that HAProxy's `agent-check` asks. Off unless the section is there.
     pub haproxy: Option<Haproxy>,
+}
+
+/// Where a door of HTTP listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Door {
+    /// Its address, TCP or a Unix socket.
+    pub listen: Address,
+    /// The permissions of a Unix socket's file. Default 0600.
+    pub mode: u32,
 }
 
 /// The agent for HAProxy.
@@ -34,7 +43,7 @@ pub struct Haproxy {
 #[derive(Debug, Clone)]
 pub struct Admin {
     /// Where it listens. Default `127.0.0.1:8081`.
-    pub listen: SocketAddr,
+    pub door: Door,
     /// The file that holds the token.
     pub token_file: Option<PathBuf>,
     /// The token in it.
@@ -45,13 +54,7 @@ pub struct Admin {
 
 impl Default for Listeners {
     fn default() -> Self {
-        Self {
-            http: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            names: Names::Shown,
-            admin: None,
-            grpc: None,
-            haproxy: None,
-        }
+        Self { http: Door::on_loopback(8080), names: Names::Shown, admin: None, grpc: None, haproxy: None }
     }
 }
 
@@ -59,10 +62,10 @@ impl Listeners {
     pub(super) fn read(root: &mut Section<'_>) -> Self {
         let defaults = Self::default();
         let http = root.section("http", |http| {
-            let listen = http.or("listen", defaults.http);
+            let door = Door::read(http, 8080);
             let shown = http.or("show_names", true);
             http.complete();
-            Some((listen, if shown { Names::Shown } else { Names::Hidden }))
+            Some((door, if shown { Names::Shown } else { Names::Hidden }))
         });
         let (http, names) = http.unwrap_or((defaults.http, defaults.names));
         let admin = root.section("admin", |section| Some(Admin::read(section)));
@@ -73,20 +76,18 @@ impl Listeners {
         });
         let haproxy = root.section("haproxy", |section| Some(Haproxy::read(section)));
         let doors = [
-            ("http", Some(http)),
-            ("admin", admin.as_ref().map(|admin| admin.listen)),
-            ("grpc", grpc),
-            ("haproxy", haproxy.map(|haproxy| haproxy.listen)),
+            ("http", Some(http.listen.clone())),
+            ("admin", admin.as_ref().map(|admin| admin.door.listen.clone())),
+            ("grpc", grpc.map(Address::Tcp)),
+            ("haproxy", haproxy.map(|haproxy| Address::Tcp(haproxy.listen))),
         ];
         let doors = doors.map(|(name, address)| address.map(|address| (name, address)));
         for (index, one) in doors.iter().enumerate() {
             let Some((name, address)) = one else { continue };
-            let before = doors.iter().take(index).flatten().find(|(_, other)| collide(*address, *other));
-            if let Some((other, _)) = before {
+            let mut before = doors.iter().take(index).flatten();
+            if let Some((other, place)) = before.find_map(|(other, at)| Some((other, collide(address, at)?))) {
                 let at = root.position_of(name);
-                let port = address.port();
-                let message = format!("{name} and {other} can't both listen on port {port}: give them different ports");
-                root.report(at, "config.same_address", message);
+                root.report(at, "config.same_address", format!("{name} and {other} can't both listen on {place}"));
             }
         }
         Self { http, names, admin, grpc, haproxy }
@@ -112,9 +113,58 @@ impl Haproxy {
     }
 }
 
+impl Door {
+    fn on_loopback(port: u16) -> Self {
+        Self { listen: Address::from(([127, 0, 0, 1], port)), mode: OWN }
+    }
+
+    fn read(section: &mut Section<'_>, port: u16) -> Self {
+        let default = Self::on_loopback(port);
+        let listen = section.optional::<Listen>("listen").map_or(default.listen, |listen| listen.0);
+        let mode = section.optional::<SocketMode>("mode");
+        if mode.is_some() && listen.path().is_none() {
+            let at = section.position_of("mode");
+            section.report(
+                at,
+                "config.mode_without_socket",
+                "`mode` is for a Unix socket, such as `listen: unix:/run/wellkept.sock`",
+            );
+        }
+        Self { listen, mode: mode.map_or(default.mode, |mode| mode.0) }
+    }
+}
+
+/// For who runs as the same user.
+const OWN: u32 = 0o600;
+
+struct Listen(Address);
+
+impl FromNode for Listen {
+    const EXPECTED: &'static str = "an address such as 127.0.0.1:8080, :8080 or unix:/run/wellkept.sock";
+
+    fn from_scalar(text: &str) -> Result<Self, String> {
+        if text.starts_with("unix:") {
+            return text.parse().map(Self).map_err(|error: AddressError| error.to_string());
+        }
+        SocketAddr::from_scalar(text).map(|address| Self(Address::Tcp(address)))
+    }
+}
+
+struct SocketMode(u32);
+
+impl FromNode for SocketMode {
+    const EXPECTED: &'static str = "permissions in octal digits, such as 0660";
+
+    fn from_scalar(text: &str) -> Result<Self, String> {
+        let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && mode & OWN == OWN);
+        mode.map(Self).ok_or_else(|| "from 0600 to 0777".to_owned())
+    }
+}
+
 impl Admin {
     fn read(section: &mut Section<'_>) -> Self {
-        let listen = section.or("listen", SocketAddr::from(([127, 0, 0, 1], 8081)));
+        let door = Door::read(section, 8081);
+        let listen = &door.listen;
         let token_file = section.optional::<PathBuf>("token_file");
         let loopback = if section.or("loopback", true) { Loopback::Trusted } else { Loopback::Untrusted };
         section.complete();
@@ -131,7 +181,7 @@ impl Admin {
             let at = section.position_of("loopback");
             let message = "nobody could come in: name a `token_file`, or leave `loopback` out";
             section.report(at, "config.closed_admin", message.to_owned());
-        } else if !listen.ip().is_loopback() && !has_token {
+        } else if !listen.is_local() && !has_token {
             let at = section.position_of("listen");
             section.report(
                 at,
@@ -141,7 +191,7 @@ impl Admin {
                 ),
             );
         }
-        Self { listen, token_file, token, loopback }
+        Self { door, token_file, token, loopback }
     }
 }
 
@@ -156,8 +206,15 @@ fn read_token(path: &Path) -> Result<Token, String> {
     Token::parse(text).map_err(|error| format!("{shown}: {error}"))
 }
 
-/// Whether two listeners can't both be had: one port, and one address or all of them.
-fn collide(one: SocketAddr, other: SocketAddr) -> bool {
-    let same_address = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() != 0 && one.port() == other.port() && same_address
+/// Why two listeners can't both be had: one port, and one address or all of them; one socket.
+fn collide(one: &Address, other: &Address) -> Option<String> {
+    match (one, other) {
+        (Address::Tcp(one), Address::Tcp(other)) => {
+            let same_address = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+            let collides = one.port() != 0 && one.port() == other.port() && same_address;
+            collides.then(|| format!("port {}: give them different ports", one.port()))
+        }
+        (Address::Unix(_), Address::Unix(_)) if one == other => Some(format!("{one}: give them different paths")),
+        _ => None,
+    }
 }

@@ -168,7 +168,7 @@ impl Reloader {
         let current = self.current();
         let Some(path) = &current.file else { return ReloadOutcome::Rejected(RejectReason::NoFile) };
         let new = match Configuration::load(path, environment) {
-            Ok(new) => new.listening_on(current.listen),
+            Ok(new) => new.listening_on(current.listen.clone()),
             Err(error) => return ReloadOutcome::Rejected(error.into()),
         };
         // The file with the token may have changed alone.
@@ -278,7 +278,7 @@ impl From<ReloadOutcome> for Reloaded {
 
 /// The keys whose change can't be applied to a running process.
 fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> {
-    let admin = |configuration: &Configuration| configuration.listeners.admin.as_ref().map(|admin| admin.listen);
+    let admin = |configuration: &Configuration| configuration.listeners.admin.as_ref().map(|admin| admin.door.clone());
     [
         ("service.name", old.service != new.service),
         ("service.id", old.id != new.id),

@@ -1,6 +1,5 @@
 //! `wellkept serve`: everything wired together, from the configuration to the exit code.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,9 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wellkept_health::{Checker, Component, History, Identity, RegisterError, Settings, Thresholds};
-use wellkept_http::{Agent, BindError, Doors, Figure, FigureKind, FigureValues, Figures, Server, ServerOptions};
+use wellkept_http::{
+    Address, Agent, BindError, Doors, Figure, FigureKind, FigureValues, Figures, Server, ServerOptions,
+};
 use wellkept_shutdown::{EntranceKind, Hook, Phase, Report, Shutdown, Tracker, signals, watchdog};
 #[cfg(feature = "postgres")]
 use wellkept_store::{PostgresJobs, PostgresMaintenances, PostgresStore};
@@ -19,7 +20,7 @@ use wellkept_telemetry::logging::{Logging, LoggingStats};
 use super::checks::{EVENT_LOOP, HISTORY};
 use super::configuration::{Configuration, LoadError};
 use super::history;
-use super::listeners::Listeners;
+use super::listeners::{Door, Listeners};
 use super::machine::SLOW_LOOP;
 use super::reload::{ReloadStats, Reloader, reload_on, reload_once};
 use super::store::StoreLocation;
@@ -201,8 +202,9 @@ impl Servers {
             |options: ServerOptions| ServerOptions { max_connections: options.max_connections.min(share), ..options };
         let (probes, grpc) = (within(door_options()), within(grpc_options()));
         let max_watches = grpc.max_connections / 2;
-        let http = Server::bind(listeners.http, probes.clone())?;
-        let admin = listeners.admin.as_ref().map(|admin| Server::bind(admin.listen, probes)).transpose()?;
+        let at = |door: &Door| Server::bind(&door.listen, ServerOptions { socket_mode: door.mode, ..probes.clone() });
+        let http = at(&listeners.http)?;
+        let admin = listeners.admin.as_ref().map(|admin| at(&admin.door)).transpose()?;
         let grpc = listeners.grpc.map(|address| Server::bind(address, grpc)).transpose()?;
         let haproxy = listeners.haproxy.map(|haproxy| Agent::bind(haproxy.listen, haproxy.options)).transpose()?;
         Ok(Self { http, admin, grpc, haproxy, max_watches })
@@ -226,12 +228,12 @@ fn open_doors(runtime: &DoorsRuntime, shutdown: &Shutdown, doors: &Doors, server
         shutdown.add_entrance(EntranceKind::Probe, entrance);
     };
     let _entered = runtime.handle.enter();
-    let (address, loopback) = (http.local_address(), http.local_address().ip().is_loopback());
-    let both = admin.is_none() && loopback;
+    let address = http.local_address().clone();
+    let both = admin.is_none() && address.is_local();
     serve(http.at_once(doors.at_once()), "http", if both { doors.admin() } else { doors.public() });
-    say_where("probes and metrics", address, "/health /livez /readyz /metrics");
+    say_where("probes and metrics", &address, "/health /livez /readyz /metrics");
     if both {
-        say_where("status page and details", address, "/ /health/detailed");
+        say_where("status page and details", &address, "/ /health/detailed");
     } else if admin.is_none() {
         tracing::warn!(
             target: "wellkept",
@@ -239,12 +241,12 @@ fn open_doors(runtime: &DoorsRuntime, shutdown: &Shutdown, doors: &Doors, server
         );
     }
     if let Some(admin) = admin {
-        let address = admin.local_address();
+        let address = admin.local_address().clone();
         serve(admin.at_once(doors.at_once()), "admin", doors.admin());
-        say_where("status page and details", address, "/ /health/detailed");
+        say_where("status page and details", &address, "/ /health/detailed");
     }
     if let Some(grpc) = grpc {
-        let address = grpc.local_address();
+        let address = grpc.local_address().clone();
         serve(grpc, "grpc", doors.grpc(max_watches));
         tracing::info!(target: "wellkept", %address, service = "grpc.health.v1.Health", "gRPC health on {address}");
     }
@@ -257,8 +259,9 @@ fn open_doors(runtime: &DoorsRuntime, shutdown: &Shutdown, doors: &Doors, server
     }
 }
 
-fn say_where(what: &str, address: SocketAddr, paths: &str) {
-    tracing::info!(target: "wellkept", %address, paths, "{what} on http://{address}");
+fn say_where(what: &str, address: &Address, paths: &str) {
+    let scheme = if address.tcp().is_some() { "http://" } else { "" };
+    tracing::info!(target: "wellkept", %address, paths, "{what} on {scheme}{address}");
 }
 
 /// Metrics of the parts that the doors don't know.

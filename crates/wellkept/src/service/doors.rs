@@ -1,12 +1,11 @@
 //! The doors of a service: which stand before the application's routes, and what those on addresses of their own may cost.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use http::request::Parts;
-use wellkept_http::{Access, Doors, Loopback, Server, ServerOptions};
+use wellkept_http::{Access, Address, Doors, Loopback, Server, ServerOptions};
 
 use super::{ApplicationDoors, DoorKind, ServeError};
 
@@ -17,7 +16,7 @@ pub(super) fn nobody() -> Access {
 
 impl ApplicationDoors {
     /// The application's routes with these doors before them, as they are served on `address`.
-    pub(super) fn before(self, app: Router, doors: &Doors, address: SocketAddr) -> Router {
+    pub(super) fn before(self, app: Router, doors: &Doors, address: &Address) -> Router {
         for path in self.shadowed(&app) {
             tracing::warn!(
                 target: "wellkept",
@@ -26,7 +25,7 @@ impl ApplicationDoors {
             );
         }
         let before = match self {
-            Self::Operators if address.ip().is_loopback() => doors.with_access(Access::loopback_only()).operators(),
+            Self::Operators if address.is_local() => doors.with_access(Access::loopback_only()).operators(),
             Self::Public | Self::Operators => doors.public(),
             Self::WithoutMetrics => doors.public_without_metrics(),
             Self::None => return app,
@@ -52,9 +51,9 @@ impl ApplicationDoors {
     }
 
     /// One line for who looks for details in vain: how to have them. For a service without an admin door.
-    pub(super) fn tell(self, address: SocketAddr) {
+    pub(super) fn tell(self, address: &Address) {
         match self {
-            Self::Operators if address.ip().is_loopback() => {}
+            Self::Operators if address.is_local() => {}
             Self::Operators => tracing::warn!(
                 target: "wellkept",
                 "details are off, {address} being open to others: `Service::admin` serves them on another address"
@@ -67,10 +66,10 @@ impl ApplicationDoors {
     }
 }
 
-pub(super) fn bind_door(address: SocketAddr, kind: &DoorKind) -> Result<Server, ServeError> {
+pub(super) fn bind_door(address: Address, kind: &DoorKind) -> Result<Server, ServeError> {
     if let DoorKind::Admin(access) = kind
         && !access.has_token()
-        && !address.ip().is_loopback()
+        && !address.is_local()
     {
         return Err(ServeError::OpenAdmin { address });
     }

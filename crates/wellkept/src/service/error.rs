@@ -1,8 +1,6 @@
 //! Why a service could not be served.
 
-use std::net::SocketAddr;
-
-use wellkept_http::BindError;
+use wellkept_http::{Address, BindError};
 
 /// Why a service could not be served.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +13,7 @@ pub enum ServeError {
     #[error("the admin door on {address} has no token: give it one, or bind it to 127.0.0.1")]
     OpenAdmin {
         /// Where it would have listened.
-        address: SocketAddr,
+        address: Address,
     },
     /// The signal handlers could not be installed.
     #[error("the signal handlers can't be installed: {0}")]

@@ -36,8 +36,8 @@ pub enum ApplicationDoors {
     WithoutMetrics,
     /// None: for an application with probes of its own.
     None,
-    /// What is public, details, and what acts, on a loopback address for who comes straight to it; on any other address
-    /// as [`ApplicationDoors::Public`]. Never behind a proxy on the same machine: one that speaks HTTP/1.1 to a loopback
+    /// What is public, details, and what acts, on a loopback address or a Unix socket for who comes straight to it; on any
+    /// other address as [`ApplicationDoors::Public`]. Never behind a proxy on the same machine: one that speaks HTTP/1.1 to a loopback
     /// address and adds no header makes operators of all its callers.
     Operators,
 }

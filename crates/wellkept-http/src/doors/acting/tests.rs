@@ -50,7 +50,10 @@ async fn send(bound: &str, host: &str, headers: &[(&str, &str)], body: impl Into
         request = request.header(*name, *value);
     }
     let mut request = request.body(body.into()).unwrap();
-    let arrival = Arrival::new(bound.parse().unwrap(), "127.0.0.1:5".parse().unwrap());
+    let arrival = Arrival::new(
+        bound.parse::<std::net::SocketAddr>().unwrap(),
+        "127.0.0.1:5".parse::<std::net::SocketAddr>().unwrap(),
+    );
     request.extensions_mut().insert(arrival);
     read(door().oneshot(request).await.unwrap()).await
 }
@@ -181,7 +184,10 @@ impl http_body::Body for Endless {
 async fn reload(router: Router) -> (u16, String) {
     let request = Request::post("/api/v1/config/reload").header("host", "localhost:1");
     let mut request = request.body(Body::empty()).unwrap();
-    let arrival = Arrival::new("127.0.0.1:1".parse().unwrap(), "127.0.0.1:5".parse().unwrap());
+    let arrival = Arrival::new(
+        "127.0.0.1:1".parse::<std::net::SocketAddr>().unwrap(),
+        "127.0.0.1:5".parse::<std::net::SocketAddr>().unwrap(),
+    );
     request.extensions_mut().insert(arrival);
     read(router.oneshot(request).await.unwrap()).await
 }

@@ -46,7 +46,10 @@ async fn send(doors: &Doors, method: &str, path: &str, body: Value) -> (u16, Val
         body => (request.header("content-type", "application/json"), Body::from(body.to_string())),
     };
     let mut request = request.body(body).unwrap();
-    let arrival = Arrival::new("127.0.0.1:1".parse().unwrap(), "127.0.0.1:5".parse().unwrap());
+    let arrival = Arrival::new(
+        "127.0.0.1:1".parse::<std::net::SocketAddr>().unwrap(),
+        "127.0.0.1:5".parse::<std::net::SocketAddr>().unwrap(),
+    );
     request.extensions_mut().insert(arrival);
     let response = doors.admin().oneshot(request).await.unwrap();
     let status = response.status().as_u16();

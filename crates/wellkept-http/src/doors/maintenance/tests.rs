@@ -37,7 +37,7 @@ async fn send(doors: &Doors, method: Method, path: &str, body: &Value) -> (u16, 
     let request = Request::builder().method(method).uri(path).header("host", "localhost:8080");
     let mut request = request.header("content-type", "application/json").body(Body::from(bytes)).unwrap();
     let peer: SocketAddr = "127.0.0.1:50000".parse().unwrap();
-    request.extensions_mut().insert(Arrival::new("127.0.0.1:8080".parse().unwrap(), peer));
+    request.extensions_mut().insert(Arrival::new("127.0.0.1:8080".parse::<std::net::SocketAddr>().unwrap(), peer));
     let response = doors.admin().oneshot(request).await.unwrap();
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();

@@ -27,8 +27,8 @@ async fn who_reads_slowly_goes_when_others_wait_for_room() {
         std::future::ready(answer.unwrap_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response()))
     };
     let options = ServerOptions { write_timeout: Duration::from_secs(600), ..ServerOptions::default() };
-    let server = Server::bind(([127, 0, 0, 1], 0).into(), options).unwrap();
-    let address = server.local_address();
+    let server = Server::bind(([127, 0, 0, 1], 0), options).unwrap();
+    let address = server.local_address().tcp().unwrap();
     let handle = server.serve("room", Router::new().route("/", get(answer)), Tracker::default());
     let mut slow = send(address).await;
     assert_eq!(slow.read(&mut [0; 12]).await.unwrap(), 12, "its answer has begun");

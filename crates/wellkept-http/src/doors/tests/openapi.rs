@@ -30,7 +30,10 @@ async fn whatever_the_description_names_is_answered_with_a_code_that_it_names() 
     for (path, method) in operations {
         let request = Request::builder().method(&*method).uri(path.replace(['{', '}'], "")).header("host", "x");
         let mut request = request.body(Body::empty()).unwrap();
-        request.extensions_mut().insert(Arrival::new(LOOPBACK.parse().unwrap(), OPEN.parse().unwrap()));
+        request.extensions_mut().insert(Arrival::new(
+            LOOPBACK.parse::<std::net::SocketAddr>().unwrap(),
+            OPEN.parse::<std::net::SocketAddr>().unwrap(),
+        ));
         let code = doors.admin().oneshot(request).await.unwrap().status();
         let named = &document["paths"][&path][method.to_lowercase()]["responses"][code.as_str()];
         assert!(named.is_object(), "{method} {path} answers {code}");

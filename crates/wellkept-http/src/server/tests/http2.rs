@@ -48,7 +48,7 @@ async fn text(response: http::Response<hyper::body::Incoming>) -> String {
 #[tokio::test]
 async fn the_announcement_is_a_goaway_and_what_is_in_flight_is_served() {
     let setup = Setup::new(ServerOptions::default());
-    let (mut sender, connection) = connect(setup.handle.local_address()).await;
+    let (mut sender, connection) = connect(tcp(&setup.handle)).await;
     assert_eq!(text(send(&mut sender, "/").await.unwrap()).await, "hello");
     let slow = tokio::spawn({
         let mut sender = sender.clone();
@@ -69,7 +69,7 @@ async fn the_announcement_is_a_goaway_and_what_is_in_flight_is_served() {
 async fn a_connection_opened_during_the_announcement_gets_its_first_answer() {
     let setup = Setup::new(ServerOptions::default());
     setup.handle.announce();
-    let (mut sender, connection) = connect(setup.handle.local_address()).await;
+    let (mut sender, connection) = connect(tcp(&setup.handle)).await;
     let response = send(&mut sender, "/").await.unwrap();
     assert_eq!(response.headers().get("connection"), None, "HTTP/2 forbids the header");
     assert_eq!(text(response).await, "hello");
@@ -79,7 +79,7 @@ async fn a_connection_opened_during_the_announcement_gets_its_first_answer() {
 #[tokio::test]
 async fn an_answer_that_waits_for_the_clients_window_is_in_flight() {
     let setup = Setup::new(ServerOptions::default());
-    let mut sender = connect_with_small_windows(setup.handle.local_address()).await;
+    let mut sender = connect_with_small_windows(tcp(&setup.handle)).await;
     let response = send(&mut sender, "/big").await.unwrap();
     setup.handle.announce();
     within(setup.handle.stop_accepting()).await;
@@ -93,7 +93,7 @@ async fn an_answer_that_waits_for_the_clients_window_is_in_flight() {
 #[tokio::test]
 async fn a_client_that_never_opens_its_window_is_closed() {
     let setup = Setup::new(ServerOptions { write_timeout: SHORT, ..ServerOptions::default() });
-    let mut sender = connect_with_small_windows(setup.handle.local_address()).await;
+    let mut sender = connect_with_small_windows(tcp(&setup.handle)).await;
     let response = send(&mut sender, "/big").await.unwrap();
     eventually(|| setup.handle.stats().timeouts.write_total == 1).await;
     assert!(within(response.into_body().collect()).await.is_err());
@@ -103,7 +103,7 @@ async fn a_client_that_never_opens_its_window_is_closed() {
 #[tokio::test]
 async fn a_client_that_takes_not_even_the_first_byte_is_closed() {
     let setup = Setup::new(ServerOptions { write_timeout: SHORT, ..ServerOptions::default() });
-    let mut sender = connect_with_windows(setup.handle.local_address(), 0).await;
+    let mut sender = connect_with_windows(tcp(&setup.handle), 0).await;
     let response = send(&mut sender, "/").await.unwrap();
     eventually(|| setup.handle.stats().timeouts.write_total == 1).await;
     assert!(within(response.into_body().collect()).await.is_err());
@@ -114,7 +114,7 @@ async fn a_client_that_takes_not_even_the_first_byte_is_closed() {
 async fn an_answer_that_has_nothing_to_send_for_a_while_is_no_slow_client() {
     let options = ServerOptions { write_timeout: SHORT, ..ServerOptions::default() };
     let (handle, frames) = serve_frames_with(options);
-    let (mut sender, _connection) = connect(handle.local_address()).await;
+    let (mut sender, _connection) = connect(tcp(&handle)).await;
     frames.send("first").await.unwrap();
     let mut body = send(&mut sender, "/").await.unwrap().into_body();
     assert_eq!(within(body.frame()).await.unwrap().unwrap().into_data().unwrap(), "first");
@@ -129,8 +129,8 @@ async fn an_answer_that_has_nothing_to_send_for_a_while_is_no_slow_client() {
 #[tokio::test]
 async fn the_drain_ends_as_the_last_byte_leaves_and_idle_connections_close() {
     let (handle, frames) = serve_frames();
-    let (mut sender, connection) = connect(handle.local_address()).await;
-    let (idle_sender, idle) = connect(handle.local_address()).await;
+    let (mut sender, connection) = connect(tcp(&handle)).await;
+    let (idle_sender, idle) = connect(tcp(&handle)).await;
     frames.send("first").await.unwrap();
     let response = send(&mut sender, "/").await.unwrap();
     within(handle.stop_accepting()).await;

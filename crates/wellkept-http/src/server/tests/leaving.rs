@@ -30,7 +30,7 @@ async fn all_that_wait_in_the_accept_queue_are_answered() {
     // On this single thread nothing is accepted until the test waits.
     let clients: Vec<_> = (0..100)
         .map(|_| {
-            let mut client = std::net::TcpStream::connect(setup.handle.local_address()).unwrap();
+            let mut client = std::net::TcpStream::connect(tcp(&setup.handle)).unwrap();
             client.set_read_timeout(Some(SHORT * 50)).unwrap();
             client.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
             client
@@ -81,7 +81,7 @@ async fn a_late_request_gets_503_and_one_in_flight_is_served() {
 async fn a_new_connection_is_refused_after_the_stop() {
     let setup = Setup::new(ServerOptions::default());
     within(setup.handle.stop_accepting()).await;
-    let refused = TcpStream::connect(setup.handle.local_address()).await.unwrap_err();
+    let refused = TcpStream::connect(tcp(&setup.handle)).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
 }
 
@@ -92,7 +92,7 @@ async fn the_address_can_be_taken_again_at_once() {
     client.get("/").await;
     within(setup.handle.stop_accepting()).await;
     within(setup.handle.drain()).await;
-    Server::bind(setup.handle.local_address(), ServerOptions::default()).expect("closing connections are no hindrance");
+    Server::bind(tcp(&setup.handle), ServerOptions::default()).expect("closing connections are no hindrance");
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn idle_and_silent_connections_do_not_hold_the_drain() {
 #[tokio::test]
 async fn the_drain_ends_when_the_last_byte_of_a_stream_has_left() {
     let (handle, frames) = serve_frames();
-    let mut client = Client::connect(handle.local_address()).await;
+    let mut client = Client::connect(tcp(&handle)).await;
     client.ask("/").await;
     frames.send("first").await.unwrap();
     assert_eq!(client.head().await.status, 200);
@@ -159,7 +159,7 @@ async fn an_abort_cuts_and_the_list_before_names_what_it_cuts() {
     eventually(|| setup.tracker.in_flight_requests() == 0 && setup.tracker.connections() == 0).await;
     // The listener is closed too, although nobody asked it to stop.
     within(setup.handle.stop_accepting()).await;
-    assert!(TcpStream::connect(setup.handle.local_address()).await.is_err());
+    assert!(TcpStream::connect(tcp(&setup.handle)).await.is_err());
 }
 
 /// Switches to a protocol that echoes.
@@ -179,7 +179,7 @@ async fn echo(mut request: axum::extract::Request) -> impl IntoResponse {
 async fn an_upgraded_connection_holds_the_drain_until_it_is_cut() {
     let tracker = Tracker::default();
     let handle = serve(Router::new().route("/", get(echo)), ServerOptions::default(), &tracker);
-    let mut client = Client::connect(handle.local_address()).await;
+    let mut client = Client::connect(tcp(&handle)).await;
     client.send(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").await;
     assert_eq!(client.head().await.status, 101);
     client.send(b"hello").await;
@@ -202,7 +202,7 @@ async fn a_shutdown_under_load_loses_no_request_on_an_accepted_connection() {
     let (shutdown, sequence) = Shutdown::new(settings);
     let handle = serve(routes(&Arc::new(Semaphore::new(0))), ServerOptions::default(), shutdown.tracker());
     shutdown.add_entrance(EntranceKind::Application, Arc::clone(&handle) as Arc<dyn Entrance>);
-    let address = handle.local_address();
+    let address = tcp(&handle);
     let clients: Vec<_> = (0..40)
         .map(|_| {
             tokio::spawn(async move {

@@ -30,7 +30,7 @@ fn serve_websocket<F: Future<Output = ()> + Send + 'static>(
 }
 
 async fn connect(handle: &ServerHandle) -> WebSocketStream<TcpStream> {
-    let socket = TcpStream::connect(handle.local_address()).await.unwrap();
+    let socket = TcpStream::connect(tcp(handle)).await.unwrap();
     let (client, response) = within(tokio_tungstenite::client_async("ws://test/chat", socket)).await.unwrap();
     assert_eq!(response.status(), 101);
     client
@@ -148,7 +148,7 @@ async fn a_stream_of_events_ends_between_two_of_them() {
         (&[], true),
     ] {
         let (handle, send) = serve_events("text/event-stream; charset=utf-8");
-        let mut client = Client::connect(handle.local_address()).await;
+        let mut client = Client::connect(tcp(&handle)).await;
         client.ask("/").await;
         eventually(|| handle.stats().in_flight == 1).await;
         for part in parts {
@@ -174,7 +174,7 @@ async fn a_stream_of_events_ends_between_two_of_them() {
 #[tokio::test]
 async fn any_other_stream_is_not_cut_short() {
     let (handle, send) = serve_events("text/plain");
-    let mut client = Client::connect(handle.local_address()).await;
+    let mut client = Client::connect(tcp(&handle)).await;
     client.ask("/").await;
     eventually(|| handle.stats().in_flight == 1).await;
     within(handle.stop_accepting()).await;
@@ -195,7 +195,7 @@ async fn long_polling_is_told_to_answer_now() {
         "nothing new"
     });
     let handle = serve(Router::new().route("/", poll), quick(), &Tracker::default());
-    let mut client = Client::connect(handle.local_address()).await;
+    let mut client = Client::connect(tcp(&handle)).await;
     client.ask("/").await;
     eventually(|| handle.stats().in_flight == 1).await;
     handle.announce();
@@ -214,7 +214,7 @@ async fn load_moves_over_little_by_little_where_that_is_asked_for() {
     let served = async |handle: &ServerHandle, path: &str| {
         let mut statuses = Vec::new();
         for _ in 0..50 {
-            statuses.push(Client::connect(handle.local_address()).await.get(path).await.status);
+            statuses.push(Client::connect(tcp(handle)).await.get(path).await.status);
         }
         statuses.iter().filter(|status| **status == 200).count()
     };
