@@ -309,6 +309,50 @@ fn the_log_says_who_holds_up_a_drain_that_lasts() {
 }
 
 #[test]
+fn in_the_middle_of_a_drain_the_admin_door_tells_how_far_it_has_come() {
+    let database = any_database();
+    let mut orders = Orders::start(database.url(), &[("ORDERS_ANNOUNCE", "100")]);
+    let _endless = orders.begin("/slow?ms=60000");
+    let mut short = Connection::open(orders.address).unwrap();
+    short.send("GET", "/slow?ms=1500", &[], b"").unwrap();
+    until(SOON, "both to be in flight", || orders.in_flight() == 2);
+    let told = || http::get(orders.admin, "/api/v1/shutdown").json();
+    let before = told();
+    assert_eq!((&before["is_shutting_down"], &before["phase"]), (&false.into(), &"running".into()));
+    assert_eq!(
+        (&before["progress"]["duration_seconds"], &before["progress"]["total_resources"]),
+        (&0.0.into(), &1.into())
+    );
+
+    orders.program.signal(Signal::TERM);
+    orders.reaches("draining_connections");
+    let drained = |told: &Value, active: u64, drained: u64| {
+        assert_eq!((&told["is_shutting_down"], &told["phase"]), (&true.into(), &"draining_connections".into()));
+        let progress = &told["progress"];
+        assert_eq!(progress["phase"], "draining_connections");
+        let of_connections = (&progress["active_connections"], &progress["drained_connections"]);
+        assert_eq!(of_connections, (&active.into(), &drained.into()));
+        assert_eq!((&progress["closed_resources"], &progress["total_resources"]), (&0.into(), &1.into()));
+        assert_eq!((&told["resources_count"], &progress["errors"]), (&1.into(), &Value::Array(Vec::new())));
+        let connections = &told["connection_stats"];
+        assert_eq!(connections["total_connections"], active);
+        assert_eq!(connections["total_in_flight_requests"], active);
+        assert_eq!(connections["is_accepting_new"], false);
+        progress["duration_seconds"].as_f64().unwrap()
+    };
+    let first = drained(&told(), 2, 0);
+    assert!(first > 0.1, "the announcement is over: {first}");
+    assert_eq!(short.read_response(PATIENCE).unwrap().status, 200);
+    let last = until_some(SOON, "its connection to close", || {
+        let told = told();
+        (told["progress"]["drained_connections"] != 0).then(|| drained(&told, 1, 1))
+    });
+    assert!(last > first, "{last} is not later than {first}");
+    orders.program.signal(Signal::TERM);
+    assert_eq!(orders.exit_code(SOON), 143);
+}
+
+#[test]
 fn the_phases_are_logged_in_their_order() {
     let database = any_database();
     let mut orders = Orders::start(database.url(), &[]);

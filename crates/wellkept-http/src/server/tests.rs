@@ -1,5 +1,6 @@
 //! The server against real sockets. Time limits are short and injected; nothing sleeps to wait for something.
 
+mod goaway;
 mod http2;
 mod leaving;
 mod limits;
