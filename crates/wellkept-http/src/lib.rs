@@ -5,6 +5,7 @@
 
 mod access;
 mod collect;
+mod correlation;
 mod doors;
 mod error;
 #[cfg(feature = "grpc")]
@@ -15,6 +16,10 @@ mod server;
 
 pub use access::{Access, Caller, Credential, Loopback, Token, TokenError};
 pub use collect::{Figure, FigureKind, FigureValues, Figures};
+pub use correlation::{
+    CorrelatedBody, CorrelationFuture, CorrelationLayer, CorrelationService, PropagationLayer, PropagationService,
+    propagate,
+};
 pub use doors::{Doors, Names, Reloaded};
 pub use error::ApiError;
 pub use haproxy::{Agent, AgentHandle, AgentOptions, AgentStats};

@@ -1,5 +1,6 @@
-//! What a process says of itself: logging, metrics, system readings. Never what is healthy.
+//! What a process says of itself: logging, correlation, metrics, system readings. Never what is healthy.
 
+pub mod correlation;
 pub mod logging;
 pub mod metrics;
 pub mod system;

@@ -11,6 +11,7 @@ use super::Level;
 use super::clock::Clock;
 use super::escape::{self, Style};
 use super::redact::{MASK, is_secret, redact};
+use crate::correlation::Correlation;
 
 /// Longest line, in bytes, with its end.
 pub(super) const MAX_LINE_BYTES: usize = 16 * 1024;
@@ -94,13 +95,22 @@ pub(super) type Spans<'a> = &'a dyn Fn(&mut dyn FnMut(&SpanFields));
 
 impl Encoder {
     /// Encodes an event and hands the line to `take`.
-    pub(super) fn event<R>(self, event: &Event<'_>, spans: Spans<'_>, take: impl FnOnce(Line<'_>) -> R) -> R {
+    pub(super) fn event<R>(
+        self,
+        event: &Event<'_>,
+        spans: Spans<'_>,
+        correlation: Option<&Correlation>,
+        take: impl FnOnce(Line<'_>) -> R,
+    ) -> R {
         with_scratch(|scratch| {
             let now = scratch.clock.now();
             scratch.line.clear();
             scratch.names.clear();
             self.head(&mut scratch.line, &now, event.metadata());
-            let is_truncated = self.fields(event, spans, scratch);
+            let mut is_truncated = self.fields(event, spans, scratch);
+            if let Some(correlation) = correlation {
+                is_truncated |= self.correlation(correlation, scratch);
+            }
             self.finish(&mut scratch.line, is_truncated);
             take(Line { text: &scratch.line, is_truncated })
         })
@@ -184,6 +194,22 @@ impl Encoder {
                 line.push_str(field);
             }
         });
+        is_truncated
+    }
+
+    /// Where the work belongs, last: what a field of the same name says goes before it.
+    fn correlation(self, correlation: &Correlation, scratch: &mut Scratch) -> bool {
+        let Scratch { line, names, .. } = scratch;
+        let mut is_truncated = false;
+        for field in correlation.fields().filter(|field| !names.contains(&field.name)) {
+            if line.len() + field.json.len() > LIMIT {
+                is_truncated = true;
+            } else if self == Self::Json {
+                line.push_str(field.json);
+            } else {
+                line.extend([" ", field.name, "=", field.value()]);
+            }
+        }
         is_truncated
     }
 

@@ -15,6 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::Level;
 use super::encode::{Encoder, SpanFields};
 use super::sink::Sink;
+use crate::correlation::Correlation;
 
 /// The level in force, changed at run time.
 pub(super) struct LevelCell(AtomicU8);
@@ -88,10 +89,15 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        if attributes.metadata().fields().is_empty() {
+        let correlation = Correlation::current();
+        if attributes.metadata().fields().is_empty() && correlation.is_none() {
             return;
         }
         let Some(span) = context.span(id) else { return };
+        // For a task that takes only its span along.
+        if let Some(correlation) = correlation {
+            span.extensions_mut().replace(correlation);
+        }
         let mut fields = SpanFields::default();
         fields.record(self.encoder, |visitor| attributes.record(visitor));
         span.extensions_mut().replace(fields);
@@ -114,6 +120,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
                 }
             }
         };
-        self.encoder.event(event, &spans, |line| self.sink.push(line));
+        let of_span = || context.event_scope(event)?.find_map(|span| span.extensions().get::<Correlation>().cloned());
+        let correlation = Correlation::current().or_else(of_span);
+        self.encoder.event(event, &spans, correlation.as_ref(), |line| self.sink.push(line));
     }
 }

@@ -1,0 +1,207 @@
+//! Which piece of work a line, a request or a task belongs to: a correlation id and a W3C trace context, carried along.
+//!
+//! A [`Correlation`] is made where work comes in (for HTTP by the layer of `wellkept-http`), is current while that work
+//! runs, and shows in every log line as `trace_id`, `span_id` and `correlation_id`. It follows the work through futures
+//! and spans; across `tokio::spawn` and blocking threads it goes by [`spawn`] and [`spawn_blocking`], or by a span that was
+//! opened while it was current.
+//!
+//! ```
+//! use wellkept_telemetry::correlation::{Correlation, Incoming, Trust};
+//!
+//! let incoming = Incoming {
+//!     traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+//!     request_id: Some("order-7"),
+//!     ..Incoming::default()
+//! };
+//! let correlation = Correlation::accept(incoming, Trust::Callers);
+//! assert_eq!(correlation.id(), "order-7");
+//! assert_eq!(correlation.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
+//! correlation.in_scope(|| tracing::info!("is logged with all three"));
+//! ```
+
+mod carry;
+mod context;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+pub use carry::{Scoped, spawn, spawn_blocking};
+pub use context::{SpanId, TraceId};
+
+use context::{Parent, state};
+
+/// Longest id that is taken from a caller, in characters.
+pub const MAX_ID: usize = 128;
+
+/// What one piece of work is known by. Cheap to clone.
+#[derive(Clone)]
+pub struct Correlation(Arc<Inner>);
+
+struct Inner {
+    id: String,
+    /// What an untrusted caller called it.
+    callers_id: Option<String>,
+    trace: TraceId,
+    span: SpanId,
+    parent: Option<SpanId>,
+    flags: u8,
+    state: Option<String>,
+    /// The fields as JSON, written once for all lines.
+    json: OnceLock<[String; 3]>,
+}
+
+/// What a caller says of itself, as it came in.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Incoming<'a> {
+    /// `traceparent` (W3C Trace Context, section 3.2). One that breaks the rules is taken for none.
+    pub traceparent: Option<&'a str>,
+    /// `tracestate` (section 3.3). Passed on only with a `traceparent` that is taken, in at most 512 characters.
+    pub tracestate: Option<&'a str>,
+    /// `x-request-id`, for which there is no standard: letters, digits, `.`, `_` and `-`, at most [`MAX_ID`] of them.
+    /// Anything else is taken for none, so that no id can break a line, a header or a path.
+    pub request_id: Option<&'a str>,
+}
+
+/// Whose ids are taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Trust {
+    /// Callers': for a service behind others of one's own, or behind a gateway that replaces what comes from outside.
+    #[default]
+    Callers,
+    /// Nobody's: a service that strangers reach gives ids of its own. What a stranger called its request is kept beside
+    /// them, as `client_request_id`.
+    Nobody,
+}
+
+impl Correlation {
+    /// A new one, for work that begins here. Its id is the trace's.
+    pub fn begin() -> Self {
+        Self::accept(Incoming::default(), Trust::Nobody)
+    }
+
+    /// Of work that a caller has begun; what is missing, broken or not to be trusted is made anew.
+    pub fn accept(incoming: Incoming<'_>, trust: Trust) -> Self {
+        let parent = incoming.traceparent.filter(|_| trust == Trust::Callers).and_then(Parent::parse);
+        let trace = parent.as_ref().map_or_else(TraceId::random, |parent| parent.trace);
+        let callers_id = incoming.request_id.filter(|id| is_safe(id)).map(str::to_owned);
+        let (own, callers_id) = match trust {
+            Trust::Callers => (callers_id, None),
+            Trust::Nobody => (None, callers_id),
+        };
+        Self(Arc::new(Inner {
+            id: own.unwrap_or_else(|| trace.to_string()),
+            callers_id,
+            trace,
+            span: SpanId::random(),
+            parent: parent.as_ref().map(|parent| parent.span),
+            // The numbers are random, and say so (level 2, section 3.2.2.5.2).
+            flags: parent.as_ref().map_or(context::RANDOM, |parent| parent.flags),
+            state: parent.and(incoming.tracestate).and_then(state),
+            json: OnceLock::new(),
+        }))
+    }
+
+    /// A part of this work with a span id of its own.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        let Inner { id, callers_id, trace, span, flags, state, .. } = &*self.0;
+        Self(Arc::new(Inner {
+            id: id.clone(),
+            callers_id: callers_id.clone(),
+            trace: *trace,
+            span: SpanId::random(),
+            parent: Some(*span),
+            flags: *flags,
+            state: state.clone(),
+            json: OnceLock::new(),
+        }))
+    }
+
+    /// What the work is called: the caller's id, or the trace's.
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// What a caller that is not trusted called it.
+    pub fn client_request_id(&self) -> Option<&str> {
+        self.0.callers_id.as_deref()
+    }
+
+    /// The trace that it belongs to.
+    pub fn trace_id(&self) -> TraceId {
+        self.0.trace
+    }
+
+    /// Its own place in the trace.
+    pub fn span_id(&self) -> SpanId {
+        self.0.span
+    }
+
+    /// The place in the trace that it was begun from.
+    pub fn parent_id(&self) -> Option<SpanId> {
+        self.0.parent
+    }
+
+    /// Whether the caller records the trace.
+    pub fn is_sampled(&self) -> bool {
+        self.0.flags & context::SAMPLED != 0
+    }
+
+    /// The `traceparent` for whoever is called from here.
+    pub fn traceparent(&self) -> String {
+        format!("00-{}-{}-{:02x}", self.0.trace, self.0.span, self.0.flags)
+    }
+
+    /// The `tracestate` for whoever is called from here.
+    pub fn tracestate(&self) -> Option<&str> {
+        self.0.state.as_deref()
+    }
+
+    /// The fields of a log line.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = LogField<'_>> {
+        let Inner { trace, span, id, json, .. } = &*self.0;
+        let json = json.get_or_init(|| {
+            // Neither needs to be escaped.
+            let field = |name, value: &dyn fmt::Display| format!(",\"{name}\":\"{value}\"");
+            [field(NAMES[0], trace), field(NAMES[1], span), field(NAMES[2], id)]
+        });
+        NAMES.into_iter().zip(json).map(|(name, json)| LogField { name, json })
+    }
+}
+
+/// A field of a log line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogField<'a> {
+    pub(crate) name: &'static str,
+    /// With a comma before it.
+    pub(crate) json: &'a str,
+}
+
+impl<'a> LogField<'a> {
+    /// The value alone.
+    pub(crate) fn value(&self) -> &'a str {
+        // A comma, two quotes and a colon, and a quote on either side of the value.
+        self.json.get(self.name.len() + 5..self.json.len() - 1).unwrap_or_default()
+    }
+}
+
+const NAMES: [&str; 3] = ["trace_id", "span_id", "correlation_id"];
+
+fn is_safe(id: &str) -> bool {
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(safe)
+}
+
+impl fmt::Debug for Correlation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Correlation")
+            .field("id", &self.0.id)
+            .field("trace_id", &self.0.trace)
+            .field("span_id", &self.0.span)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
