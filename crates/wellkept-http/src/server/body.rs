@@ -55,10 +55,7 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         if self.lasts == Lasts::Itself {
-            if let Some(named) = self.named {
-                self.connection.forget(named);
-            }
-            self.connection.hand_over();
+            self.connection.hand_over(self.named);
         }
     }
 }

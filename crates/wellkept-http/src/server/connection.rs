@@ -12,7 +12,7 @@ use http::{Method, Uri};
 use wellkept_shutdown::{ConnectionGuard, Remaining};
 
 use super::address::Peer;
-use super::named::{Named, Names};
+use super::named::{LastNamed, Named, Names};
 use super::options::ServerOptions;
 use super::service::RequestService;
 use super::shared::{Shared, Stage};
@@ -75,6 +75,8 @@ pub(super) struct Connection {
     active: AtomicUsize,
     /// Of these, those whose response has been handed over completely and now waits for the socket.
     handed_over: AtomicUsize,
+    /// The name of the one that was handed over last: it stays until the response has left.
+    leaving: LastNamed,
     requests: AtomicU64,
     /// The first request has not come yet, and would be served even after the stop.
     arriving: AtomicBool,
@@ -116,6 +118,7 @@ pub(super) fn spawn(server: &Arc<Shared>, id: u64, socket: Socket, peer: Peer) {
         parts_moved: AtomicU32::new(0),
         active: AtomicUsize::new(0),
         handed_over: AtomicUsize::new(0),
+        leaving: LastNamed::default(),
         requests: AtomicU64::new(0),
         arriving: AtomicBool::new(true),
         ending: AtomicU8::new(0),
@@ -257,7 +260,12 @@ impl Connection {
     }
 
     /// A response is handed over completely; its last bytes may still wait for the socket.
-    pub(super) fn hand_over(&self) {
+    pub(super) fn hand_over(&self, named: Option<Named>) {
+        if let Some(named) = named
+            && let Some(before) = self.leaving.replace(named)
+        {
+            self.names.leave(before);
+        }
         self.handed_over.fetch_add(1, Ordering::SeqCst);
         if self.gone.load(Ordering::SeqCst) {
             self.flushed();
@@ -272,6 +280,9 @@ impl Connection {
         let ended = self.handed_over.swap(0, Ordering::SeqCst);
         if ended == 0 {
             return;
+        }
+        if let Some(named) = self.leaving.take() {
+            self.names.leave(named);
         }
         for _ in 0..ended {
             self.server.tracker.end_request();
@@ -424,15 +435,13 @@ impl Connection {
         self.names.enter(method, uri, self.server.now())
     }
 
-    pub(super) fn forget(&self, named: Named) {
-        self.names.leave(named);
-    }
-
     /// What is in flight on it, or the connection itself if nothing is.
     pub(super) fn remaining(&self, now: u32) -> Vec<Remaining> {
         let (protocol, from) = (self.protocol_name(), self.peer);
         let age = |since: u32| Some(Duration::from_millis(u64::from(now.wrapping_sub(since))));
-        let blocked = self.blocked_since.load(Ordering::Relaxed) != 0 || self.handed_over.load(Ordering::SeqCst) > 0;
+        let blocked = self.blocked_since.load(Ordering::Relaxed) != 0
+            || self.handed_over.load(Ordering::SeqCst) > 0
+            || self.parts.load(Ordering::Relaxed) > 0;
         let in_flight = if blocked {
             "client_does_not_read"
         } else if self.is_upgraded() {

@@ -12,7 +12,7 @@ use axum::extract::ConnectInfo;
 use axum::routing::future::RouteFuture;
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower::Service as _;
@@ -46,6 +46,7 @@ impl hyper::service::Service<Request<Incoming>> for RequestService {
         let connection = &self.connection;
         let server = &*connection.server;
         let version = request.version();
+        let opens = if request.method() == Method::CONNECT { Opens::Tunnel } else { Opens::Nothing };
         let first = connection.begin();
         let late = server.has_reached(Stage::Stopped) && !first;
         let mut request = request;
@@ -69,7 +70,8 @@ impl hyper::service::Service<Request<Incoming>> for RequestService {
         if let Peer::Tcp(peer) = connection.peer {
             extensions.insert(ConnectInfo::<SocketAddr>(peer));
         }
-        Answer::Routed { route: server.answers.router.clone().call(request), in_flight: Some(in_flight), version }
+        let route = server.answers.router.clone().call(request);
+        Answer::Routed { route, in_flight: Some(in_flight), version, opens }
     }
 }
 
@@ -82,6 +84,14 @@ pub(super) enum Refusal {
     Overload,
     /// It has more header fields than allowed.
     TooManyFields,
+}
+
+/// What a request gets with an answer that says yes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opens {
+    Nothing,
+    /// `CONNECT` (RFC 9110, section 9.3.6).
+    Tunnel,
 }
 
 /// Counts the request on the tracker, or says why not.
@@ -129,6 +139,7 @@ pin_project! {
             route: RouteFuture<Infallible>,
             in_flight: Option<InFlight>,
             version: Version,
+            opens: Opens,
         },
         Known {
             response: Option<Response<ServedBody>>,
@@ -140,7 +151,7 @@ impl Answer {
     /// One that waits for nobody, and so has no name to be missed by.
     fn known(response: Response<Body>, connection: &Arc<Connection>, version: Version) -> Self {
         let in_flight = InFlight::unnamed(Arc::clone(connection));
-        Self::Known { response: Some(finish(response, in_flight, version)) }
+        Self::Known { response: Some(finish(response, in_flight, version, Opens::Nothing)) }
     }
 }
 
@@ -149,9 +160,9 @@ impl Future for Answer {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answered = match self.project() {
-            AnswerProjection::Routed { route, in_flight, version } => {
+            AnswerProjection::Routed { route, in_flight, version, opens } => {
                 let response = ready!(route.poll(context))?;
-                in_flight.take().map(|in_flight| finish(response, in_flight, *version))
+                in_flight.take().map(|in_flight| finish(response, in_flight, *version, *opens))
             }
             AnswerProjection::Known { response } => response.take(),
         };
@@ -159,9 +170,11 @@ impl Future for Answer {
     }
 }
 
-fn finish(mut response: Response<Body>, in_flight: InFlight, version: Version) -> Response<ServedBody> {
+fn finish(mut response: Response<Body>, in_flight: InFlight, version: Version, opens: Opens) -> Response<ServedBody> {
     let connection = in_flight.connection();
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS && connection.is(Protocol::Http1) {
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS
+        || (opens == Opens::Tunnel && response.status().is_success());
+    if switches && connection.is(Protocol::Http1) {
         let to = if speaks_websocket(response.headers()) { Protocol::WebSocket } else { Protocol::Upgraded };
         in_flight.upgrade(to);
         return response.map(ServedBody::free);
