@@ -85,8 +85,9 @@ impl Sequence {
             self.cut_everything();
         }
         shared.enter(Phase::FlushingBuffers);
-        let tail = budget.deadline - budget.resources;
-        let flush_ends = if forced { budget.deadline.min(Instant::now() + tail) } else { budget.deadline };
+        // The last words keep their time even in a process that was stopped past its deadline.
+        let least = Instant::now() + (budget.deadline - budget.resources);
+        let flush_ends = if forced { least } else { budget.deadline.max(least) };
         if !flush(&shared, flush_ends).await {
             self.story.cut_by_time = true;
         }

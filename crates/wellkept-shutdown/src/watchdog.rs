@@ -47,6 +47,14 @@ pub struct Watchdog {
     called_off: Arc<AtomicBool>,
 }
 
+impl Watchdog {
+    /// Keeps the watch until the process is gone: for who has come to the end of the shutdown and leaves the process to
+    /// others, who may wait for a thread that never ends.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for Watchdog {
     fn drop(&mut self) {
         let (alarm, changed) = &self.shared.0.alarm;
@@ -87,6 +95,7 @@ fn watch(shared: &Shared, grace: Duration, called_off: &AtomicBool) -> Watched {
     let (alarm, changed) = &shared.alarm;
     let mut set = alarm.lock().unwrap_or_else(PoisonError::into_inner);
     let mut flush = Flush::IsDue;
+    let mut stood_still = Duration::ZERO;
     loop {
         if called_off.load(Ordering::SeqCst) {
             return Watched::CalledOff;
@@ -99,9 +108,15 @@ fn watch(shared: &Shared, grace: Duration, called_off: &AtomicBool) -> Watched {
         let until = match flush {
             Flush::IsDue => (flush_at + LATE).min(deadline + grace),
             Flush::IsDone => deadline + grace,
-        };
+        } + stood_still;
         if now < until {
             set = changed.wait_timeout(set, until - now).unwrap_or_else(PoisonError::into_inner).0;
+            continue;
+        }
+        if now > until + LATE {
+            // The process as a whole did not run (SIGSTOP, a frozen group): the sequence is as late as this thread, and not
+            // stuck. The flush has its time from now on.
+            stood_still = now.saturating_duration_since(flush_at);
             continue;
         }
         if flush == Flush::IsDone {

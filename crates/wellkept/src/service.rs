@@ -291,7 +291,7 @@ impl Service {
             tracing::warn!(target: "wellkept", code = warning.code(), "{warning}");
         }
         let _watch = watch_runtime(&self.checker, self.liveness).map_err(ServeError::Thread)?;
-        let _watchdog = match self.overdue {
+        let watchdog = match self.overdue {
             Overdue::Exit => Some(watchdog::arm(&self.shutdown, OVERDUE).map_err(ServeError::Thread)?),
             Overdue::Wait => None,
         };
@@ -347,6 +347,10 @@ impl Service {
         tell_systemd(&self.shutdown, &self.checker);
         let report = self.sequence.run().await;
         tell_end(&report);
+        if let Some(watchdog) = watchdog {
+            // A thread that blocks keeps the runtime from being dropped, and with it the process.
+            watchdog.keep();
+        }
         Ok(report)
     }
 }

@@ -43,7 +43,7 @@ pub enum ApplicationDoors {
 }
 
 /// What happens when a process is still there half a second after its shutdown's deadline: a task that blocks its
-/// thread can keep the shutdown itself from running.
+/// thread can keep the shutdown itself from running, and a thread of `spawn_blocking` can keep `main` from returning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Overdue {
     /// Nothing more: whatever watches the process from outside will end it.
