@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal as Kill, kill_process};
 use wellkept_shutdown::{
-    GoOn, Hook, Refused, Report, Resource, ResourceType, Settings, Shutdown, Work, signals, watchdog,
+    GoOn, Hook, Refused, Report, Resource, ResourceType, Settings, Shutdown, Standalone, Work, signals, watchdog,
 };
 
 /// The child's `main`: what a program does with this crate. It claims nothing when no test below has started it.
@@ -96,6 +96,9 @@ fn child() {
 
 /// A program without a runtime.
 fn standalone(form: &str) -> Report {
+    if form == "goes out of scope" {
+        return scoped();
+    }
     let deadline = Duration::from_millis(if form == "stuck" { 200 } else { 60_000 });
     let report = wellkept_shutdown::run(Settings { deadline, ..Settings::default() }, |standalone| {
         standalone.shutdown().after(Hook::blocking("goodbye", || println!("phase goodbye")));
@@ -122,6 +125,20 @@ fn standalone(form: &str) -> Report {
         Ok(())
     });
     report.unwrap()
+}
+
+/// A program that holds a shutdown for as long as a block lasts.
+fn scoped() -> Report {
+    let shutdown = {
+        let standalone = Standalone::start(Settings::default()).unwrap();
+        standalone.shutdown().after(Hook::blocking("goodbye", || println!("phase goodbye")));
+        println!("phase running");
+        standalone.sleep(Duration::from_secs(3600));
+        standalone.shutdown().clone()
+    };
+    // Over by now: whoever asks later is told at once.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    Report::clone(&runtime.block_on(shutdown.finished()))
 }
 
 struct Process {
@@ -310,6 +327,15 @@ fn a_script_finishes_its_unit_of_work_and_begins_no_other() {
 fn a_script_that_sleeps_is_woken_by_a_signal() {
     let process = Process::start("standalone sleeps");
     process.signal(Kill::INT);
+    assert_eq!(process.exit_code(), Some(0));
+}
+
+#[test]
+fn what_a_block_holds_is_ended_where_the_block_ends() {
+    let mut process = Process::start("standalone goes out of scope");
+    process.signal(Kill::TERM);
+    process.reaches("goodbye");
+    process.reaches("ended because SIGTERM with []");
     assert_eq!(process.exit_code(), Some(0));
 }
 
