@@ -12,7 +12,7 @@ use wellkept::checks::fetch::{FetchError, Method, Request, Response};
 use wellkept::config::quoted;
 use wellkept::http::Address;
 use wellkept::net::AddressRules;
-use wellkept::program::Configuration;
+use wellkept::program::{Configuration, Door};
 
 use crate::exit::{Exit, Failure};
 use crate::output::escaped;
@@ -73,8 +73,8 @@ impl Server {
         let admin = listeners.and_then(|listeners| listeners.admin.as_ref());
         let address = match (named, admin, listeners) {
             (Some(server), ..) => server.to_owned(),
-            (None, Some(admin), _) => reachable(&admin.door.listen),
-            (None, None, Some(listeners)) => reachable(&listeners.http.listen),
+            (None, Some(admin), _) => reachable(&admin.door),
+            (None, None, Some(listeners)) => reachable(&listeners.http),
             (None, None, None) => return Err(Failure::new(Exit::Usage, "name a server with --server")),
         };
         Self::new(&address, token_file.or_else(|| admin.and_then(|admin| admin.token_file.as_deref())))
@@ -153,10 +153,10 @@ fn read<T: DeserializeOwned>(response: &Response) -> Result<(u16, T), AskError> 
 }
 
 /// Where a listener is reached from its own machine: one on all addresses is on loopback too.
-fn reachable(listen: &Address) -> String {
-    let mut listen: SocketAddr = match listen {
+fn reachable(door: &Door) -> String {
+    let mut listen: SocketAddr = match &door.listen {
         Address::Tcp(listen) => *listen,
-        Address::Unix(_) => return listen.to_string(),
+        Address::Unix(_) => return door.listen.to_string(),
     };
     if listen.ip().is_unspecified() {
         listen.set_ip(match listen {
@@ -164,7 +164,8 @@ fn reachable(listen: &Address) -> String {
             SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    format!("http://{listen}")
+    let scheme = if door.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{listen}")
 }
 
 /// Why there is no answer.

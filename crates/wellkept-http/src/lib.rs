@@ -13,6 +13,8 @@ mod grpc;
 mod haproxy;
 mod layer;
 mod server;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use access::{Access, Caller, Credential, Loopback, Token, TokenError};
 pub use collect::{Figure, FigureKind, FigureValues, Figures};
@@ -28,3 +30,5 @@ pub use server::{
     Address, AddressError, Arrival, AtOnce, BindError, Exempt, Listener, Peer, PeerProcess, Server, ServerHandle,
     ServerOptions, ServerStats, TimeoutStats,
 };
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsError, TlsFiles, TlsIdentity, TlsPart, TlsPlace};

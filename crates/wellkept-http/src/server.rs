@@ -7,7 +7,10 @@ mod accept;
 mod address;
 mod body;
 mod connection;
+mod drive;
 mod events;
+#[cfg(feature = "tls")]
+mod handshake;
 mod listen;
 mod named;
 mod options;
@@ -18,6 +21,7 @@ mod socket_file;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod websocket;
 
 use std::fmt;
@@ -70,6 +74,15 @@ impl Server {
     #[must_use]
     pub fn at_once(self, at_once: AtOnce) -> Self {
         Self { at_once: Some(at_once), ..self }
+    }
+
+    /// How it is asked: `http`, or `https` over TLS.
+    pub fn scheme(&self) -> &'static str {
+        #[cfg(feature = "tls")]
+        if self.options.tls.is_some() {
+            return "https";
+        }
+        "http"
     }
 
     /// Serves on the current tokio runtime until the handle is told to stop; dropping the handle stops nothing. `name`
@@ -209,6 +222,8 @@ pub struct ServerStats {
     pub refused_overload_total: u64,
     /// Errors of `accept`, such as too many open files.
     pub accept_errors_total: u64,
+    /// TLS handshakes that failed; those that came to no end are among the timeouts.
+    pub handshake_errors_total: u64,
     /// Connections closed for silence, by kind.
     pub timeouts: TimeoutStats,
     /// Requests that began.

@@ -20,7 +20,7 @@ pub use tokio_rustls::client::TlsStream;
 
 pub use self::client::{CaFileError, Client};
 pub use self::fault::Fault;
-pub use self::session::Session;
+pub use self::session::{Session, not_after};
 
 static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
 

@@ -13,6 +13,7 @@ mod once;
 mod reload;
 mod serve;
 mod store;
+mod tls;
 
 pub use checks::CheckDefinition;
 pub use configuration::{Configuration, LoadError, Logging};
@@ -24,3 +25,4 @@ pub use serve::{Handlers, StartError, serve};
 #[cfg(feature = "postgres")]
 pub use store::PostgresLocation;
 pub use store::StoreLocation;
+pub use tls::DoorTls;

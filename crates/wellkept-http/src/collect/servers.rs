@@ -42,12 +42,13 @@ const GAUGES: [(&str, &str, Read); 3] = [
     ("wellkept_server_requests_in_flight", "Requests whose last byte has not left.", |stats| stats.in_flight as f64),
 ];
 
-const COUNTERS: [(&str, &str, Read); 4] = [
+const COUNTERS: [(&str, &str, Read); 5] = [
     ("wellkept_server_accepted", "Connections accepted.", |stats| stats.accepted_total as f64),
     ("wellkept_server_evicted", "Connections closed to make room.", |stats| stats.evicted_total as f64),
     ("wellkept_server_accept_errors", "Connections that could not be accepted.", |stats| {
         stats.accept_errors_total as f64
     }),
+    ("wellkept_server_handshake_errors", "TLS handshakes that failed.", |stats| stats.handshake_errors_total as f64),
     ("wellkept_server_requests", "Requests whose head was complete.", |stats| stats.requests_total as f64),
 ];
 

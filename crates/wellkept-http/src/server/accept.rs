@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::address::Peer;
-use super::connection;
+use super::drive;
 use super::listen::Listener;
 use super::shared::{Shared, Stage};
 use super::socket::{Socket, Watched};
@@ -95,7 +95,7 @@ impl Taking<'_> {
             // After the stop there may be none to evict: those last ones are served above the limit.
             shared.evict();
         }
-        connection::spawn(shared, self.next, socket, peer);
+        drive::spawn(shared, self.next, socket, peer);
         self.next += 1;
     }
 

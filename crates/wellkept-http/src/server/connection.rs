@@ -1,11 +1,9 @@
-//! One connection: its state in atomics, and the task that drives it from the first byte to the end.
+//! One connection: its state in atomics, for all who look at it.
 
 use std::borrow::Cow;
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use http::{Method, Uri};
@@ -14,15 +12,14 @@ use wellkept_shutdown::{ConnectionGuard, Remaining};
 use super::address::Peer;
 use super::named::{LastNamed, Named, Names};
 use super::options::ServerOptions;
-use super::service::RequestService;
 use super::shared::{Shared, Stage};
-use super::socket::Socket;
-use super::stream::Stream;
 
 /// What the connection waits for, as far as the time limits care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Waits {
+pub(super) enum Waits {
+    /// For the end of the TLS handshake.
+    Handshake,
     FirstByte,
     Head,
     NextRequest,
@@ -103,112 +100,40 @@ pub(super) enum Side {
     Write,
 }
 
-/// Takes a connection over and spawns its task.
-pub(super) fn spawn(server: &Arc<Shared>, id: u64, socket: Socket, peer: Peer) {
-    let connection = Arc::new(Connection {
-        id,
-        server: Arc::clone(server),
-        peer,
-        protocol: AtomicU8::new(Protocol::Unknown as u8),
-        waits: AtomicU8::new(Waits::FirstByte as u8),
-        since: AtomicU32::new(server.look_at_the_clock()),
-        busy_since: AtomicU32::new(0),
-        blocked_since: AtomicU32::new(0),
-        parts: AtomicUsize::new(0),
-        parts_moved: AtomicU32::new(0),
-        active: AtomicUsize::new(0),
-        handed_over: AtomicUsize::new(0),
-        leaving: LastNamed::default(),
-        requests: AtomicU64::new(0),
-        arriving: AtomicBool::new(true),
-        ending: AtomicU8::new(0),
-        gone: AtomicBool::new(false),
-        wakers: Mutex::default(),
-        names: Names::default(),
-        _tracked: server.tracker.register_connection(),
-    });
-    server.opened(id, Arc::clone(&connection));
-    let stream = Stream::new(socket, Arc::clone(&connection));
-    tokio::spawn(until_ended(connection, stream));
-}
-
-/// Drives the connection, and drops it in the middle of whatever it does when it shall end.
-async fn until_ended(connection: Arc<Connection>, stream: Stream) {
-    let mut driven = pin!(drive(&connection, stream));
-    let mut enlisted = false;
-    poll_fn(|context| {
-        // A task's waker stays the same, so once is enough.
-        if !enlisted {
-            connection.enlist(Side::Read, context);
-            enlisted = true;
-        }
-        if connection.is_ending() { Poll::Ready(()) } else { driven.as_mut().poll(context) }
-    })
-    .await;
-}
-
-async fn drive(connection: &Arc<Connection>, mut stream: Stream) {
-    let server = &*connection.server;
-    let sniffed = {
-        let mut sniff = pin!(stream.sniff());
-        poll_fn(|context| match sniff.as_mut().poll(context) {
-            Poll::Pending if server.has_reached(Stage::Closing) => Poll::Ready(None),
-            polled => polled.map(Result::ok),
-        })
-        .await
-    };
-    let result = match sniffed {
-        Some(Protocol::Http2) => {
-            connection.enter(Protocol::Http2, Waits::NextRequest);
-            let service = RequestService::new(Arc::clone(connection));
-            let mut exchange = pin!(server.http2.serve_connection(stream, service));
-            let mut told = false;
-            poll_fn(|context| {
-                let polled = exchange.as_mut().poll(context);
-                // Only after its first request: GOAWAY before that would turn away a client that was just let in.
-                let go = (server.has_reached(Stage::Announcing) && connection.requests() > 0)
-                    || server.has_reached(Stage::Closing);
-                if polled.is_pending() && go && !told {
-                    told = true;
-                    exchange.as_mut().graceful_shutdown();
-                    return exchange.as_mut().poll(context);
-                }
-                polled
-            })
-            .await
-        }
-        Some(_) => {
-            connection.enter(Protocol::Http1, Waits::Head);
-            let service = RequestService::new(Arc::clone(connection));
-            let mut exchange = pin!(server.http1.serve_connection(stream, service).with_upgrades());
-            poll_fn(|context| {
-                // Polled first: a request that is there already is answered before the connection closes.
-                let polled = exchange.as_mut().poll(context);
-                if polled.is_pending() && server.has_reached(Stage::Closing) {
-                    exchange.as_mut().graceful_shutdown();
-                    let polled = exchange.as_mut().poll(context);
-                    // Hyper goes on waiting for a first request, or for the rest of a head.
-                    return if connection.is_idle() { Poll::Ready(Ok(())) } else { polled };
-                }
-                polled
-            })
-            .await
-        }
-        // It went away, or the server does; there is nothing that could be answered.
-        None => return,
-    };
-    if let Err(error) = result {
-        tracing::debug!(target: "wellkept::http", server = server.name, peer = %connection.peer, %error, "connection failed");
-    }
-}
-
 impl Connection {
-    fn enter(&self, protocol: Protocol, waits: Waits) {
+    /// Of a socket that was just taken.
+    pub(super) fn new(server: &Arc<Shared>, id: u64, peer: Peer) -> Self {
+        let first = if server.shakes_hands() { Waits::Handshake } else { Waits::FirstByte };
+        Self {
+            id,
+            server: Arc::clone(server),
+            peer,
+            protocol: AtomicU8::new(Protocol::Unknown as u8),
+            waits: AtomicU8::new(first as u8),
+            since: AtomicU32::new(server.look_at_the_clock()),
+            busy_since: AtomicU32::new(0),
+            blocked_since: AtomicU32::new(0),
+            parts: AtomicUsize::new(0),
+            parts_moved: AtomicU32::new(0),
+            active: AtomicUsize::new(0),
+            handed_over: AtomicUsize::new(0),
+            leaving: LastNamed::default(),
+            requests: AtomicU64::new(0),
+            arriving: AtomicBool::new(true),
+            ending: AtomicU8::new(0),
+            gone: AtomicBool::new(false),
+            wakers: Mutex::default(),
+            names: Names::default(),
+            _tracked: server.tracker.register_connection(),
+        }
+    }
+
+    pub(super) fn enter(&self, protocol: Protocol, waits: Waits) {
         self.protocol.store(protocol as u8, Ordering::Relaxed);
         self.wait_for(waits);
     }
 
-    fn wait_for(&self, waits: Waits) {
+    pub(super) fn wait_for(&self, waits: Waits) {
         self.since.store(self.server.now(), Ordering::Relaxed);
         self.waits.store(waits as u8, Ordering::Relaxed);
     }
@@ -217,7 +142,7 @@ impl Connection {
         self.protocol.load(Ordering::Relaxed) == protocol as u8
     }
 
-    fn is_upgraded(&self) -> bool {
+    pub(super) fn is_upgraded(&self) -> bool {
         self.is(Protocol::Upgraded) || self.is(Protocol::WebSocket)
     }
 
@@ -368,6 +293,7 @@ impl Connection {
             return Some(Ended::Write);
         }
         let (limit, ended) = match self.waits.load(Ordering::Relaxed) {
+            waits if waits == Waits::Handshake as u8 => (options.first_byte_timeout, Ended::FirstByte),
             waits if waits == Waits::FirstByte as u8 => (options.first_byte_timeout, Ended::FirstByte),
             waits if waits == Waits::Head as u8 => (options.header_timeout, Ended::Header),
             waits if waits == Waits::NextRequest as u8 => (options.idle_timeout, Ended::Idle),
@@ -379,7 +305,8 @@ impl Connection {
 
     /// Gives up waiting for a first request if nothing at all has come.
     pub(super) fn arrived_if_silent(&self, now: u32, grace: Duration) {
-        let silent = self.waits.load(Ordering::Relaxed) == Waits::FirstByte as u8;
+        let waits = self.waits.load(Ordering::Relaxed);
+        let silent = waits == Waits::FirstByte as u8 || waits == Waits::Handshake as u8;
         let age = Duration::from_millis(u64::from(now.wrapping_sub(self.since.load(Ordering::Relaxed))));
         if silent && age > grace {
             self.arrived();
@@ -460,10 +387,12 @@ impl Connection {
         }
         let reason = match self.waits.load(Ordering::Relaxed) {
             _ if !self.is_idle() => in_flight,
+            waits if waits == Waits::Handshake as u8 => "tls_handshake",
             waits if waits == Waits::FirstByte as u8 => "silent",
             waits if waits == Waits::Head as u8 => "request_head_unfinished",
             _ => "idle",
         };
+        let protocol = if reason == "tls_handshake" { "TLS" } else { protocol };
         let item = format!("{protocol} connection from {from}");
         vec![Remaining { item, reason: Cow::Borrowed(reason), age: age(self.since.load(Ordering::Relaxed)) }]
     }

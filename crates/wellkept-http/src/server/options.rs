@@ -24,8 +24,8 @@ pub struct ServerOptions {
     /// connection, the oldest first. For doors that answer at once, where a long request is a client that does not take
     /// its answer. Default none: an application's requests may be long.
     pub evict_busy_after: Option<Duration>,
-    /// From accept until the protocol is known: one byte of an HTTP/1 request, all 24 of the HTTP/2 preface.
-    /// Default 10 s.
+    /// From accept until the protocol is known: one byte of an HTTP/1 request, all 24 of the HTTP/2 preface. Over TLS the
+    /// handshake has this time, and what comes then has it again. Default 10 s.
     pub first_byte_timeout: Duration,
     /// From the first byte of an HTTP/1 request's head to its last. Default 10 s.
     pub header_timeout: Duration,
@@ -58,6 +58,10 @@ pub struct ServerOptions {
     pub retry_after: Duration,
     /// The permissions of a Unix socket's file. Default 0o600: whoever runs as the same user, and root.
     pub socket_mode: u32,
+    /// Shakes hands with everyone first: HTTP/1.1 and HTTP/2 as the client chooses (ALPN). Who speaks plain HTTP gets 400.
+    /// Default none.
+    #[cfg(feature = "tls")]
+    pub tls: Option<crate::Tls>,
     /// Requests that are served even after the stop, until the drain has ended. Default none.
     pub exempt: Option<Exempt>,
 }
@@ -81,6 +85,8 @@ impl Default for ServerOptions {
             refuse_gradually: None,
             retry_after: Duration::from_secs(1),
             socket_mode: 0o600,
+            #[cfg(feature = "tls")]
+            tls: None,
             exempt: None,
         }
     }

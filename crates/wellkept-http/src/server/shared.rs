@@ -22,6 +22,8 @@ use super::{ServerStats, TimeoutStats};
 
 /// How long after the stop a connection that was just taken may still hold the drain without having said anything.
 const ARRIVAL_GRACE: Duration = Duration::from_millis(100);
+/// The same over TLS, where words go to and fro before a request can come.
+const HANDSHAKE_GRACE: Duration = Duration::from_millis(300);
 /// How long idle connections may take to close after the last request has ended.
 const LINGER: Duration = Duration::from_millis(250);
 /// How many connections are named in the report when they are cut.
@@ -98,6 +100,7 @@ pub(super) struct Counts {
     pub(super) refused_late: AtomicU64,
     pub(super) refused_overload: AtomicU64,
     pub(super) accept_errors: AtomicU64,
+    pub(super) handshakes: AtomicU64,
     first_byte: AtomicU64,
     header: AtomicU64,
     idle: AtomicU64,
@@ -159,6 +162,18 @@ impl Shared {
             connections: Mutex::new(BTreeMap::new()),
             counts: Counts::default(),
         })
+    }
+
+    /// Whether it speaks TLS.
+    pub(super) fn shakes_hands(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.options.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
+    fn arrival_grace(&self) -> Duration {
+        if self.shakes_hands() { HANDSHAKE_GRACE } else { ARRIVAL_GRACE }
     }
 
     pub(super) fn has_reached(&self, stage: Stage) -> bool {
@@ -223,11 +238,12 @@ impl Shared {
 
     /// Ends when the last byte of the last answer has left and the idle connections have closed.
     pub(super) async fn drain(&self) {
-        self.drop_stale_arrivals(ARRIVAL_GRACE);
+        let grace = self.arrival_grace();
+        self.drop_stale_arrivals(grace);
         // A connection that was just taken holds the drain for a moment; one whose request has begun, to its end.
         let quiet = |shared: &Self| shared.busy.load(Ordering::SeqCst) == 0;
         let settled = self.until(|shared| quiet(shared) && shared.arriving.load(Ordering::SeqCst) == 0);
-        if tokio::time::timeout(ARRIVAL_GRACE, settled).await.is_err() {
+        if tokio::time::timeout(grace, settled).await.is_err() {
             self.until(quiet).await;
         }
         self.advance(Stage::Closing);
@@ -269,6 +285,7 @@ impl Shared {
             refused_late_total: read(&self.counts.refused_late),
             refused_overload_total: read(&self.counts.refused_overload),
             accept_errors_total: read(&self.counts.accept_errors),
+            handshake_errors_total: read(&self.counts.handshakes),
             timeouts: TimeoutStats {
                 first_byte_total: read(&self.counts.first_byte),
                 header_total: read(&self.counts.header),
@@ -418,7 +435,7 @@ impl Shared {
                 }
             }
         }
-        self.drop_stale_arrivals(ARRIVAL_GRACE + slack);
+        self.drop_stale_arrivals(self.arrival_grace() + slack);
     }
 
     /// A connection that has said nothing for a while is not about to.

@@ -17,6 +17,32 @@ pub(super) enum Socket {
 }
 
 impl Socket {
+    /// The first byte that the other end has said, left where it is; `None` when it has closed. Cancel-safe.
+    #[cfg(feature = "tls")]
+    pub(super) async fn peek(&self) -> io::Result<Option<u8>> {
+        use rustix::net::{RecvFlags, recv};
+        use tokio::io::Interest;
+
+        let mut first = [0];
+        let read = match self {
+            Self::Tcp(socket) => socket.peek(&mut first).await?,
+            Self::Unix(socket) => {
+                let peek = || Ok(recv(socket, &mut first, RecvFlags::PEEK)?.0);
+                socket.async_io(Interest::READABLE, peek).await?
+            }
+        };
+        Ok((read > 0).then_some(first[0]))
+    }
+
+    /// Writes what the system takes without waiting.
+    #[cfg(feature = "tls")]
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.try_write(bytes),
+            Self::Unix(socket) => socket.try_write(bytes),
+        }
+    }
+
     fn of_tcp(socket: TcpStream) -> Self {
         // Without it small answers wait for the other end's acknowledgement. It fails only when that end has gone.
         let _ = socket.set_nodelay(true);

@@ -2,23 +2,24 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 
-use super::connection::{Connection, Ended, Protocol, Side};
-use super::socket::Socket;
+use super::connection::{Ended, Protocol, Side};
+use super::drive::Open;
+use super::transport::Transport;
 use super::websocket::{Farewell, Said};
 
 /// What an HTTP/2 client says first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub(super) struct Stream {
-    socket: TokioIo<Socket>,
-    connection: Arc<Connection>,
+    /// Before the connection, which is told when this is closed.
+    socket: TokioIo<Transport>,
+    connection: Open,
     first: [u8; PREFACE.len()],
     /// How much of `first` was read from the socket, and how much of that was given on.
     first_read: usize,
@@ -29,9 +30,9 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(socket: Socket, connection: Arc<Connection>) -> Self {
+    pub(super) fn new(transport: Transport, connection: Open) -> Self {
         Self {
-            socket: TokioIo::new(socket),
+            socket: TokioIo::new(transport),
             connection,
             first: [0; PREFACE.len()],
             first_read: 0,
@@ -81,6 +82,10 @@ impl Stream {
                 self.connection.end(Ended::Unanswered);
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
+            if self.swallows() && self.socket.inner().keeps_what_is_written() {
+                // The application may have nothing to write that would bring it out.
+                let _ = Pin::new(&mut self.socket).poll_flush(context)?;
+            }
         }
         Ok(())
     }
@@ -101,6 +106,11 @@ impl Stream {
         }
     }
 
+    /// What was kept has left, or waits for the other end like anything that is written.
+    fn brought_out(&mut self, polled: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        if self.socket.inner().keeps_what_is_written() { self.wrote(polled) } else { polled }
+    }
+
     fn wrote<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_pending() != self.blocked {
             self.blocked = polled.is_pending();
@@ -110,9 +120,14 @@ impl Stream {
     }
 }
 
+/// Over TLS an end in order is said to be one. In the middle of an answer it is not: the client must see that it was cut.
+#[cfg(feature = "tls")]
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.connection.close();
+        let connection = &self.connection;
+        if connection.is_idle() || (connection.is_upgraded() && !connection.is_ending()) {
+            self.socket.inner_mut().say_goodbye();
+        }
     }
 }
 
@@ -172,12 +187,14 @@ impl Write for Stream {
 
     /// Hyper flushes when it has written all that it holds, so what was handed over has left.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.socket).poll_flush(context))?;
+        let polled = Pin::new(&mut self.socket).poll_flush(context);
+        ready!(self.brought_out(polled))?;
         self.connection.flushed();
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
+        let polled = Pin::new(&mut self.socket).poll_shutdown(context);
+        self.brought_out(polled)
     }
 }

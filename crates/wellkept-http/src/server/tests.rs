@@ -5,6 +5,8 @@ mod http2;
 mod leaving;
 mod limits;
 mod long_lived;
+#[cfg(feature = "tls")]
+mod tls;
 mod unix;
 
 use std::net::{Ipv4Addr, SocketAddr};

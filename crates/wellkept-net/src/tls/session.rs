@@ -24,15 +24,20 @@ impl Session {
     /// Of a connection whose handshake is over.
     pub fn of<S>(stream: &TlsStream<S>) -> Self {
         let (_, connection) = stream.get_ref();
-        let certificate = connection.peer_certificates().and_then(|chain| Certificate::from_der(chain.first()?).ok());
         Self {
             version: match connection.protocol_version() {
                 Some(ProtocolVersion::TLSv1_2) => "1.2",
                 // There is no third one that rustls speaks.
                 _ => "1.3",
             },
-            not_after: certificate.map(|certificate| certificate.tbs_certificate.validity.not_after.to_system_time()),
+            not_after: connection.peer_certificates().and_then(|chain| not_after(chain.first()?)),
             alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
         }
     }
+}
+
+/// When a certificate ends; `None` when that can't be read. Of the bytes that PEM encodes (DER).
+pub fn not_after(certificate: &[u8]) -> Option<SystemTime> {
+    let certificate = Certificate::from_der(certificate).ok()?;
+    Some(certificate.tbs_certificate.validity.not_after.to_system_time())
 }

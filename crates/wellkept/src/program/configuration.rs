@@ -127,7 +127,8 @@ impl Configuration {
     pub fn warnings(&self) -> Vec<String> {
         let of_checks = self.checks.iter().flat_map(|check| check.component.warnings());
         let of_shutdown = self.shutdown.warnings();
-        of_checks.chain(of_shutdown.iter().map(ToString::to_string)).collect()
+        let of_listeners = self.listeners.warnings();
+        of_checks.chain(of_shutdown.iter().map(ToString::to_string)).chain(of_listeners).collect()
     }
 
     fn read(document: Document, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, Diagnostics> {

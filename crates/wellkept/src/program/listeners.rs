@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use wellkept_config::{FromNode, Ratio, Section, read_regular};
 use wellkept_http::{Access, Address, AddressError, AgentOptions, Loopback, Names, Token};
 
+use super::tls::DoorTls;
+
 /// Where the program listens.
 #[derive(Debug, Clone)]
 pub struct Listeners {
@@ -28,6 +30,8 @@ pub struct Door {
     pub listen: Address,
     /// The permissions of a Unix socket's file. Default 0600.
     pub mode: u32,
+    /// TLS on it. Default none.
+    pub tls: Option<DoorTls>,
 }
 
 /// The agent for HAProxy.
@@ -93,6 +97,16 @@ impl Listeners {
         Self { http, names, admin, grpc, haproxy }
     }
 
+    pub(super) fn admin_tls(&self) -> Option<&DoorTls> {
+        self.admin.as_ref().and_then(|admin| admin.door.tls.as_ref())
+    }
+
+    /// What is allowed and seldom meant, in words.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        let doors = [("http", self.http.tls.as_ref()), ("admin", self.admin_tls())];
+        doors.into_iter().filter_map(|(door, tls)| tls?.warning(door))
+    }
+
     /// Who is an operator, on the door that shows details.
     pub fn access(&self) -> Access {
         let Some(admin) = &self.admin else { return Access::loopback_only() };
@@ -115,7 +129,7 @@ impl Haproxy {
 
 impl Door {
     fn on_loopback(port: u16) -> Self {
-        Self { listen: Address::from(([127, 0, 0, 1], port)), mode: OWN }
+        Self { listen: Address::from(([127, 0, 0, 1], port)), mode: OWN, tls: None }
     }
 
     fn read(section: &mut Section<'_>, port: u16) -> Self {
@@ -130,7 +144,8 @@ impl Door {
                 "`mode` is for a Unix socket, such as `listen: unix:/run/wellkept.sock`",
             );
         }
-        Self { listen, mode: mode.map_or(default.mode, |mode| mode.0) }
+        let tls = section.section("tls", DoorTls::read);
+        Self { listen, mode: mode.map_or(default.mode, |mode| mode.0), tls }
     }
 }
 

@@ -15,6 +15,8 @@ use wellkept_shutdown::systemd::Systemd;
 use wellkept_telemetry::logging::Logging;
 
 use super::configuration::{Configuration, LoadError};
+use super::listeners::{Door, Listeners};
+use super::tls::RunningTls;
 
 /// What came of a reload.
 #[derive(Debug)]
@@ -82,6 +84,7 @@ pub struct ReloadStats {
 pub struct Reloader {
     checker: Checker,
     doors: Doors,
+    tls: RunningTls,
     logging: Option<Logging>,
     /// Checks that belong to the program itself, not to the file.
     own: Vec<Component>,
@@ -106,7 +109,7 @@ impl Reloader {
     pub(super) fn start(
         configuration: Configuration,
         checker: Checker,
-        doors: Doors,
+        (doors, tls): (Doors, RunningTls),
         logging: Option<Logging>,
         own: Vec<Component>,
     ) -> Result<Self, Vec<RegisterError>> {
@@ -115,6 +118,7 @@ impl Reloader {
             started: Arc::clone(&configuration),
             checker,
             doors,
+            tls,
             logging,
             own,
             current: ArcSwap::new(configuration),
@@ -174,7 +178,10 @@ impl Reloader {
         // The file with the token may have changed alone.
         let access = new.listeners.access();
         let same_access = access == current.listeners.access();
-        if new.fingerprint == current.fingerprint && same_access {
+        // So may those of TLS.
+        let tls = |listeners: &Listeners| [listeners.http.tls.clone(), listeners.admin_tls().cloned()];
+        let same_tls = tls(&new.listeners) == tls(&current.listeners);
+        if new.fingerprint == current.fingerprint && same_access && same_tls {
             return ReloadOutcome::Unchanged;
         }
         // The last step that can fail is the first that changes anything, and it does so whole or not at all.
@@ -188,6 +195,9 @@ impl Reloader {
         }
         if !same_access {
             self.doors.set_access(access);
+        }
+        if !same_tls {
+            self.tls.renew(&new.listeners);
         }
         let restart_required = needs_restart(&self.started, &new);
         self.current.store(Arc::new(new));
@@ -278,14 +288,21 @@ impl From<ReloadOutcome> for Reloaded {
 
 /// The keys whose change can't be applied to a running process.
 fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> {
+    let http = |configuration: &Configuration| Some(configuration.listeners.http.clone());
     let admin = |configuration: &Configuration| configuration.listeners.admin.as_ref().map(|admin| admin.door.clone());
+    let [http_listen, http_mode, http_tls] = moved(http(old), http(new));
+    let [admin_listen, admin_mode, admin_tls] = moved(admin(old), admin(new));
     [
         ("service.name", old.service != new.service),
         ("service.id", old.id != new.id),
         ("service.version", old.version != new.version),
-        ("http.listen", old.listeners.http != new.listeners.http),
+        ("http.listen", http_listen),
+        ("http.mode", http_mode),
+        ("http.tls", http_tls),
         ("http.show_names", old.listeners.names != new.listeners.names),
-        ("admin.listen", admin(old) != admin(new)),
+        ("admin.listen", admin_listen),
+        ("admin.mode", admin_mode),
+        ("admin.tls", admin_tls),
         ("grpc.listen", old.listeners.grpc != new.listeners.grpc),
         ("haproxy", old.listeners.haproxy != new.listeners.haproxy),
         ("liveness", old.liveness != new.liveness),
@@ -298,6 +315,16 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))
     .collect()
+}
+
+/// What of a door can't be changed while it is open: its address, its permissions, whether there is TLS.
+fn moved(old: Option<Door>, new: Option<Door>) -> [bool; 3] {
+    match (old, new) {
+        (Some(old), Some(new)) => {
+            [old.listen != new.listen, old.mode != new.mode, old.tls.is_some() != new.tls.is_some()]
+        }
+        (old, new) => [old.is_some() != new.is_some(), false, false],
+    }
 }
 
 fn log(outcome: &ReloadOutcome) {

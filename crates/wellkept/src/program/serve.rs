@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wellkept_health::{Checker, Component, History, Identity, RegisterError, Settings, Thresholds};
 use wellkept_http::{
-    Address, Agent, BindError, Doors, Figure, FigureKind, FigureValues, Figures, Server, ServerOptions,
+    Address, Agent, BindError, Doors, Figure, FigureKind, FigureValues, Figures, Server, ServerOptions, Tls,
 };
 use wellkept_shutdown::{EntranceKind, Hook, Phase, Report, Shutdown, Tracker, signals, watchdog};
 #[cfg(feature = "postgres")]
@@ -24,6 +24,7 @@ use super::listeners::{Door, Listeners};
 use super::machine::SLOW_LOOP;
 use super::reload::{ReloadStats, Reloader, reload_on, reload_once};
 use super::store::StoreLocation;
+use super::tls::RunningTls;
 use crate::service::{OVERDUE, door_options, follow, grpc_options, tell_end, tell_systemd, watch_runtime};
 
 /// How long the start waits to learn whose the store's file is.
@@ -75,6 +76,9 @@ pub async fn serve(
     for warning in configuration.shutdown.warnings() {
         tracing::warn!(target: "wellkept::config", "{warning}");
     }
+    for warning in configuration.listeners.warnings() {
+        tracing::warn!(target: "wellkept::config", "{warning}");
+    }
 
     refuse_others_file(&configuration.store).await?;
     let history = start_history(&configuration)?;
@@ -83,14 +87,15 @@ pub async fn serve(
     let store = configuration.store.clone();
     let own = own_components(&checker, &history);
 
-    let servers = Servers::bind(&configuration.listeners, descriptors())?;
+    let tls = RunningTls::of(&configuration.listeners);
+    let servers = Servers::bind(&configuration.listeners, &tls, descriptors())?;
 
     let books = Arc::new(std::sync::OnceLock::<Arc<Reloader>>::new());
     let registry = registry(logging.clone(), Arc::clone(&books));
     let names = configuration.listeners.names;
     let access = configuration.listeners.access();
     let doors = Doors::new(checker.clone(), shutdown.clone(), access, names, registry);
-    let reloader = Reloader::start(configuration, checker.clone(), doors.clone(), logging.clone(), own)
+    let reloader = Reloader::start(configuration, checker.clone(), (doors.clone(), tls), logging.clone(), own)
         .map_err(StartError::Checks)?;
     let reloader = Arc::new(reloader);
     // Once they are registered and before they run: a job that is missing is told as such from the first moment on.
@@ -196,15 +201,18 @@ struct Servers {
 
 impl Servers {
     /// Listens everywhere. Each door may take a quarter of the files that may be open, and the checks have the rest.
-    fn bind(listeners: &Listeners, descriptors: u64) -> Result<Self, BindError> {
+    fn bind(listeners: &Listeners, tls: &RunningTls, descriptors: u64) -> Result<Self, BindError> {
         let share = usize::try_from(descriptors / 4).unwrap_or(usize::MAX).max(8);
         let within =
             |options: ServerOptions| ServerOptions { max_connections: options.max_connections.min(share), ..options };
         let (probes, grpc) = (within(door_options()), within(grpc_options()));
         let max_watches = grpc.max_connections / 2;
-        let at = |door: &Door| Server::bind(&door.listen, ServerOptions { socket_mode: door.mode, ..probes.clone() });
-        let http = at(&listeners.http)?;
-        let admin = listeners.admin.as_ref().map(|admin| at(&admin.door)).transpose()?;
+        let at = |door: &Door, tls: &Option<Tls>| {
+            let options = ServerOptions { socket_mode: door.mode, tls: tls.clone(), ..probes.clone() };
+            Server::bind(&door.listen, options)
+        };
+        let http = at(&listeners.http, &tls.http)?;
+        let admin = listeners.admin.as_ref().map(|admin| at(&admin.door, &tls.admin)).transpose()?;
         let grpc = listeners.grpc.map(|address| Server::bind(address, grpc)).transpose()?;
         let haproxy = listeners.haproxy.map(|haproxy| Agent::bind(haproxy.listen, haproxy.options)).transpose()?;
         Ok(Self { http, admin, grpc, haproxy, max_watches })
@@ -228,12 +236,12 @@ fn open_doors(runtime: &DoorsRuntime, shutdown: &Shutdown, doors: &Doors, server
         shutdown.add_entrance(EntranceKind::Probe, entrance);
     };
     let _entered = runtime.handle.enter();
-    let address = http.local_address().clone();
+    let (address, scheme) = (http.local_address().clone(), http.scheme());
     let both = admin.is_none() && address.is_local();
     serve(http.at_once(doors.at_once()), "http", if both { doors.admin() } else { doors.public() });
-    say_where("probes and metrics", &address, "/health /livez /readyz /metrics");
+    say_where("probes and metrics", scheme, &address, "/health /livez /readyz /metrics");
     if both {
-        say_where("status page and details", &address, "/ /health/detailed");
+        say_where("status page and details", scheme, &address, "/ /health/detailed");
     } else if admin.is_none() {
         tracing::warn!(
             target: "wellkept",
@@ -241,9 +249,9 @@ fn open_doors(runtime: &DoorsRuntime, shutdown: &Shutdown, doors: &Doors, server
         );
     }
     if let Some(admin) = admin {
-        let address = admin.local_address().clone();
+        let (address, scheme) = (admin.local_address().clone(), admin.scheme());
         serve(admin.at_once(doors.at_once()), "admin", doors.admin());
-        say_where("status page and details", &address, "/ /health/detailed");
+        say_where("status page and details", scheme, &address, "/ /health/detailed");
     }
     if let Some(grpc) = grpc {
         let address = grpc.local_address().clone();
@@ -259,9 +267,11 @@ fn open_doors(runtime: &DoorsRuntime, shutdown: &Shutdown, doors: &Doors, server
     }
 }
 
-fn say_where(what: &str, address: &Address, paths: &str) {
-    let scheme = if address.tcp().is_some() { "http://" } else { "" };
-    tracing::info!(target: "wellkept", %address, paths, "{what} on {scheme}{address}");
+fn say_where(what: &str, scheme: &str, address: &Address, paths: &str) {
+    match address {
+        Address::Tcp(socket) => tracing::info!(target: "wellkept", %address, paths, "{what} on {scheme}://{socket}"),
+        Address::Unix(_) => tracing::info!(target: "wellkept", %address, paths, scheme, "{what} on {address}"),
+    }
 }
 
 /// Metrics of the parts that the doors don't know.
