@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 /// Time between the deadline and the moment at which the outside kills, without which the two race: a tenth of what is
-/// allowed, at most this.
+/// allowed, and no more and no less than these. The watchdog ends a process that is stuck within the least of them.
 const MOST_SAFETY: Duration = Duration::from_secs(2);
+const LEAST_SAFETY: Duration = Duration::from_millis(500);
 
 /// The durations of a shutdown. All of them count from the trigger within the one `deadline`: what a phase does not
 /// use goes to those after it.
@@ -93,7 +94,9 @@ impl Settings {
             .iter()
             .fold(Duration::ZERO, |sum, part| sum.saturating_add(*part));
         if sum > self.deadline {
-            warnings.push(SettingsWarning::SumExceedsDeadline { sum, deadline: self.deadline });
+            let others = sum.saturating_sub(self.drain);
+            let drain = self.deadline.saturating_sub(others);
+            warnings.push(SettingsWarning::SumExceedsDeadline { sum, deadline: self.deadline, drain });
         }
         if self.flush > self.deadline / 4 {
             warnings.push(SettingsWarning::FlushCut { flush: self.flush, deadline: self.deadline });
@@ -117,6 +120,8 @@ pub enum SettingsWarning {
         sum: Duration,
         /// The whole.
         deadline: Duration,
+        /// How long a drain would fit; zero where the others alone do not.
+        drain: Duration,
     },
     /// The flush asks for more than a quarter of the whole, and gets a quarter.
     FlushCut {
@@ -125,7 +130,8 @@ pub enum SettingsWarning {
         /// The whole.
         deadline: Duration,
     },
-    /// The outside kills before the deadline, or too soon after it: less than 2 s, or a tenth of what it allows.
+    /// The outside kills before the deadline, or too soon after it: a tenth of what it allows has to be left, at least
+    /// 500 ms and at most 2 s.
     DeadlineExceedsGrace {
         /// The whole.
         deadline: Duration,
@@ -148,21 +154,28 @@ impl SettingsWarning {
 impl fmt::Display for SettingsWarning {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SumExceedsDeadline { sum, deadline } => write!(
-                formatter,
-                "delay, announce, drain, resource and flush add up to {sum:?}, more than the deadline of {deadline:?}: \
-                 the drain will be cut short"
-            ),
+            Self::SumExceedsDeadline { sum, deadline, drain } => {
+                write!(
+                    formatter,
+                    "delay, announce, drain, resource and flush add up to {sum:?}, more than the deadline of {deadline:?}: \
+                     the drain will be cut short; set `deadline` to {sum:?} or more"
+                )?;
+                if drain.is_zero() { Ok(()) } else { write!(formatter, ", or `drain` to {drain:?} or less") }
+            }
             Self::FlushCut { flush, deadline } => write!(
                 formatter,
-                "flush is {flush:?}, but gets at most {:?}, a quarter of the deadline of {deadline:?}",
-                *deadline / 4
+                "flush is {flush:?}, but gets at most {least:?}, a quarter of the deadline of {deadline:?}: set `flush` to \
+                 {least:?} or less, or `deadline` to {most:?} or more",
+                least = *deadline / 4,
+                most = flush.saturating_mul(4),
             ),
             Self::DeadlineExceedsGrace { deadline, grace } => write!(
                 formatter,
-                "the deadline of {deadline:?} does not fit a grace period of {grace:?}: set it to {:?} or less, so that the \
-                 process has left before it is killed from outside",
-                latest(*grace)
+                "the deadline of {deadline:?} does not fit a grace period of {grace:?}: set `deadline` to {:?} or less, or \
+                 have the platform wait for {:?} or more (`terminationGracePeriodSeconds`, `TimeoutStopSec`, \
+                 `stop_grace_period`), so that the process has left before it is killed from outside",
+                latest(*grace),
+                least_grace(*deadline),
             ),
         }
     }
@@ -170,11 +183,20 @@ impl fmt::Display for SettingsWarning {
 
 /// The latest deadline within a grace period.
 fn latest(grace: Duration) -> Duration {
-    grace.saturating_sub(MOST_SAFETY.min(grace / 10))
+    grace.saturating_sub((grace / 10).clamp(LEAST_SAFETY, MOST_SAFETY))
+}
+
+/// The shortest grace period that a deadline fits, in whole seconds as platforms count them.
+fn least_grace(deadline: Duration) -> Duration {
+    let safety = (deadline / 9).clamp(LEAST_SAFETY, MOST_SAFETY);
+    let least = deadline.saturating_add(safety);
+    Duration::from_secs(if least.subsec_nanos() == 0 { least.as_secs() } else { least.as_secs().saturating_add(1) })
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn lines(settings: Settings) -> String {
@@ -194,15 +216,72 @@ mod tests {
 
     #[test]
     fn a_deadline_without_room_before_the_kill_is_warned_of() {
-        insta::assert_snapshot!(lines(Settings { grace: Some(Duration::from_secs(30)), ..Settings::default() }), @"shutdown.deadline_exceeds_grace: the deadline of 30s does not fit a grace period of 30s: set it to 28s or less, so that the process has left before it is killed from outside");
+        insta::assert_snapshot!(lines(Settings { grace: Some(Duration::from_secs(30)), ..Settings::default() }), @"shutdown.deadline_exceeds_grace: the deadline of 30s does not fit a grace period of 30s: set `deadline` to 28s or less, or have the platform wait for 32s or more (`terminationGracePeriodSeconds`, `TimeoutStopSec`, `stop_grace_period`), so that the process has left before it is killed from outside");
     }
 
     #[test]
     fn parts_longer_than_the_whole_are_warned_of() {
         let settings = Settings { deadline: Duration::from_secs(6), ..Settings::default() };
         insta::assert_snapshot!(lines(settings), @"
-        shutdown.sum_exceeds_deadline: delay, announce, drain, resource and flush add up to 17.3s, more than the deadline of 6s: the drain will be cut short
-        shutdown.flush_cut: flush is 2s, but gets at most 1.5s, a quarter of the deadline of 6s
+        shutdown.sum_exceeds_deadline: delay, announce, drain, resource and flush add up to 17.3s, more than the deadline of 6s: the drain will be cut short; set `deadline` to 17.3s or more
+        shutdown.flush_cut: flush is 2s, but gets at most 1.5s, a quarter of the deadline of 6s: set `flush` to 1.5s or less, or `deadline` to 8s or more
         ");
+    }
+
+    #[test]
+    fn where_a_shorter_drain_would_fit_it_is_named() {
+        let settings = Settings { drain: Duration::from_secs(30), ..Settings::kubernetes() };
+        insta::assert_snapshot!(lines(settings), @"shutdown.sum_exceeds_deadline: delay, announce, drain, resource and flush add up to 42.3s, more than the deadline of 28s: the drain will be cut short; set `deadline` to 42.3s or more, or `drain` to 15.7s or less");
+    }
+
+    fn any_duration() -> impl Strategy<Value = Duration> {
+        prop_oneof![(0_u64..120).prop_map(Duration::from_secs), (0_u64..60_000).prop_map(Duration::from_millis),]
+    }
+
+    prop_compose! {
+        fn any_settings()(parts in proptest::array::uniform6(any_duration()), grace in any_duration()) -> Settings {
+            let [deadline, delay, announce, drain, resource, flush] = parts;
+            Settings { deadline, delay, announce, drain, resource, flush, grace: Some(grace), ..Settings::default() }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn who_follows_a_warning_is_not_warned_of_it_again(settings in any_settings()) {
+            let is_told = |settings: Settings, code| settings.warnings().iter().any(|warning| warning.code() == code);
+            let little = Duration::from_nanos(1);
+            for warning in settings.warnings() {
+                // What puts it right, and what is a little less and does not.
+                let (mut right, mut wrong) = (Vec::new(), Vec::new());
+                match warning {
+                    SettingsWarning::SumExceedsDeadline { sum, drain, .. } => {
+                        right.push(Settings { deadline: sum, ..settings });
+                        wrong.push(Settings { deadline: sum.saturating_sub(little), ..settings });
+                        if !drain.is_zero() {
+                            right.push(Settings { drain, ..settings });
+                            wrong.push(Settings { drain: drain + little, ..settings });
+                        }
+                    }
+                    SettingsWarning::FlushCut { flush, deadline } => {
+                        right.push(Settings { flush: deadline / 4, ..settings });
+                        right.push(Settings { deadline: flush * 4, ..settings });
+                        wrong.push(Settings { flush: deadline / 4 + little, ..settings });
+                        wrong.push(Settings { deadline: (flush * 4).saturating_sub(little), ..settings });
+                    }
+                    SettingsWarning::DeadlineExceedsGrace { deadline, grace } => {
+                        let allowed = least_grace(deadline);
+                        right.push(Settings { deadline: latest(grace), ..settings });
+                        right.push(Settings { grace: Some(allowed), ..settings });
+                        wrong.push(Settings { deadline: latest(grace) + little, ..settings });
+                        wrong.push(Settings { grace: Some(allowed.saturating_sub(Duration::from_secs(1))), ..settings });
+                    }
+                }
+                let code = warning.code();
+                let told: Vec<_> = right.into_iter().filter(|settings| is_told(*settings, code)).collect();
+                prop_assert!(told.is_empty(), "still: {told:?}");
+                let untold: Vec<_> = wrong.into_iter().filter(|settings| !is_told(*settings, code)).collect();
+                prop_assert!(untold.is_empty(), "no more: {untold:?}");
+            }
+        }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use wellkept_shutdown::{
-    Cause, Hook, Left, Phase, Refused, Resource, ResourceOutcome, ResourceType, Settings, Shutdown, Status, Tracker,
-    WhenLate, Work,
+    Budget, Cause, Hook, Left, Phase, Refused, Resource, ResourceOutcome, ResourceType, Settings, Shutdown, Status,
+    Tracker, WhenLate, Work,
 };
 
 #[tokio::test(start_paused = true)]
@@ -149,4 +149,33 @@ async fn who_follows_is_told_of_a_phase_and_who_comes_late_knows_where_it_is() {
     go_on.send(()).unwrap();
     phases.wait_for(|phase| phase.is_final()).await.unwrap();
     assert_eq!(shutdown.finished().await.status, ended.await.unwrap().status);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_line_of_the_document_is_that_of_the_profiles() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/shutdown.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let profiles = [Settings::kubernetes(), Settings::systemd(), Settings::docker(), Settings::default()];
+    let budgets = profiles.map(|settings| {
+        let (shutdown, _sequence) = Shutdown::new(settings);
+        shutdown.trigger(Cause::requested("test"));
+        shutdown.budget().unwrap()
+    });
+    let row = |name: &str, at: fn(&Budget) -> Instant| {
+        let seconds = budgets.map(|budget| (at(&budget) - budget.began).as_secs_f64().to_string());
+        format!("| {name} | {} |\n", seconds.join(" | "))
+    };
+    let rows = [
+        row("clients are told to go", |budget| budget.delay),
+        row("the listener closes", |budget| budget.announce),
+        row("what is in flight is cut, and named", |budget| budget.drain),
+        row("resources are closed", |budget| budget.resources),
+        row("logs and history have left, and the process has", |budget| budget.deadline),
+    ];
+    for row in rows {
+        assert!(page.contains(&row), "not in the document: {row}");
+    }
+    let kills = profiles.map(|settings| settings.grace.map_or(String::new(), |grace| format!(" {}", grace.as_secs())));
+    let row = format!("| the platform kills |{} |\n", kills.join(" |"));
+    assert!(page.contains(&row), "not in the document: {row}");
 }

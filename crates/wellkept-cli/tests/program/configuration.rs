@@ -129,8 +129,8 @@ fn what_is_allowed_and_seldom_meant_is_a_warning() {
     assert_eq!(code, Some(0));
     insta::assert_snapshot!(said, @r"
     app.yaml: warning: component `data`: max_age is 5s and the interval 10s: it is unknown between two runs
-    app.yaml: warning: delay, announce, drain, resource and flush add up to 17.3s, more than the deadline of 5s: the drain will be cut short
-    app.yaml: warning: flush is 2s, but gets at most 1.25s, a quarter of the deadline of 5s
+    app.yaml: warning: delay, announce, drain, resource and flush add up to 17.3s, more than the deadline of 5s: the drain will be cut short; set `deadline` to 17.3s or more
+    app.yaml: warning: flush is 2s, but gets at most 1.25s, a quarter of the deadline of 5s: set `flush` to 1.25s or less, or `deadline` to 8s or more
     app.yaml: valid, 1 check
     ");
 }
@@ -140,13 +140,18 @@ fn a_deadline_that_does_not_fit_what_the_platform_allows_is_a_warning() {
     let (code, said) = check("checks: []\nshutdown: { profile: docker, deadline: 20s }\n");
     assert_eq!(code, Some(0));
     insta::assert_snapshot!(said, @"
-    app.yaml: warning: the deadline of 20s does not fit a grace period of 10s: set it to 9s or less, so that the process has left before it is killed from outside
+    app.yaml: warning: the deadline of 20s does not fit a grace period of 10s: set `deadline` to 9s or less, or have the platform wait for 22s or more (`terminationGracePeriodSeconds`, `TimeoutStopSec`, `stop_grace_period`), so that the process has left before it is killed from outside
     app.yaml: valid, 0 checks
     ");
     for fits in ["profile: kubernetes", "profile: systemd", "profile: docker", "grace: 45s, deadline: 43s"] {
         let (_, said) = check(&format!("checks: []\nshutdown: {{ {fits} }}\n"));
         assert_eq!(said, "app.yaml: valid, 0 checks\n", "{fits}");
     }
+    // Said at the start too, to those who never check.
+    let served =
+        Served::with("checks: []\nshutdown: { grace: 20s, deadline: 19s, drain: 5s, log_progress: 0s }\n");
+    let line = served.wait_for(|line| line["code"] == "shutdown.deadline_exceeds_grace");
+    assert!(line["message"].as_str().unwrap().contains("set `deadline` to 18s or less"), "{line}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod names;
 mod one_liners;
 mod openapi;
 mod peers;
+mod platforms;
 mod served;
 mod serving;
 mod shared;

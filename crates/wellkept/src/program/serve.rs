@@ -74,7 +74,7 @@ pub async fn serve(
     let _liveness = watch_runtime(&checker, configuration.liveness).map_err(StartError::Thread)?;
     // Of the components the engine tells.
     for warning in configuration.shutdown.warnings() {
-        tracing::warn!(target: "wellkept::config", "{warning}");
+        tracing::warn!(target: "wellkept::config", code = warning.code(), "{warning}");
     }
     for warning in configuration.listeners.warnings() {
         tracing::warn!(target: "wellkept::config", "{warning}");
