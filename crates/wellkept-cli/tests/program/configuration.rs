@@ -52,7 +52,7 @@ alerts: {}
     let kinds = wellkept::checks::kinds().iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ");
     insta::assert_snapshot!(said.replace(&kinds, "KINDS"), @r"
     app.yaml:1:1: unknown key `servise`, did you mean `service`?
-    app.yaml:2:17: expected an address and port such as 127.0.0.1:8080, found `0.0.0.0` (add a port: 0.0.0.0:8080?)
+    app.yaml:2:17: expected an address such as 127.0.0.1:8080, :8080 or unix:/run/wellkept.sock, found `0.0.0.0` (add a port: 0.0.0.0:8080?)
     app.yaml:3:18: the admin door on 0.0.0.0:8081 would be open to everyone: name a `token_file`, or listen on 127.0.0.1
     app.yaml:4:23: expected a duration such as 10s or 250ms, found `10` (add a unit: 10s?)
     app.yaml:7:5: unknown check kind `postgress`, did you mean `postgres`?
@@ -148,8 +148,7 @@ fn a_deadline_that_does_not_fit_what_the_platform_allows_is_a_warning() {
         assert_eq!(said, "app.yaml: valid, 0 checks\n", "{fits}");
     }
     // Said at the start too, to those who never check.
-    let served =
-        Served::with("checks: []\nshutdown: { grace: 20s, deadline: 19s, drain: 5s, log_progress: 0s }\n");
+    let served = Served::with("checks: []\nshutdown: { grace: 20s, deadline: 19s, drain: 5s, log_progress: 0s }\n");
     let line = served.wait_for(|line| line["code"] == "shutdown.deadline_exceeds_grace");
     assert!(line["message"].as_str().unwrap().contains("set `deadline` to 18s or less"), "{line}");
 }
