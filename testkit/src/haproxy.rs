@@ -1,4 +1,4 @@
-//! A throw-away HAProxy in front of one server, which it asks by its agent check.
+//! A throw-away HAProxy: in front of one server, which it asks by its agent check, or of several by their readiness.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,14 +12,15 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::binaries;
 use crate::server::{PATIENCE, Server, tail};
+use crate::{binaries, free_address};
 
-/// An HAProxy of the test's own with a backend `app` of one server `one`. Dropping it ends it.
+/// An HAProxy of the test's own with a backend `app` of servers `one`, `two` and so on. Dropping it ends it.
 #[derive(Debug)]
 pub struct Haproxy {
     // Declared before the folder: the server ends before its folder goes.
     _server: Server,
+    address: SocketAddr,
     socket: PathBuf,
     _folder: TempDir,
 }
@@ -30,36 +31,71 @@ impl Haproxy {
     /// # Panics
     /// When it is not installed, or does not start.
     pub fn with_agent(backend: SocketAddr, agent: SocketAddr) -> Self {
-        let folder = tempfile::Builder::new().prefix("wellkept-haproxy-").tempdir().expect("a temporary folder");
-        let (socket, file) = (folder.path().join("socket"), folder.path().join("haproxy.cfg"));
-        let configuration = format!(
-            "global\n  stats socket {} mode 600 level admin\n\
-             defaults\n  mode tcp\n  timeout connect 1s\n  timeout client 5s\n  timeout server 5s\n\
+        Self::with(&format!(
+            "defaults\n  mode tcp\n  timeout connect 1s\n  timeout client 5s\n  timeout server 5s\n\
              backend app\n  server one {backend} check inter 100ms weight 100 \
              agent-check agent-addr {} agent-port {} agent-inter 100ms\n",
-            socket.display(),
             agent.ip(),
             agent.port(),
+        ))
+    }
+
+    /// Starts one that gives each request to the next of at most three servers of HTTP/1.1, whose `/readyz` it asks every
+    /// 50 ms: two failures take a server out, and one success brings it back. `defaults` are lines of that section, such
+    /// as `retries 0`.
+    ///
+    /// # Panics
+    /// When it is not installed, or does not start.
+    pub fn balancing(backends: &[SocketAddr], defaults: &str) -> Self {
+        let servers = ["one", "two", "three"].iter().zip(backends);
+        let servers: Vec<String> = servers.map(|(name, backend)| format!("  server {name} {backend}\n")).collect();
+        Self::with(&format!(
+            "defaults\n  mode http\n  timeout connect 1s\n  timeout client 30s\n  timeout server 30s\n  {defaults}\n\
+             backend app\n  balance roundrobin\n  option httpchk GET /readyz\n\
+             \x20 default-server check inter 50ms fall 2 rise 1\n{}",
+            servers.concat(),
+        ))
+    }
+
+    fn with(sections: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("wellkept-haproxy-").tempdir().expect("a temporary folder");
+        let (address, log) = (free_address(), folder.path().join("log"));
+        let (socket, file) = (folder.path().join("socket"), folder.path().join("haproxy.cfg"));
+        let configuration = format!(
+            "global\n  stats socket {} mode 600 level admin\n{sections}frontend in\n  bind {address}\n  default_backend app\n",
+            socket.display(),
         );
         fs::write(&file, configuration).expect("the folder can be written");
         let mut command = Command::new(binaries::haproxy());
-        let mut server =
-            Server::start(command.arg("-db").arg("-f").arg(&file), &folder.path().join("log"), &[Signal::TERM]);
+        let mut server = Server::start(command.arg("-db").arg("-f").arg(&file), &log, &[Signal::TERM]);
         let ready = server.wait_ready(|| UnixStream::connect(&socket).is_ok());
-        assert!(ready, "HAProxy does not start:\n{}", tail(&folder.path().join("log")));
-        Self { _server: server, socket, _folder: folder }
+        assert!(ready, "HAProxy does not start:\n{}", tail(&log));
+        Self { _server: server, address, socket, _folder: folder }
     }
 
-    /// What it says of the server: the status and the weight, for example `("UP", "100")`.
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it says of the first server: the status and the weight, for example `("UP", "100")`.
     ///
     /// # Panics
     /// When it does not answer.
     pub fn backend(&self) -> (String, String) {
+        self.server("one")
+    }
+
+    /// As [`backend`](Self::backend), of the server of this name.
+    ///
+    /// # Panics
+    /// When it does not answer, or has no such server.
+    pub fn server(&self, name: &str) -> (String, String) {
         let table = self.ask("show stat app 4 -1");
         let mut lines = table.lines();
-        let heads = lines.next().unwrap_or_default().trim_start_matches("# ").split(',');
-        let row = lines.next().unwrap_or_default().split(',');
-        let row: HashMap<_, _> = heads.zip(row).collect();
+        let heads: Vec<&str> = lines.next().unwrap_or_default().trim_start_matches("# ").split(',').collect();
+        let mut rows = lines.map(|row| heads.iter().copied().zip(row.split(',')).collect::<HashMap<_, _>>());
+        let row = rows.find(|row| row.get("svname") == Some(&name)).unwrap_or_else(|| panic!("no {name} in {table}"));
         let of = |head: &str| row.get(head).unwrap_or_else(|| panic!("no {head} in {table}")).to_string();
         (of("status"), of("weight"))
     }
