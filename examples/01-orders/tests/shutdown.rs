@@ -4,12 +4,13 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use wellkept_testkit::http::{self, Connection, PATIENCE, Response};
-use wellkept_testkit::{Postgres, Program, SharedPostgres, Signal, until, until_some};
+use wellkept_testkit::{Haproxy, Postgres, Program, SharedPostgres, Signal, free_address, until, until_some};
 
 /// How long anything that should come may take on a busy machine.
 const SOON: Duration = Duration::from_secs(10);
@@ -447,6 +448,57 @@ fn the_application_never_opens_more_connections_than_the_pool_allows() {
         until(SOON, "all of the pool to be in use", || connections(&postgres) as u64 == max);
         for client in clients {
             assert_eq!(client.join().unwrap(), [200; 4], "{}", orders.program.output());
+        }
+    });
+}
+
+#[test]
+fn no_request_is_lost_in_three_restarts_behind_haproxy() {
+    let database = any_database();
+    let addresses = [free_address(), free_address()];
+    let start = |address: SocketAddr| {
+        Orders::start(database.url(), &[("ORDERS_LISTEN", &address.to_string()), ("ORDERS_DELAY", "200")])
+    };
+    let mut instances = addresses.map(start);
+    // Another instance is asked where none listens, and only there: what an instance loses is an answer with 502.
+    let haproxy = Haproxy::balancing(&addresses, "option redispatch 1");
+    let is_up = |name: &str| until(SOON, "HAProxy to see the instance", || haproxy.server(name).0 == "UP");
+    for name in ["one", "two"] {
+        is_up(name);
+    }
+    let over = AtomicBool::new(false);
+    let unfit = |response: &Response| response.status != 200 && response.header("retry-after").is_none();
+    let client = || {
+        let (mut answered, mut lost) = (0, Vec::new());
+        while !over.load(Ordering::Relaxed) {
+            let mut connection = Connection::open(haproxy.address()).expect("HAProxy listens");
+            // Some on a connection that is kept, the next ones on another.
+            for _ in 0..20 {
+                match connection.get("/slow?ms=2") {
+                    Ok(response) if unfit(&response) => lost.push(response.status.to_string()),
+                    Ok(response) if says_close(&response) => break,
+                    Ok(_) => answered += 1,
+                    Err(error) => {
+                        lost.push(error.to_string());
+                        break;
+                    }
+                }
+            }
+        }
+        (answered, lost)
+    };
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(client)).collect();
+        for (at, name) in [(0, "one"), (1, "two"), (0, "one")] {
+            instances[at].terminate();
+            assert_eq!(instances[at].exit_code(SOON), 0);
+            instances[at] = start(addresses[at]);
+            is_up(name);
+        }
+        over.store(true, Ordering::Relaxed);
+        for client in clients {
+            let (answered, lost) = client.join().expect("a client does not panic");
+            assert!(answered > 0 && lost.is_empty(), "{answered} answered, lost: {lost:?}");
         }
     });
 }
