@@ -121,14 +121,14 @@ async fn ask_steadily(
 }
 
 /// Waits to the microsecond: a timer is late by up to a millisecond, which is not the server's.
-async fn until(due: tokio::time::Instant) {
+pub(crate) async fn until(due: tokio::time::Instant) {
     tokio::time::sleep_until(due - TIMERS).await;
     while tokio::time::Instant::now() < due {
         tokio::task::yield_now().await;
     }
 }
 
-fn on_own_runtime<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn on_own_runtime<T>(work: impl Future<Output = T>) -> T {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
     runtime.block_on(work)
 }
@@ -165,7 +165,7 @@ impl Client {
 }
 
 /// The code of an answer that is there to its end.
-fn whole(answer: &[u8]) -> Result<Option<u16>> {
+pub(crate) fn whole(answer: &[u8]) -> Result<Option<u16>> {
     let Some(head) = answer.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4) else {
         return Ok(None);
     };
@@ -179,7 +179,8 @@ fn whole(answer: &[u8]) -> Result<Option<u16>> {
     Ok(ends.then_some(status))
 }
 
-fn value<'h>(head: &'h str, name: &str) -> Option<&'h str> {
+/// The value of a header whose name is given with `: `.
+pub(crate) fn value<'h>(head: &'h str, name: &str) -> Option<&'h str> {
     let fits = |line: &&str| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
     head.lines().find(fits).map(|line| line[name.len()..].trim())
 }

@@ -3,14 +3,21 @@
 
 mod celery;
 mod checks;
+mod instance;
+mod leave;
 mod load;
 mod local;
 mod peers;
+mod polite;
 mod probes;
 mod reads;
+mod rolling;
 mod rounds;
+mod serve;
 mod soak;
+mod stop;
 mod targets;
+mod tracking;
 
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -20,10 +27,12 @@ use crate::soak::Store;
 
 const HELP: &str = "\
 Examples:
-  cargo xtask bench                     everything, about fifteen minutes
+  cargo xtask bench                     everything but `stop` and `rolling`, about fifteen minutes
   cargo xtask bench --quick             short rounds, to see that it works
   cargo xtask bench probes reads        some parts of it
   cargo xtask bench soak --minutes 20   one part, for longer
+  cargo xtask bench stop                half an hour; goes on from bench/results/stop.csv
+  cargo xtask bench stop --stops 100 --cells h1-200-0,h2-1000-0.5
 
 Parts:
   probes   the endpoints under load, beside a bare axum handler
@@ -33,16 +42,25 @@ Parts:
   celery   how soon a verdict on Celery's workers follows the last of their answers
   targets  a thousand HTTP targets from one process, beside Debian's blackbox exporter
   peers    what a flood of probes does to a dependency, beside health libraries in Rust, Node and Python
+  tracking what it costs to count a request in flight, beside what else would count
+  leave    from the last byte, or the end of the announcement, to the end of the process; ten thousand idle connections
+  stop     requests lost at 1,008 stops under load, beside axum, axum-server and tokio-graceful-shutdown (only when named)
+  rolling  a hundred restarts of two instances behind a real HAProxy under load (only when named)
   soak     the memory of a thousand components over --minutes (default 2), history in --store sqlite (default), memory
 ";
 
-const PARTS: [&str; 8] = ["probes", "reads", "checks", "local", "celery", "targets", "peers", "soak"];
+const PARTS: [&str; 12] = [
+    "probes", "reads", "checks", "local", "celery", "targets", "peers", "tracking", "leave", "soak", "stop", "rolling",
+];
+/// Of these, those that take too long to be run unasked.
+const ONLY_WHEN_NAMED: [&str; 2] = ["stop", "rolling"];
 
 struct Options {
     parts: Vec<String>,
     effort: Effort,
     minutes: u64,
     store: Store,
+    stop: stop::Options,
 }
 
 fn main() -> ExitCode {
@@ -50,6 +68,11 @@ fn main() -> ExitCode {
     if arguments.iter().any(|one| one == "--help" || one == "-h") {
         print!("{HELP}");
         return ExitCode::SUCCESS;
+    }
+    if let [word, server @ ..] = arguments.as_slice()
+        && word == "serve"
+    {
+        return serve::run(server);
     }
     let Some(options) = read(&arguments) else {
         print!("{HELP}");
@@ -65,7 +88,13 @@ fn main() -> ExitCode {
 }
 
 fn read(arguments: &[String]) -> Option<Options> {
-    let mut options = Options { parts: Vec::new(), effort: Effort::FULL, minutes: 2, store: Store::Sqlite };
+    let mut options = Options {
+        parts: Vec::new(),
+        effort: Effort::FULL,
+        minutes: 2,
+        store: Store::Sqlite,
+        stop: stop::Options::default(),
+    };
     let mut words = arguments.iter().map(String::as_str);
     while let Some(word) = words.next() {
         match word {
@@ -78,14 +107,17 @@ fn read(arguments: &[String]) -> Option<Options> {
                     _ => return None,
                 }
             }
+            "--stops" => options.stop.stops = Some(words.next()?.parse().ok().filter(|stops| *stops > 0)?),
+            "--cells" => options.stop.cells = words.next()?.split(',').map(ToOwned::to_owned).collect(),
             part if PARTS.contains(&part) => options.parts.push(part.to_owned()),
             _ => return None,
         }
     }
     if options.parts.is_empty() {
-        options.parts = PARTS.map(ToOwned::to_owned).to_vec();
+        options.parts =
+            PARTS.into_iter().filter(|part| !ONLY_WHEN_NAMED.contains(part)).map(ToOwned::to_owned).collect();
     }
-    Some(options)
+    Some(options).filter(|options| options.stop.are_known())
 }
 
 /// Each part in a process of its own: what one leaves behind in memory is not the next one's.
@@ -104,7 +136,7 @@ fn each_alone(parts: &[String], arguments: &[String]) -> ExitCode {
 
 fn run(part: &str, options: &Options) {
     println!("\n## {part}\n");
-    if part != "peers" {
+    if !["peers", "stop", "tracking", "leave", "rolling"].contains(&part) {
         println!("| what | wellkept | peer | ratio | target |");
         println!("|---|---|---|---|---|");
     }
@@ -116,6 +148,10 @@ fn run(part: &str, options: &Options) {
         "celery" => celery::run(options.effort),
         "targets" => targets::run(options.effort),
         "peers" => peers::run(options.effort),
+        "tracking" => tracking::run(options.effort),
+        "leave" => leave::run(options.effort),
+        "stop" => stop::run(&options.stop, options.effort),
+        "rolling" => rolling::run(options.effort),
         _ => soak::run(Duration::from_secs(options.minutes * 60), options.store),
     }
 }
