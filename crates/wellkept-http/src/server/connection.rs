@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Waker};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use http::{Method, Uri};
@@ -135,7 +135,8 @@ impl Connection {
 
     pub(super) fn wait_for(&self, waits: Waits) {
         self.since.store(self.server.now(), Ordering::Relaxed);
-        self.waits.store(waits as u8, Ordering::Relaxed);
+        // Whoever sees what it waits for sees since when.
+        self.waits.store(waits as u8, Ordering::Release);
     }
 
     pub(super) fn is(&self, protocol: Protocol) -> bool {
@@ -167,16 +168,17 @@ impl Connection {
 
     /// Whether requests have been in flight for longer than this without a pause.
     pub(super) fn is_busy_for(&self, now: u32, limit: Duration) -> bool {
-        let since = self.busy_since.load(Ordering::Relaxed);
-        !self.is_idle() && Duration::from_millis(u64::from(now.wrapping_sub(since))) > limit
+        !self.is_idle() && age(now, self.busy_since.load(Ordering::Relaxed)) > limit
     }
 
     /// A request's head is complete. Tells whether it is the first of a connection that was just taken.
     pub(super) fn begin(&self) -> bool {
         self.server.begin();
-        if self.active.fetch_add(1, Ordering::SeqCst) == 0 {
+        // Before it counts as busy: only this task begins requests.
+        if self.is_idle() {
             self.busy_since.store(self.server.now(), Ordering::Relaxed);
         }
+        self.active.fetch_add(1, Ordering::SeqCst);
         self.waits.store(Waits::Nothing as u8, Ordering::Relaxed);
         // Only the connection's own task begins requests, so this needs no atomic addition.
         self.requests.store(self.requests() + 1, Ordering::Relaxed);
@@ -280,9 +282,7 @@ impl Connection {
         if self.is_ending() {
             return None;
         }
-        let older = |since: u32, limit: Duration| {
-            Duration::from_millis(u64::from(now.wrapping_sub(since))) > limit.saturating_add(slack)
-        };
+        let older = |since: u32, limit: Duration| age(now, since) > limit.saturating_add(slack);
         let blocked_since = self.blocked_since.load(Ordering::Relaxed);
         if blocked_since != 0 && older(blocked_since, options.write_timeout) {
             return Some(Ended::Write);
@@ -292,7 +292,7 @@ impl Connection {
         if parts_wait && older(self.parts_moved.load(Ordering::Relaxed), options.write_timeout) {
             return Some(Ended::Write);
         }
-        let (limit, ended) = match self.waits.load(Ordering::Relaxed) {
+        let (limit, ended) = match self.waits.load(Ordering::Acquire) {
             waits if waits == Waits::Handshake as u8 => (options.first_byte_timeout, Ended::FirstByte),
             waits if waits == Waits::FirstByte as u8 => (options.first_byte_timeout, Ended::FirstByte),
             waits if waits == Waits::Head as u8 => (options.header_timeout, Ended::Header),
@@ -307,8 +307,7 @@ impl Connection {
     pub(super) fn arrived_if_silent(&self, now: u32, grace: Duration) {
         let waits = self.waits.load(Ordering::Relaxed);
         let silent = waits == Waits::FirstByte as u8 || waits == Waits::Handshake as u8;
-        let age = Duration::from_millis(u64::from(now.wrapping_sub(self.since.load(Ordering::Relaxed))));
-        if silent && age > grace {
+        if silent && age(now, self.since.load(Ordering::Relaxed)) > grace {
             self.arrived();
         }
     }
@@ -365,7 +364,7 @@ impl Connection {
     /// What is in flight on it, or the connection itself if nothing is.
     pub(super) fn remaining(&self, now: u32) -> Vec<Remaining> {
         let (protocol, from) = (self.protocol_name(), self.peer);
-        let age = |since: u32| Some(Duration::from_millis(u64::from(now.wrapping_sub(since))));
+        let age = |since: u32| Some(age(now, since));
         let blocked = self.blocked_since.load(Ordering::Relaxed) != 0
             || self.handed_over.load(Ordering::SeqCst) > 0
             || self.parts.load(Ordering::Relaxed) > 0;
@@ -408,8 +407,34 @@ impl Connection {
     }
 }
 
+impl Wake for Connection {
+    fn wake(self: Arc<Self>) {
+        Self::wake(&self);
+    }
+}
+
+/// How long ago that was. A stamp may be newer than the look at the clock that it is compared with: then it was just now.
+fn age(now: u32, since: u32) -> Duration {
+    let passed = now.wrapping_sub(since);
+    Duration::from_millis(if passed > u32::MAX / 2 { 0 } else { u64::from(passed) })
+}
+
 impl std::fmt::Debug for Connection {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{} connection from {}", self.protocol_name(), self.peer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_from_after_the_look_at_the_clock_is_new_and_not_as_old_as_can_be() {
+        assert_eq!(age(7, 8), Duration::ZERO);
+        assert_eq!(age(8, 7), Duration::from_millis(1));
+        // The clock begins anew after 49 days.
+        assert_eq!(age(2, u32::MAX), Duration::from_millis(3));
+        assert_eq!(age(u32::MAX, 2), Duration::ZERO);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 #[cfg(feature = "tls")]
 use std::sync::atomic::Ordering;
 use std::task::Poll;
+use std::time::Duration;
 
 use super::address::Peer;
 use super::connection::{Connection, Protocol, Side, Waits};
@@ -17,6 +18,9 @@ use super::shared::{Shared, Stage};
 use super::socket::Socket;
 use super::stream::Stream;
 use super::transport::Transport;
+
+/// The shortest sleep there is.
+const REACTOR_TURN: Duration = Duration::from_millis(1);
 
 /// Takes a connection over and spawns its task.
 pub(super) fn spawn(server: &Arc<Shared>, id: u64, socket: Socket, peer: Peer) {
@@ -87,10 +91,16 @@ async fn drive(connection: &Arc<Connection>, socket: Socket, open: Open) {
             connection.enter(Protocol::Http1, Waits::Head);
             let service = RequestService::new(Arc::clone(connection));
             let mut exchange = pin!(server.http1.serve_connection(stream, service).with_upgrades());
+            let mut turn = None;
             poll_fn(|context| {
                 // Polled first: a request that is there already is answered before the connection closes.
                 let polled = exchange.as_mut().poll(context);
                 if polled.is_pending() && server.has_reached(Stage::Closing) {
+                    // What the system has taken in shows only when the reactor has looked, as a timer does.
+                    let turn = turn.get_or_insert_with(|| Box::pin(tokio::time::sleep(REACTOR_TURN)));
+                    if turn.as_mut().poll(context).is_pending() {
+                        return Poll::Pending;
+                    }
                     exchange.as_mut().graceful_shutdown();
                     let polled = exchange.as_mut().poll(context);
                     // Hyper goes on waiting for a first request, or for the rest of a head.

@@ -242,7 +242,8 @@ impl Shared {
         self.drop_stale_arrivals(grace);
         // A connection that was just taken holds the drain for a moment; one whose request has begun, to its end.
         let quiet = |shared: &Self| shared.busy.load(Ordering::SeqCst) == 0;
-        let settled = self.until(|shared| quiet(shared) && shared.arriving.load(Ordering::SeqCst) == 0);
+        // In this order: a request that begins counts as busy before it counts as arrived.
+        let settled = self.until(|shared| shared.arriving.load(Ordering::SeqCst) == 0 && quiet(shared));
         if tokio::time::timeout(grace, settled).await.is_err() {
             self.until(quiet).await;
         }

@@ -2,7 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
@@ -75,9 +76,12 @@ impl Stream {
         if self.connection.is(Protocol::WebSocket) {
             let farewell = self.farewell.get_or_insert_with(Farewell::new);
             let socket = &mut self.socket;
-            let said = farewell.poll(self.connection.leaves_after(), context, |context, bytes| {
-                Pin::new(&mut *socket).poll_write(context, bytes)
-            });
+            // Each half may be polled by a task of its own, and either must get on with it.
+            let both = Waker::from(Arc::clone(&self.connection));
+            let said =
+                farewell.poll(self.connection.leaves_after(), &mut Context::from_waker(&both), |context, bytes| {
+                    Pin::new(&mut *socket).poll_write(context, bytes)
+                });
             if said == Poll::Ready(Said::InVain) {
                 self.connection.end(Ended::Unanswered);
                 return Err(io::ErrorKind::ConnectionAborted.into());
@@ -103,6 +107,10 @@ impl Stream {
             let part = part.get(..left.min(part.len())).unwrap_or_default();
             farewell.pass(part);
             left -= part.len();
+        }
+        if farewell.is_held_up() {
+            // This was the rest of a frame, perhaps; who writes may have no more to say.
+            self.connection.wake();
         }
     }
 

@@ -52,6 +52,11 @@ impl Farewell {
         self.frames.pass(bytes);
     }
 
+    /// Whether it has waited for the end of a frame, which has come.
+    pub(super) fn is_held_up(&self) -> bool {
+        matches!(self.state, State::Waiting(_)) && self.frames.at_boundary()
+    }
+
     /// Whether what the application writes is of no use any more: after a close frame there is none (section 5.5.1).
     pub(super) fn swallows(&self) -> bool {
         matches!(self.state, State::Saying(_) | State::Said(_))

@@ -162,8 +162,24 @@ async fn an_abort_cuts_and_the_list_before_names_what_it_cuts() {
     assert!(TcpStream::connect(tcp(&setup.handle)).await.is_err());
 }
 
-/// Switches to a protocol that echoes.
-async fn echo(mut request: axum::extract::Request) -> impl IntoResponse {
+#[tokio::test]
+async fn a_request_that_the_system_has_taken_in_when_the_connections_close_is_answered() {
+    let setup = Setup::new(ServerOptions::default());
+    let mut client = setup.connect().await;
+    assert_eq!(client.get("/").await.status, 200);
+    within(setup.handle.stop_accepting()).await;
+    // On this single thread nobody looks at the socket between the client's writing and the end of the drain.
+    let socket = client.socket.into_inner().into_std().unwrap();
+    socket.set_nonblocking(false).unwrap();
+    (&socket).write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    within(setup.handle.drain()).await;
+    let mut answer = String::new();
+    (&socket).read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+}
+
+/// Switches to a protocol that echoes, with this code.
+fn echo(code: StatusCode, mut request: axum::extract::Request) -> impl IntoResponse {
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
@@ -172,16 +188,27 @@ async fn echo(mut request: axum::extract::Request) -> impl IntoResponse {
     });
     let headers = [(header::CONNECTION, "upgrade"), (header::UPGRADE, "echo")]
         .map(|(name, value)| (name, HeaderValue::from_static(value)));
-    (StatusCode::SWITCHING_PROTOCOLS, headers)
+    (code, headers)
 }
 
 #[tokio::test]
 async fn an_upgraded_connection_holds_the_drain_until_it_is_cut() {
+    let request = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+    holds_the_drain_until_it_is_cut(StatusCode::SWITCHING_PROTOCOLS, request).await;
+}
+
+#[tokio::test]
+async fn a_tunnel_holds_the_drain_until_it_is_cut() {
+    holds_the_drain_until_it_is_cut(StatusCode::OK, b"CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n").await;
+}
+
+async fn holds_the_drain_until_it_is_cut(code: StatusCode, request: &[u8]) {
     let tracker = Tracker::default();
-    let handle = serve(Router::new().route("/", get(echo)), ServerOptions::default(), &tracker);
+    let router = Router::new().fallback(move |request| std::future::ready(echo(code, request)));
+    let handle = serve(router, ServerOptions::default(), &tracker);
     let mut client = Client::connect(tcp(&handle)).await;
-    client.send(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").await;
-    assert_eq!(client.head().await.status, 101);
+    client.send(request).await;
+    assert_eq!(client.head().await.status, code.as_u16());
     client.send(b"hello").await;
     let mut said = [0; 5];
     within(client.socket.read_exact(&mut said)).await.unwrap();

@@ -4,6 +4,7 @@ use axum::extract::Extension;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::header::CONTENT_TYPE;
+use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Heard;
@@ -81,6 +82,53 @@ async fn the_close_frame_comes_between_two_frames_of_a_busy_websocket() {
     drop(client);
     within(ended.recv()).await.expect("the handler ends");
     within(handle.closed()).await;
+}
+
+/// A WebSocket whose two directions are tasks of their own; what is to be written comes over the channel.
+fn in_two_tasks(
+    to_write: Arc<tokio::sync::Mutex<UnboundedReceiver<Vec<u8>>>>,
+    mut request: http::Request<Body>,
+) -> http::Response<Body> {
+    let upgrade = hyper::upgrade::on(&mut request);
+    let key = request.headers()["sec-websocket-key"].as_bytes().to_vec();
+    tokio::spawn(async move {
+        let (mut read, mut write) = tokio::io::split(TokioIo::new(upgrade.await.unwrap()));
+        tokio::spawn(async move {
+            while let Some(bytes) = to_write.lock().await.recv().await {
+                write.write_all(&bytes).await.unwrap();
+            }
+        });
+        let _ = tokio::io::copy(&mut read, &mut tokio::io::sink()).await;
+    });
+    http::Response::builder()
+        .status(101)
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-accept", tokio_tungstenite::tungstenite::handshake::derive_accept_key(&key))
+        .body(Body::empty())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_websocket_that_was_in_the_middle_of_a_frame_is_told_as_soon_as_that_has_ended() {
+    let (write, to_write) = unbounded_channel();
+    let to_write = Arc::new(tokio::sync::Mutex::new(to_write));
+    let route = get(move |request| std::future::ready(in_two_tasks(Arc::clone(&to_write), request)));
+    let handle = serve(Router::new().route("/chat", route), quick(), &Tracker::default());
+    let mut client = connect(&handle).await;
+    // A binary frame of four bytes, of which two come before the announcement.
+    write.send(vec![0x82, 4, 1, 2]).unwrap();
+    let mut begun = [0; 4];
+    within(client.get_mut().read_exact(&mut begun)).await.unwrap();
+    handle.announce();
+    // The reading half has heard of it by now, in the middle of the frame.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    write.send(vec![3, 4]).unwrap();
+    let mut rest = [0; 6];
+    within(client.get_mut().read_exact(&mut rest)).await.unwrap();
+    assert_eq!(rest, [3, 4, 0x88, 2, 3, 0xE9], "the rest of the frame, then the close frame");
 }
 
 #[tokio::test]
