@@ -33,3 +33,8 @@ mod readme {}
 #[cfg(all(doctest, feature = "sqlite"))]
 #[doc = include_str!("../../../docs/library.md")]
 mod library {}
+
+/// And those of what is said about where to listen.
+#[cfg(all(doctest, feature = "tls"))]
+#[doc = include_str!("../../../docs/listening.md")]
+mod listening {}

@@ -32,7 +32,7 @@ pub(crate) use doors::grpc_options;
 pub use error::ServeError;
 pub use options::{ApplicationDoors, Overdue, ServiceOptions};
 
-use doors::{bind_door, nobody};
+use doors::{bind_door, door_options_of, nobody};
 
 /// An axum application that is kept well: health checks, probes on its own port, graceful shutdown.
 ///
@@ -55,6 +55,8 @@ pub struct Service {
     shutdown: Shutdown,
     sequence: Sequence,
     server: ServerOptions,
+    #[cfg(feature = "tls")]
+    admin_tls: Option<wellkept_http::Tls>,
     names: Names,
     application: ApplicationDoors,
     overdue: Overdue,
@@ -112,6 +114,8 @@ impl Service {
             shutdown,
             sequence,
             server: options.server,
+            #[cfg(feature = "tls")]
+            admin_tls: options.admin_tls,
             names: options.names,
             application: options.doors,
             overdue: options.overdue,
@@ -304,7 +308,13 @@ impl Service {
         let listener = listen(ServerOptions { exempt: Some(exempt), ..self.server })?;
         let mut bound = Vec::new();
         for (address, kind) in self.doors {
-            bound.push((bind_door(address, &kind)?, kind));
+            let options = door_options_of(&kind);
+            #[cfg(feature = "tls")]
+            let options = match &kind {
+                DoorKind::Admin(_) => ServerOptions { tls: self.admin_tls.clone(), ..options },
+                _ => options,
+            };
+            bound.push((bind_door(address, &kind, options)?, kind));
         }
         let agent = self.agent.map(|(address, options)| Agent::bind(address, options)).transpose()?;
 

@@ -4,7 +4,7 @@ use wellkept_testkit::Signal;
 
 use crate::served::{Served, run, text};
 
-fn check(configuration: &str) -> (Option<i32>, String) {
+pub(crate) fn check(configuration: &str) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("app.yaml"), configuration).unwrap();
     let output = run(folder.path(), &["config", "check", "app.yaml"]);
@@ -52,7 +52,7 @@ alerts: {}
     let kinds = wellkept::checks::kinds().iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ");
     insta::assert_snapshot!(said.replace(&kinds, "KINDS"), @r"
     app.yaml:1:1: unknown key `servise`, did you mean `service`?
-    app.yaml:2:17: expected an address such as 127.0.0.1:8080, :8080 or unix:/run/wellkept.sock, found `0.0.0.0` (add a port: 0.0.0.0:8080?)
+    app.yaml:2:17: expected an address such as 127.0.0.1:8080 or unix:/run/wellkept.sock, found `0.0.0.0` (add a port: 0.0.0.0:8080?)
     app.yaml:3:18: the admin door on 0.0.0.0:8081 would be open to everyone: name a `token_file`, or listen on 127.0.0.1
     app.yaml:4:23: expected a duration such as 10s or 250ms, found `10` (add a unit: 10s?)
     app.yaml:7:5: unknown check kind `postgress`, did you mean `postgres`?

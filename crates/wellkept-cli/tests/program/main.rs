@@ -11,6 +11,7 @@ mod faults;
 mod grpc;
 mod haproxy;
 mod jobs;
+mod listening;
 mod local;
 mod maintenance;
 mod names;

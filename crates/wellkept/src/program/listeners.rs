@@ -134,9 +134,11 @@ impl Door {
 
     fn read(section: &mut Section<'_>, port: u16) -> Self {
         let default = Self::on_loopback(port);
-        let listen = section.optional::<Listen>("listen").map_or(default.listen, |listen| listen.0);
+        let read = section.optional::<Listen>("listen");
         let mode = section.optional::<SocketMode>("mode");
-        if mode.is_some() && listen.path().is_none() {
+        let refused = read.is_none() && section.has("listen");
+        let listen = read.map_or(default.listen, |listen| listen.0);
+        if mode.is_some() && listen.path().is_none() && !refused {
             let at = section.position_of("mode");
             section.report(
                 at,
@@ -155,7 +157,7 @@ const OWN: u32 = 0o600;
 struct Listen(Address);
 
 impl FromNode for Listen {
-    const EXPECTED: &'static str = "an address such as 127.0.0.1:8080, :8080 or unix:/run/wellkept.sock";
+    const EXPECTED: &'static str = "an address such as 127.0.0.1:8080 or unix:/run/wellkept.sock";
 
     fn from_scalar(text: &str) -> Result<Self, String> {
         if text.starts_with("unix:") {

@@ -66,19 +66,23 @@ impl ApplicationDoors {
     }
 }
 
-pub(super) fn bind_door(address: Address, kind: &DoorKind) -> Result<Server, ServeError> {
+pub(super) fn bind_door(address: Address, kind: &DoorKind, options: ServerOptions) -> Result<Server, ServeError> {
     if let DoorKind::Admin(access) = kind
         && !access.has_token()
         && !address.is_local()
     {
         return Err(ServeError::OpenAdmin { address });
     }
-    let options = match kind {
+    Ok(Server::bind(address, options)?)
+}
+
+/// What a door may cost.
+pub(super) fn door_options_of(kind: &DoorKind) -> ServerOptions {
+    match kind {
         DoorKind::Probes | DoorKind::Admin(_) => door_options(),
         #[cfg(feature = "grpc")]
         DoorKind::Grpc => grpc_options(),
-    };
-    Ok(Server::bind(address, options)?)
+    }
 }
 
 /// The limits of the probe and admin doors: tighter than an application's.

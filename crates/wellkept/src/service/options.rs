@@ -10,6 +10,9 @@ pub struct ServiceOptions {
     pub shutdown: wellkept_shutdown::Settings,
     /// The limits of the application's listener. Probes are exempt from the stop besides what is exempt here.
     pub server: ServerOptions,
+    /// TLS on the admin door; the application's listener has its own in `server`. Default: none.
+    #[cfg(feature = "tls")]
+    pub admin_tls: Option<wellkept_http::Tls>,
     /// Whether the public may read the components' names. Default: yes.
     pub names: Names,
     /// Which doors stand before the application's own routes, on its listener. Default: the public ones.

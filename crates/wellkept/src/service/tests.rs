@@ -18,6 +18,55 @@ fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
     Ok(answer)
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_on_a_unix_socket_has_doors_for_its_own_user_and_takes_its_file_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders.sock");
+    let options = ServiceOptions { doors: ApplicationDoors::Operators, ..ServiceOptions::default() };
+    let service = Service::with_options("orders", "1.4.2", options);
+    let shutdown = service.shutdown().clone();
+    let served = tokio::spawn(service.serve(Router::new(), Address::unix(&path)));
+    let ask = |path: &std::path::Path| {
+        let mut socket = std::os::unix::net::UnixStream::connect(path).ok()?;
+        write!(socket, "GET /health/detailed HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    };
+    let answer = until_some(Duration::from_secs(20), "the socket to be served", || ask(&path));
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    shutdown.trigger(Cause::requested("test"));
+    assert_eq!(served.await.unwrap().unwrap().exit_code(), 0);
+    assert!(!path.exists());
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_and_its_admin_door_speak_tls_where_they_are_told_to() {
+    use wellkept_http::{Tls, TlsFiles, TlsIdentity};
+
+    let authority = wellkept_testkit::Authority::new();
+    let issued = authority.issue("localhost", 30);
+    let files = TlsFiles { certificate: issued.certificate, key: issued.key, client_ca: None };
+    let tls = Tls::new(TlsIdentity::load(&files).unwrap());
+    let (application, admin) = (free_address(), free_address());
+    let limits = ServerOptions { tls: Some(tls.clone()), ..ServerOptions::default() };
+    let options = ServiceOptions { server: limits, admin_tls: Some(tls), ..ServiceOptions::default() };
+    let service = Service::with_options("orders", "1.4.2", options).admin(admin, Access::loopback_only());
+    let shutdown = service.shutdown().clone();
+    let served = tokio::spawn(service.serve(Router::new(), application));
+    until_some(Duration::from_secs(20), "the doors to open", || TcpStream::connect(admin).ok());
+    for address in [application, admin] {
+        assert!(ask(address, "/livez").unwrap().starts_with("HTTP/1.1 400 "), "in plain");
+        let socket = tokio::net::TcpStream::connect(address).await.unwrap();
+        let client = wellkept_net::tls::Client::with_ca_file(&authority.ca_file()).unwrap();
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        client.connect(socket, "localhost", deadline).await.unwrap();
+    }
+    shutdown.trigger(Cause::requested("test"));
+    assert_eq!(served.await.unwrap().unwrap().exit_code(), 0);
+}
+
 #[cfg(feature = "grpc")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_grpc_door_of_a_service_opens_and_closes_with_it() {
