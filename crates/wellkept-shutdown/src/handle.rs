@@ -13,6 +13,7 @@ use crate::cause::Cause;
 use crate::closer::panic_text;
 use crate::deadline::Budget;
 use crate::entrance::{Entrance, EntranceKind};
+use crate::flush::Started;
 use crate::hook::Hook;
 use crate::phase::Phase;
 use crate::report::{Progress, Report, Stats, seconds};
@@ -46,6 +47,7 @@ impl Shutdown {
             forcing: watch::Sender::new(false),
             state: Mutex::new(State::default()),
             report: watch::Sender::new(None),
+            flushing: Mutex::default(),
             alarm: (Mutex::new(None), Condvar::new()),
         });
         (Self { shared: Arc::clone(&shared) }, Sequence::new(shared))
@@ -141,21 +143,28 @@ impl Shutdown {
 
     /// Has a resource closed at the end.
     pub fn register(&self, resource: Resource) -> Result<ResourceId, RegisterError> {
-        self.shared.lock().resources.register(resource)
+        let registered = self.shared.lock().resources.register(resource);
+        // Here, outside the lock, one that was refused is dropped: its closer may hold what calls this shutdown then.
+        registered.map_err(|(error, _refused)| error)
     }
 
     /// Takes a resource back. Tells whether it was still there.
     pub fn unregister(&self, id: ResourceId) -> bool {
-        self.shared.lock().resources.unregister(id)
+        let taken = self.shared.lock().resources.unregister(id);
+        taken.is_some()
     }
 
-    /// Has an entrance closed in its turn. One that comes after the announcement is announced at once.
+    /// Has an entrance closed in its turn. One that comes after the announcement is announced at once, and one of the
+    /// application's that comes once the drain has begun is aborted at once.
     pub fn add_entrance(&self, kind: EntranceKind, entrance: Arc<dyn Entrance>) {
         let added = Arc::clone(&entrance);
         // Listed before the look at the phase: the sequence announces it, or this does, or both, but never nobody.
         self.shared.lock().entrances.push((kind, entrance));
         if self.phase() >= Phase::Announcing {
             added.announce();
+        }
+        if self.phase() >= Phase::DrainingConnections && kind == EntranceKind::Application {
+            added.abort();
         }
     }
 
@@ -246,6 +255,8 @@ pub(crate) struct Shared {
     forcing: watch::Sender<bool>,
     state: Mutex<State>,
     report: watch::Sender<Option<Arc<Report>>>,
+    /// The flushes that the watchdog has started, for a sequence that comes loose.
+    pub(crate) flushing: Mutex<Vec<Started>>,
     /// When threads outside the runtime have to act, once it is known.
     pub(crate) alarm: (Mutex<Option<Alarm>>, Condvar),
 }

@@ -220,12 +220,13 @@ struct Running {
 }
 
 impl Registry {
-    pub(crate) fn register(&mut self, mut resource: Resource) -> Result<ResourceId, RegisterError> {
+    /// Gives a refused resource back: what is dropped under the caller's lock might come back to it.
+    pub(crate) fn register(&mut self, mut resource: Resource) -> Result<ResourceId, (RegisterError, Box<Resource>)> {
         if self.closing {
-            return Err(RegisterError::Closing);
+            return Err((RegisterError::Closing, Box::new(resource)));
         }
         if self.entries.len() >= MAX_RESOURCES {
-            return Err(RegisterError::TooMany);
+            return Err((RegisterError::TooMany, Box::new(resource)));
         }
         let id = ResourceId(self.next);
         self.next += 1;
@@ -238,11 +239,12 @@ impl Registry {
         Ok(id)
     }
 
-    pub(crate) fn unregister(&mut self, id: ResourceId) -> bool {
-        let Some(index) = self.entries.iter().position(|(other, _)| *other == id) else { return false };
+    /// Gives the resource back, for the same reason.
+    pub(crate) fn unregister(&mut self, id: ResourceId) -> Option<Resource> {
+        let index = self.entries.iter().position(|(other, _)| *other == id)?;
         let (_, resource) = self.entries.remove(index);
         self.lift(&resource.stands_on);
-        true
+        Some(resource)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -418,7 +420,7 @@ mod tests {
         registry.register(resource("cache", 50).stands_on(pool)).unwrap();
         let gone = registry.register(resource("taken back", 80).stands_on(pool)).unwrap();
         registry.register(resource("other", 20)).unwrap();
-        assert!(registry.unregister(gone));
+        assert!(registry.unregister(gone).is_some());
         assert_eq!(order(&mut registry), ["other", "cache", "pool"]);
     }
 
@@ -437,10 +439,10 @@ mod tests {
         let mut registry = Registry::default();
         let id = registry.register(resource("a", 1)).unwrap();
         registry.register(resource("b", 1)).unwrap();
-        assert!(registry.unregister(id));
-        assert!(!registry.unregister(id));
+        assert!(registry.unregister(id).is_some());
+        assert!(registry.unregister(id).is_none());
         assert_eq!(registry.close(), 1);
-        assert_eq!(registry.register(resource("c", 1)), Err(RegisterError::Closing));
+        assert_eq!(registry.register(resource("c", 1)).unwrap_err().0, RegisterError::Closing);
         assert_eq!(registry.begin_next().unwrap().1.name, "b");
     }
 
@@ -450,6 +452,6 @@ mod tests {
         for _ in 0..MAX_RESOURCES {
             registry.register(resource("a", 1)).unwrap();
         }
-        assert_eq!(registry.register(resource("a", 1)), Err(RegisterError::TooMany));
+        assert_eq!(registry.register(resource("a", 1)).unwrap_err().0, RegisterError::TooMany);
     }
 }

@@ -208,7 +208,8 @@ async fn walk(shared: &Shared, budget: Budget, story: &mut Story) {
         story.cut_by_time = true;
         cut_tracked(shared, story);
     }
-    for (_, entrance) in &applications {
+    // Looked for again: one may have come since.
+    for (_, entrance) in &entrances(shared, |kind| kind == EntranceKind::Application) {
         let list = story.cut_by_time.then_some(&mut story.forced);
         abort(shared, &**entrance, list);
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 mod group;
@@ -91,28 +91,41 @@ impl Tasks {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn spawn(&self, task: Task) -> Result<(), TaskRefused> {
-        let mut list = self.shared.lock();
-        // Under the lock: a stop is seen here, or sees this task.
-        if self.shared.stage.borrow().stops(task.stop_at) {
-            return Err(TaskRefused::Stopping);
-        }
-        if list.tasks.len() >= MAX_TASKS {
-            return Err(TaskRefused::TooMany);
-        }
-        let id = list.next;
-        list.next += 1;
-        let state = Arc::new(State {
-            name: task.name.clone(),
-            stop_at: task.stop_at,
-            began: Instant::now(),
-            held: Held::new(),
-            changing: Mutex::new(Changing { status: TaskStatus::Running, restarts: 0, last_error: None }),
-        });
+        // Looked for before the lock: where there is none, this panics.
+        let runtime = tokio::runtime::Handle::current();
+        // What the task needs is given to it after the lock: a runtime that is closing drops what it is given on the spot.
+        let (give, given) = oneshot::channel();
+        let (id, state) = {
+            let mut list = self.shared.lock();
+            // Under the lock: a stop is seen here, or sees this task.
+            if self.shared.stage.borrow().stops(task.stop_at) {
+                return Err(TaskRefused::Stopping);
+            }
+            if list.tasks.len() >= MAX_TASKS {
+                return Err(TaskRefused::TooMany);
+            }
+            let id = list.next;
+            list.next += 1;
+            let state = Arc::new(State {
+                name: task.name.clone(),
+                stop_at: task.stop_at,
+                began: Instant::now(),
+                held: Held::new(),
+                changing: Mutex::new(Changing { status: TaskStatus::Running, restarts: 0, last_error: None }),
+            });
+            let running = runtime.spawn(async move {
+                if let Ok((task, context, state, leaving)) = given.await {
+                    keep(task, context, state, leaving).await;
+                }
+            });
+            list.tasks.insert(id, (Arc::clone(&state), running.abort_handle()));
+            (id, state)
+        };
         let context =
             TaskContext { name: task.name.clone(), stop_at: task.stop_at, stage: self.shared.stage.subscribe() };
         let leaving = Leaving { shared: Arc::clone(&self.shared), id };
-        let running = tokio::spawn(keep(task, context, Arc::clone(&state), leaving));
-        list.tasks.insert(id, (state, running.abort_handle()));
+        // A task that is gone already drops this, and with it leaves the list.
+        let _ = give.send((task, context, state, leaving));
         Ok(())
     }
 

@@ -91,7 +91,7 @@ enum Watched {
     Overdue,
 }
 
-fn watch(shared: &Shared, grace: Duration, called_off: &AtomicBool) -> Watched {
+fn watch(shared: &Arc<Shared>, grace: Duration, called_off: &AtomicBool) -> Watched {
     let (alarm, changed) = &shared.alarm;
     let mut set = alarm.lock().unwrap_or_else(PoisonError::into_inner);
     let mut flush = Flush::IsDue;
@@ -124,9 +124,10 @@ fn watch(shared: &Shared, grace: Duration, called_off: &AtomicBool) -> Watched {
         }
         flush = Flush::IsDone;
         drop(set);
-        if shared.phase() < Phase::FlushingBuffers {
-            flush_for_the_stuck(shared);
-        }
+        let stuck = Arc::clone(shared);
+        // On a thread of its own: whatever it might meet, this one comes to the end.
+        let flushing = std::thread::Builder::new().name("wellkept-watchdog-flush".to_owned());
+        drop(flushing.spawn(move || flush_for_the_stuck(&stuck)));
         set = alarm.lock().unwrap_or_else(PoisonError::into_inner);
     }
 }
@@ -137,24 +138,22 @@ enum Flush {
     IsDone,
 }
 
-/// Has what is left of the time used for the flush, which nobody else will call.
+/// Has what is left of the time used for the flush, where the sequence has not come to it.
 fn flush_for_the_stuck(shared: &Shared) {
-    let flushes = flush::start(shared);
-    // A logger may hang as anything else may, so it is not asked on this thread.
-    let (phase, count) = (shared.phase(), flushes.len());
+    let flushes = flush::start_for_the_stuck(shared);
+    let phase = shared.phase();
+    if flushes == 0 && phase >= Phase::FlushingBuffers {
+        return;
+    }
     let blocking: Vec<_> =
         shared.suspects(LATE).into_iter().map(|(name, lasts)| format!("{name} for {lasts:.1?}")).collect();
-    let words = std::thread::Builder::new().name("wellkept-watchdog-words".to_owned()).spawn(move || {
-        tracing::error!(
-            target: "wellkept::shutdown",
-            phase = phase.as_str(),
-            flushes = count,
-            blocking = blocking.join(", "),
-            "the shutdown is stuck: its flushes are called from outside the runtime"
-        );
-    });
-    // Without a thread to spare there is nothing to be said.
-    drop(words);
+    tracing::error!(
+        target: "wellkept::shutdown",
+        phase = phase.as_str(),
+        flushes,
+        blocking = blocking.join(", "),
+        "the shutdown is stuck: its flushes are called from outside the runtime"
+    );
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::policy::{Restart, Restarts};
 use super::watched::{Held, Watched};
 use super::{StopAt, Task, TaskContext, TaskStats, TaskStatus, WhenGivenUp};
 use crate::cause::Cause;
-use crate::handle;
+use crate::handle::{self, Triggered};
 
 /// Of those that were given up, so many are remembered.
 const MAX_GIVEN_UP: usize = 100;
@@ -135,11 +135,16 @@ impl Shared {
             list.given_up.push_back(Arc::clone(state));
         }
         tracing::error!(target: "wellkept::shutdown", task = &*state.name, "a task failed too often and is given up");
-        if when == WhenGivenUp::ShutDown
-            && let Some(shutdown) = self.shutdown.upgrade()
-        {
-            let cause = Cause::failure(format!("the task `{}` failed too often", state.name));
-            shutdown.trigger(cause, shutdown.settings);
+        if when == WhenGivenUp::ShutDown {
+            self.tell_failure(format!("the task `{}` failed too often", state.name));
+        }
+    }
+
+    /// An essential task has failed: the cause of the shutdown, or an error of one that is under way.
+    fn tell_failure(&self, what: String) {
+        let Some(shutdown) = self.shutdown.upgrade() else { return };
+        if shutdown.trigger(Cause::failure(what.clone()), shutdown.settings) == Triggered::Before {
+            shutdown.error(what);
         }
     }
 }
@@ -174,7 +179,13 @@ pub(super) async fn keep(mut task: Task, context: TaskContext, state: Arc<State>
             Restart::OnFailure => failed,
             Restart::Never => false,
         };
-        if !again || context.is_stopping() {
+        if context.is_stopping() {
+            if failed && task.when_given_up == WhenGivenUp::ShutDown {
+                leaving.shared.tell_failure(format!("the task `{}` failed while it was to stop", state.name));
+            }
+            break;
+        }
+        if !again {
             break;
         }
         let Some(pause) = restarts.after(&task.limits, began, Instant::now()) else {

@@ -185,3 +185,51 @@ async fn all_can_be_stopped_without_a_shutdown() {
     assert_eq!(began.elapsed(), Duration::from_secs(2));
     assert!(!shutdown.is_shutting_down());
 }
+
+/// Gives what `call` gives, and fails where it never ends.
+fn ends<R: Send + 'static>(call: impl FnOnce() -> R + Send + 'static) -> R {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(call()));
+    told.recv_timeout(Duration::from_secs(20)).expect("it ends")
+}
+
+#[test]
+fn a_task_that_is_spawned_where_there_is_no_runtime_is_a_panic_and_blocks_nobody_after_it() {
+    let (tasks, shutdown, _sequence) = new();
+    ends(move || {
+        let spawn = || tasks.spawn(Task::new("nowhere", async |_| ()));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(spawn)).is_err());
+        assert!(tasks.stats().is_empty());
+        shutdown.trigger(Cause::requested("test"));
+    });
+}
+
+#[test]
+fn a_task_that_is_spawned_while_its_runtime_closes_leaves_the_list() {
+    let (tasks, _shutdown, _sequence) = new();
+    let left = ends(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let closing = runtime.handle().clone();
+        runtime.shutdown_background();
+        let _entered = closing.enter();
+        tasks.spawn(Task::new("too late", async |_| ())).unwrap();
+        tasks.stats().len()
+    });
+    assert_eq!(left, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_essential_task_that_fails_while_it_is_to_stop_shows_in_the_exit_code() {
+    let (tasks, shutdown, sequence) = new();
+    let fails = |name| {
+        Task::new(name, async |context: TaskContext| {
+            context.stopping().await;
+            Err("the offsets could not be saved")
+        })
+    };
+    tasks.spawn(fails("consumer").essential()).unwrap();
+    tasks.spawn(fails("statistics")).unwrap();
+    let report = end(&shutdown, sequence).await;
+    assert_eq!(report.errors, ["the task `consumer` failed while it was to stop"]);
+    assert_eq!(report.exit_code(), 70);
+}
