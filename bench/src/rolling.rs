@@ -49,7 +49,9 @@ enum Proxy {
 struct Counts {
     over: AtomicBool,
     answered: AtomicU64,
-    /// By the proxy or a server, with anything but 200.
+    /// 503 with `Retry-After`, by a server that leaves.
+    late: AtomicU64,
+    /// Any other answer but 200: by the proxy, most likely.
     refused: AtomicU64,
     /// No complete answer.
     broken: AtomicU64,
@@ -99,14 +101,18 @@ fn row(front: Front, system: System, restarts: u32) {
     }
     counts.over.store(true, Ordering::SeqCst);
     load.join().expect("the clients do not panic");
-    let [answered, refused, broken] =
-        [&counts.answered, &counts.refused, &counts.broken].map(|count| count.load(Ordering::SeqCst));
+    let [answered, late, refused, broken] =
+        [&counts.answered, &counts.late, &counts.refused, &counts.broken].map(|count| count.load(Ordering::SeqCst));
+    let failed = late + refused + broken;
+    let how = match failed {
+        0 => String::new(),
+        _ => format!(" ({late} told to retry, {refused} refused, {broken} broken)"),
+    };
     println!(
-        "| {} | {} | {restarts} | {} | {} | {} |",
+        "| {} | {} | {restarts} | {} | {failed}{how} | {} |",
         front.text(),
         system.name(),
-        answered + refused + broken,
-        refused + broken,
+        answered + failed,
         proxy.asked_others()
     );
 }
@@ -141,8 +147,8 @@ impl Proxy {
         match self {
             Self::Haproxy(_) => String::new(),
             Self::Nginx(nginx) => {
-                let (failed, refused) = (nginx.logged("upstream: "), nginx.logged("Connection refused"));
-                format!("{refused} times refused, {} times lost", failed.saturating_sub(refused))
+                let (failed, untaken) = (nginx.logged("upstream: "), nginx.logged("while connecting to upstream"));
+                format!("{untaken} times not taken, {} times lost", failed.saturating_sub(untaken))
             }
         }
     }
@@ -170,7 +176,11 @@ async fn client(target: SocketAddr, keeps: bool, counts: Arc<Counts>) {
         let count = match asked.await {
             Ok(Ok((connection, answer))) => {
                 open = Some(connection).filter(|_| keeps && !answer.close);
-                if answer.status == 200 { &counts.answered } else { &counts.refused }
+                match answer.status {
+                    200 => &counts.answered,
+                    503 if answer.retry_after => &counts.late,
+                    _ => &counts.refused,
+                }
             }
             _ => &counts.broken,
         };

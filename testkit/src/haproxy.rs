@@ -41,8 +41,8 @@ impl Haproxy {
     }
 
     /// Starts one that gives each request to the next of at most three servers of HTTP/1.1, whose `/readyz` it asks every
-    /// 50 ms: two failures take a server out, and one success brings it back. `defaults` are lines of that section, such
-    /// as `retries 0`.
+    /// 50 ms: two failures take a server out, and one success brings it back. An answer may take a second, or a busy machine
+    /// would look like servers that fail. `defaults` are lines of that section, such as `retries 0`.
     ///
     /// # Panics
     /// When it is not installed, or does not start.
@@ -50,7 +50,8 @@ impl Haproxy {
         let servers = ["one", "two", "three"].iter().zip(backends);
         let servers: Vec<String> = servers.map(|(name, backend)| format!("  server {name} {backend}\n")).collect();
         Self::with(&format!(
-            "defaults\n  mode http\n  timeout connect 1s\n  timeout client 30s\n  timeout server 30s\n  {defaults}\n\
+            "defaults\n  mode http\n  timeout connect 1s\n  timeout client 30s\n  timeout server 30s\n  timeout check 1s\n\
+             \x20 {defaults}\n\
              backend app\n  balance roundrobin\n  option httpchk GET /readyz\n\
              \x20 default-server check inter 50ms fall 2 rise 1\n{}",
             servers.concat(),
