@@ -125,6 +125,14 @@ impl Served {
         })
     }
 
+    /// Sends a further signal, once the first is so long ago that this one is no echo of it. Sent once: one more would end
+    /// it without a word.
+    pub(crate) fn signal_again(&mut self, signal: Signal) {
+        // pace: longer than the echo of a signal lasts.
+        std::thread::sleep(Duration::from_millis(300));
+        self.program.signal(signal);
+    }
+
     /// Ends it with SIGTERM and returns the exit code.
     pub(crate) fn stop(&mut self) -> Option<i32> {
         self.program.signal(Signal::TERM);
