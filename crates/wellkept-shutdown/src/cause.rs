@@ -13,7 +13,8 @@ pub enum Cause {
     Signal(Signal),
     /// The process that started this one has ended.
     ParentExit,
-    /// Another process has taken over what this one listens on.
+    /// Another process has taken over what this one listens on, and serves: there is no delay, and systemd, which goes by
+    /// the other process from now on, is told nothing.
     HandedOver,
     /// Code or an operator asked.
     Requested {

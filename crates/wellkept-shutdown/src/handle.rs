@@ -307,7 +307,11 @@ impl Shared {
         self.trigger.get()
     }
 
-    pub(crate) fn trigger(&self, cause: Cause, settings: Settings) -> Triggered {
+    pub(crate) fn trigger(&self, cause: Cause, mut settings: Settings) -> Triggered {
+        if cause == Cause::HandedOver {
+            // Whoever comes is served by the successor already: there is nothing to be noticed by anybody.
+            settings.delay = Duration::ZERO;
+        }
         let budget = Budget::new(Instant::now(), &settings);
         let trigger = Trigger { cause, budget, started_at: jiff::Timestamp::now() };
         let set = Alarm { flush: trigger.budget.resources.into_std(), deadline: trigger.budget.deadline.into_std() };

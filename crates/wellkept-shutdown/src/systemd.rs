@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
+use crate::cause::Cause;
 use crate::handle::Shutdown;
 use crate::phase::Phase;
 
@@ -55,6 +56,12 @@ impl Systemd {
         self.tell("READY=1");
     }
 
+    /// `MAINPID=…` and `READY=1`: this process has taken the place of the one that systemd knows. Heard where the unit has
+    /// `NotifyAccess=all`.
+    pub fn ready_in_place_of_another(&self) {
+        self.tell(&format!("MAINPID={}\nREADY=1", std::process::id()));
+    }
+
     /// `RELOADING=1` with the time, as `Type=notify-reload` wants it. [`ready`](Self::ready) ends it.
     pub fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
@@ -71,7 +78,8 @@ impl Systemd {
 
     /// Follows a shutdown on the current runtime: `STOPPING=1` when it begins, its phases and what it waits for as status,
     /// and `EXTEND_TIMEOUT_USEC` every 2 s in which it has got on (a request, a connection or a resource less, another
-    /// phase), up to its own deadline. A stop that is stuck is not given more time.
+    /// phase), up to its own deadline. A stop that is stuck is not given more time. Says nothing when the process
+    /// [was replaced](crate::Cause::HandedOver): the service does not stop.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -130,6 +138,9 @@ fn watchdog() -> Option<Duration> {
 async fn follow(line: Systemd, shutdown: Shutdown) {
     let mut phases = shutdown.subscribe();
     shutdown.begun().await;
+    if shutdown.cause() == Some(&Cause::HandedOver) {
+        return;
+    }
     line.tell("STOPPING=1");
     let mut seen = Seen::of(&shutdown);
     line.status(&seen.described());

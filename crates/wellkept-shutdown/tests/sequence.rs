@@ -141,6 +141,13 @@ async fn everything_happens_in_its_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_replaced_does_not_wait_until_it_is_noticed() {
+    let (shutdown, sequence) = Shutdown::new(Settings { delay: Duration::from_secs(5), ..Settings::default() });
+    shutdown.trigger(Cause::HandedOver);
+    assert!(sequence.run().await.duration_seconds < 1.0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_announcement_ends_at_once_when_nothing_is_open() {
     let (shutdown, sequence) = Shutdown::new(Settings::default());
     let door = Door::new("application", 0, &Log::default());
