@@ -2,9 +2,10 @@
 //! (HAProxy, Configuration Manual, section 5.2, "agent-check").
 
 use std::borrow::Cow;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,7 +17,8 @@ use wellkept_health::wire::{Sight, Subject, View};
 use wellkept_health::{Checker, Lifecycle, Status};
 use wellkept_shutdown::{BoxFuture, Entrance};
 
-use crate::server::{BindError, listen};
+use crate::server::{Address, BindError, Listener, listen};
+use crate::sockets::{Listening, SharedSocket};
 
 /// Connections that are answered at the same time; more wait in the system's queue. Each proxy asks once per interval.
 const MAX_CONNECTIONS: usize = 64;
@@ -69,6 +71,14 @@ impl Agent {
         Ok(Self { listener, address, options })
     }
 
+    /// On a TCP socket that listens already ([`Sockets`](crate::Sockets)). Needs no runtime.
+    pub fn on(listener: Listener, options: AgentOptions) -> Result<Self, BindError> {
+        let only_tcp = || io::Error::new(io::ErrorKind::InvalidInput, "HAProxy's agent check needs a TCP socket");
+        let listener = listener.into_tcp().ok_or_else(|| BindError::Unusable { source: only_tcp() })?;
+        let address = listener.local_addr().map_err(|source| BindError::Unusable { source })?;
+        Ok(Self { listener, address, options })
+    }
+
     /// Where it listens, with the port that was taken.
     pub fn local_address(&self) -> SocketAddr {
         self.address
@@ -81,7 +91,9 @@ impl Agent {
     /// Outside a tokio runtime.
     pub fn serve(self, checker: Checker) -> Arc<AgentHandle> {
         let state = watch::Sender::new(State { stage: Stage::Open, connections: 0, listens: true });
-        let handle = Arc::new(AgentHandle { address: self.address, state, books: Arc::default() });
+        // Where it fails for want of descriptors, sharing it fails later, and says so.
+        let shared = Mutex::new(self.listener.try_clone().ok());
+        let handle = Arc::new(AgentHandle { address: self.address, shared, state, books: Arc::default() });
         tokio::spawn(run(Arc::clone(&handle), self.listener, checker, self.options));
         handle
     }
@@ -91,6 +103,8 @@ impl Agent {
 #[derive(Debug)]
 pub struct AgentHandle {
     address: SocketAddr,
+    /// The listening socket once more, for as long as it is open.
+    shared: Mutex<Option<TcpListener>>,
     state: watch::Sender<State>,
     books: Arc<Books>,
 }
@@ -196,6 +210,21 @@ impl Entrance for AgentHandle {
     }
 }
 
+impl Listening for AgentHandle {
+    fn share(&self) -> io::Result<SharedSocket> {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = shared.as_ref().ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "it is closed"))?;
+        let socket = socket.try_clone()?.into();
+        Ok(SharedSocket { address: Address::Tcp(self.address), managed: false, socket })
+    }
+
+    fn leave_file(&self) {}
+
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        self.stop_accepting()
+    }
+}
+
 /// Accepts until asked to stop, then takes what waits, closes the listener, and sees the last answers off.
 async fn run(handle: Arc<AgentHandle>, listener: TcpListener, checker: Checker, options: AgentOptions) {
     let mut answering = Answering { handle: &handle, checker, options, answers: JoinSet::new() };
@@ -207,6 +236,7 @@ async fn run(handle: Arc<AgentHandle>, listener: TcpListener, checker: Checker, 
         () = answering.take(&listener) => {}
     }
     answering.take_waiting(&listener);
+    drop(handle.shared.lock().unwrap_or_else(PoisonError::into_inner).take());
     drop(listener);
     handle.state.send_modify(|state| state.listens = false);
     tokio::select! {

@@ -10,9 +10,12 @@ mod doors;
 mod error;
 #[cfg(feature = "grpc")]
 mod grpc;
+#[cfg(target_os = "linux")]
+pub mod handover;
 mod haproxy;
 mod layer;
 mod server;
+mod sockets;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -30,5 +33,6 @@ pub use server::{
     Address, AddressError, Arrival, AtOnce, BindError, Exempt, Listener, Peer, PeerProcess, Server, ServerHandle,
     ServerOptions, ServerStats, TimeoutStats,
 };
+pub use sockets::{ActivationError, Listening, SharedSocket, Sockets, activated};
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsError, TlsFiles, TlsIdentity, TlsPart, TlsPlace};

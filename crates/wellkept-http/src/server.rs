@@ -19,6 +19,7 @@ mod shared;
 mod socket;
 mod socket_file;
 mod stream;
+mod succession;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -85,6 +86,11 @@ impl Server {
         "http"
     }
 
+    /// Has the file of a Unix socket that was handed over removed at the end ([`Listener::adopt_file`]).
+    pub fn adopt_file(&mut self) {
+        self.listener.adopt_file();
+    }
+
     /// Serves on the current tokio runtime until the handle is told to stop; dropping the handle stops nothing. `name`
     /// is the one in logs and in the shutdown's report. Requests are counted on `tracker` and refused above its limit.
     ///
@@ -95,6 +101,7 @@ impl Server {
     pub fn serve(self, name: &str, router: axum::Router, tracker: Tracker) -> Arc<ServerHandle> {
         let answers = Answers { router, at_once: self.at_once };
         let shared = Shared::new(name, self.listener.address().clone(), self.options, answers, tracker);
+        shared.succession.keep(&self.listener);
         tokio::spawn(accept::run(Arc::clone(&shared), self.listener));
         tokio::spawn(shared::sweep(Arc::clone(&shared)));
         Arc::new(ServerHandle { shared })

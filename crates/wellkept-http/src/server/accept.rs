@@ -17,22 +17,34 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 /// How many connections are taken after the stop was asked for: twice the queue, so that a flood ends somewhere.
 const MAX_LAST: usize = 2_048;
 
-/// Accepts until asked to stop, then takes what waits, then closes the listener.
+/// Accepts until asked to stop, then takes what waits, then closes the listener. What waits in a queue that somebody else
+/// empties is left to them.
 pub(super) async fn run(shared: Arc<Shared>, mut listener: Listener) {
     let mut taking = Taking { shared: &shared, held: None, next: 0, pause: FIRST_PAUSE, logged: None, unlogged: 0 };
-    tokio::select! {
+    let has_successor = tokio::select! {
         // First, so that a flood of connections cannot outshout it.
         biased;
-        () = shared.stop_asked() => {}
-        () = taking.take(&listener) => {}
+        () = shared.stop_asked() => false,
+        () = shared.succession.asked() => true,
+        () = taking.take(&listener) => false,
+    };
+    if shared.succession.file_is_anothers() {
+        listener.leave_file();
     }
     // Who comes now by the name of a Unix socket is refused, and not left in a queue that nobody empties.
     listener.remove_file();
-    if !shared.has_reached(Stage::Aborted) {
+    taking.take_held();
+    if !has_successor && !listener.is_managed() && !shared.has_reached(Stage::Aborted) {
         taking.take_waiting(&listener);
     }
-    // Closes it: whoever comes now is refused by the system.
+    // Closes it: whoever comes now is refused by the system, unless somebody else listens there, too.
+    shared.succession.close();
     drop(listener);
+    shared.succession.left();
+    if has_successor {
+        // What is open goes on as it was until the end begins.
+        shared.stop_asked().await;
+    }
     shared.listener_is_closed();
 }
 
@@ -62,17 +74,19 @@ impl Taking<'_> {
                 Err(error) => self.failed(&error).await,
             }
             self.shared.room().await;
-            if let Some((socket, peer)) = self.held.take() {
-                self.spawn(socket, peer);
-            }
+            self.take_held();
+        }
+    }
+
+    /// Takes the one that was accepted already.
+    fn take_held(&mut self) {
+        if let Some((socket, peer)) = self.held.take() {
+            self.spawn(socket, peer);
         }
     }
 
     /// Takes what the system has queued. Asks the system itself: the runtime may not have heard of it yet.
     fn take_waiting(&mut self, listener: &Listener) {
-        if let Some((socket, peer)) = self.held.take() {
-            self.spawn(socket, peer);
-        }
         for _ in 0..MAX_LAST {
             match listener.socket().accept_now() {
                 Ok((socket, peer)) => self.spawn(socket, peer),

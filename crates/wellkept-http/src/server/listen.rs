@@ -24,6 +24,7 @@ pub struct Listener {
     file: Option<SocketFile>,
     socket: ListeningSocket,
     address: Address,
+    managed: bool,
 }
 
 #[derive(Debug)]
@@ -46,7 +47,12 @@ impl Listener {
         match address.into() {
             Address::Tcp(address) => {
                 let (socket, address) = listen(address)?;
-                Ok(Self { file: None, socket: ListeningSocket::Tcp(socket), address: Address::Tcp(address) })
+                Ok(Self {
+                    file: None,
+                    socket: ListeningSocket::Tcp(socket),
+                    address: Address::Tcp(address),
+                    managed: false,
+                })
             }
             Address::Unix(path) => Self::bind_unix(path, mode),
         }
@@ -54,7 +60,12 @@ impl Listener {
 
     fn bind_unix(path: Arc<Path>, mode: u32) -> Result<Self, BindError> {
         let (socket, file) = socket_file::listen(&path, mode)?;
-        Ok(Self { file: Some(file), socket: ListeningSocket::Unix(socket), address: Address::Unix(path) })
+        Ok(Self {
+            file: Some(file),
+            socket: ListeningSocket::Unix(socket),
+            address: Address::Unix(path),
+            managed: false,
+        })
     }
 
     /// Of a socket that listens already and was handed over, TCP or Unix. How it treats old connections and how long its
@@ -78,8 +89,32 @@ impl Listener {
     /// of a process that has called [`Listener::leave_file`]; never for a socket that systemd holds. Does nothing for
     /// TCP, and where the file is gone.
     pub fn adopt_file(&mut self) {
-        if let Address::Unix(path) = &self.address {
+        if let Address::Unix(path) = &self.address
+            && !self.managed
+        {
             self.file = SocketFile::of(path).ok();
+        }
+    }
+
+    /// Marks it as one that a service manager holds too, such as systemd: at the end what waits in its queue is left to the
+    /// next start, and its file is left alone.
+    #[must_use]
+    pub fn managed(mut self) -> Self {
+        self.leave_file();
+        self.managed = true;
+        self
+    }
+
+    /// Whether a service manager holds it, too.
+    pub fn is_managed(&self) -> bool {
+        self.managed
+    }
+
+    /// The socket of the standard library; `None` for a Unix socket, which is closed.
+    pub(crate) fn into_tcp(self) -> Option<TcpListener> {
+        match self.socket {
+            ListeningSocket::Tcp(socket) => Some(socket),
+            ListeningSocket::Unix(_) => None,
         }
     }
 
@@ -116,7 +151,7 @@ impl TryFrom<TcpListener> for Listener {
     fn try_from(socket: TcpListener) -> Result<Self, BindError> {
         let address = socket.set_nonblocking(true).and_then(|()| socket.local_addr());
         let address = address.map_err(|source| BindError::Unusable { source })?;
-        Ok(Self { file: None, socket: ListeningSocket::Tcp(socket), address: Address::Tcp(address) })
+        Ok(Self { file: None, socket: ListeningSocket::Tcp(socket), address: Address::Tcp(address), managed: false })
     }
 }
 
@@ -128,7 +163,7 @@ impl TryFrom<UnixListener> for Listener {
         let address = socket.set_nonblocking(true).and_then(|()| socket.local_addr());
         let address = address.map_err(|source| BindError::Unusable { source })?;
         let address = Address::unix(socket_file::name(&address));
-        Ok(Self { file: None, socket: ListeningSocket::Unix(socket), address })
+        Ok(Self { file: None, socket: ListeningSocket::Unix(socket), address, managed: false })
     }
 }
 

@@ -18,6 +18,7 @@ use wellkept_shutdown::{Remaining, Tracker};
 use super::address::Address;
 use super::connection::{Connection, Ended};
 use super::options::{AtOnce, ServerOptions};
+use super::succession::Succession;
 use super::{ServerStats, TimeoutStats};
 
 /// How long after the stop a connection that was just taken may still hold the drain without having said anything.
@@ -68,6 +69,7 @@ pub(super) struct Shared {
     /// Of these, those that were told to go to make room.
     evicting: AtomicUsize,
     pub(super) listener_closed: AtomicBool,
+    pub(super) succession: Succession,
     stop_asked: AtomicBool,
     stop: Notify,
     /// Told at each change that a drain may wait for; only once the server has left `Serving`.
@@ -149,6 +151,7 @@ impl Shared {
             open: AtomicUsize::new(0),
             evicting: AtomicUsize::new(0),
             listener_closed: AtomicBool::new(false),
+            succession: Succession::default(),
             stop_asked: AtomicBool::new(false),
             stop: Notify::new(),
             changed: Notify::new(),

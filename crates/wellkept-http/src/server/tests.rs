@@ -5,6 +5,7 @@ mod http2;
 mod leaving;
 mod limits;
 mod long_lived;
+mod shared_socket;
 #[cfg(feature = "tls")]
 mod tls;
 mod unix;
