@@ -44,9 +44,18 @@ impl Program {
     /// When it can't be started.
     #[track_caller]
     pub fn spawn(command: &mut Command) -> Self {
+        Self::spawn_with(Stdio::null(), command)
+    }
+
+    /// As [`Program::spawn`], with this as its standard input, which a shell can make another descriptor of.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    #[track_caller]
+    pub fn spawn_with(input: impl Into<Stdio>, command: &mut Command) -> Self {
         let name = command.get_program().display().to_string();
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -56,13 +56,18 @@ pub(crate) enum Command {
 #[command(before_help = "Examples:
   wellkept serve                          watch this machine, on http://127.0.0.1:8080
   wellkept serve --listen 127.0.0.1:9090  the same, elsewhere
-  wellkept serve --config wellkept.yaml   watch what the file names; kill -HUP applies a changed file")]
+  wellkept serve --config wellkept.yaml   watch what the file names; kill -HUP applies a changed file
+  wellkept serve --take-over              take the place of the one that serves already, once ready")]
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) file: File,
     /// Where the probes listen, whatever the configuration says: ADDRESS:PORT, or unix:PATH. Port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<Address>,
+    /// Take the place of the process that serves with this configuration, without a lost connection: it ends when this one
+    /// is ready, and goes on if that never happens. Needs `shutdown: { handover: { path: … } }`, in its configuration too.
+    #[arg(long)]
+    pub(crate) take_over: bool,
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ mod service;
 #[cfg(feature = "program")]
 pub mod program;
 
-pub use service::{ApplicationDoors, Overdue, ServeError, Service, ServiceOptions};
+pub use service::{ApplicationDoors, Overdue, Role, ServeError, Service, ServiceOptions, SuccessionError};
 pub use wellkept_health::{
     AnyCheck, Check, Component, Context, Group, Heartbeat, OnStall, Outcome, Reason, Status, WatchOptions,
 };

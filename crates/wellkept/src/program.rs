@@ -13,6 +13,7 @@ mod once;
 mod reload;
 mod serve;
 mod store;
+mod succession;
 mod tls;
 
 pub use checks::CheckDefinition;
@@ -25,4 +26,5 @@ pub use serve::{Handlers, StartError, serve};
 #[cfg(feature = "postgres")]
 pub use store::PostgresLocation;
 pub use store::StoreLocation;
+pub use succession::{HandoverPlace, Start};
 pub use tls::DoorTls;

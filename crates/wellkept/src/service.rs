@@ -12,16 +12,14 @@ use wellkept_health::{
     AlreadyInstalled, AnyCheck, Checker, Component, Engine, ExportError, ExportSettings, Exporter, Heartbeat, History,
     IntoOutcome, LivenessWatch, RegisterError, Settings, StartupHold, WatchOptions,
 };
-use wellkept_http::{Access, Address, Agent, AgentOptions, BindError, Doors, Listener, Names, Server, ServerOptions};
-#[cfg(target_os = "linux")]
+use wellkept_http::{Access, Address, AgentOptions, BindError, Doors, Listener, Names, Server, ServerOptions, Sockets};
 use wellkept_shutdown::systemd::Systemd;
-use wellkept_shutdown::{
-    EntranceKind, Hook, Phase, Report, Resource, Sequence, Shutdown, Status, Tracker, signals, watchdog,
-};
+use wellkept_shutdown::{Cause, Hook, Phase, Report, Resource, Sequence, Shutdown, Status, Tracker, signals, watchdog};
 
 mod doors;
 mod error;
 mod options;
+mod succession;
 #[cfg(test)]
 mod tests;
 
@@ -31,8 +29,10 @@ pub(crate) use doors::door_options;
 pub(crate) use doors::grpc_options;
 pub use error::ServeError;
 pub use options::{ApplicationDoors, Overdue, ServiceOptions};
+pub use succession::{Role, SuccessionError};
+pub(crate) use succession::{Settled, Succession, begin, offer, settle};
 
-use doors::{bind_door, door_options_of, nobody};
+use doors::{Bound, door_options_of, nobody};
 
 /// An axum application that is kept well: health checks, probes on its own port, graceful shutdown.
 ///
@@ -63,6 +63,7 @@ pub struct Service {
     liveness: WatchOptions,
     doors: Vec<(Address, DoorKind)>,
     agent: Option<(SocketAddr, AgentOptions)>,
+    succession: Option<Succession>,
     registry: prometheus_client::registry::Registry,
 }
 
@@ -122,6 +123,7 @@ impl Service {
             liveness: options.liveness,
             doors: Vec::new(),
             agent: None,
+            succession: None,
             registry: prometheus_client::registry::Registry::default(),
         }
     }
@@ -270,7 +272,12 @@ impl Service {
     /// The address is one of TCP, or a Unix socket (`Address::unix("/run/orders.sock")`), whose file has the permissions
     /// of [`ServerOptions::socket_mode`] and is removed at the end.
     pub async fn serve(self, app: Router, address: impl Into<Address>) -> Result<Report, ServeError> {
-        self.serve_by(app, |options| Server::bind(address, options)).await
+        let (name, address) = (self.checker.service().to_owned(), address.into());
+        self.serve_by(app, move |sockets, options| match sockets.take_for(&name, &address) {
+            Some(socket) => Server::on(socket, options),
+            None => Server::bind(address, options),
+        })
+        .await
     }
 
     /// As [`Service::serve`], on a socket that listens already, TCP or Unix: one that a test bound to port 0, or that was
@@ -281,13 +288,13 @@ impl Service {
         app: Router,
         listener: impl TryInto<Listener, Error: Into<BindError>>,
     ) -> Result<Report, ServeError> {
-        self.serve_by(app, |options| Server::on(listener, options)).await
+        self.serve_by(app, |_, options| Server::on(listener, options)).await
     }
 
     async fn serve_by(
         self,
         app: Router,
-        listen: impl FnOnce(ServerOptions) -> Result<Server, BindError>,
+        listen: impl FnOnce(&mut Sockets, ServerOptions) -> Result<Server, BindError>,
     ) -> Result<Report, ServeError> {
         let signals = signals::install().map_err(ServeError::Signals)?;
         follow(&self.shutdown, &self.checker);
@@ -305,8 +312,10 @@ impl Service {
         let exempt = Arc::new(move |request: &Parts| {
             application.answer(request.uri.path()) || own.as_ref().is_some_and(|own| own(request))
         });
-        let listener = listen(ServerOptions { exempt: Some(exempt), ..self.server })?;
-        let mut bound = Vec::new();
+        let (taking, sockets) = begin(self.succession.as_ref()).await?.unzip();
+        let mut sockets = sockets.unwrap_or_default();
+        let listener = listen(&mut sockets, ServerOptions { exempt: Some(exempt), ..self.server })?;
+        let mut own = Vec::new();
         for (address, kind) in self.doors {
             let options = door_options_of(&kind);
             #[cfg(feature = "tls")]
@@ -314,47 +323,33 @@ impl Service {
                 DoorKind::Admin(_) => ServerOptions { tls: self.admin_tls.clone(), ..options },
                 _ => options,
             };
-            bound.push((bind_door(address, &kind, options)?, kind));
+            own.push((address, kind, options));
         }
-        let agent = self.agent.map(|(address, options)| Agent::bind(address, options)).transpose()?;
-
-        let name = self.checker.service().to_owned();
-        let local = listener.local_address().clone();
-        let app = self.application.before(app, &doors, &local);
-        let listener = if application == ApplicationDoors::None { listener } else { listener.at_once(doors.at_once()) };
-        let entrance = listener.serve(&name, app, self.shutdown.tracker().clone());
-        doors.show(&entrance);
-        self.shutdown.add_entrance(EntranceKind::Application, entrance);
-        tracing::info!(target: "wellkept", service = name, address = %local, "listening");
-        let has_admin = bound.iter().any(|(_, kind)| matches!(kind, DoorKind::Admin(_)));
-        if !has_admin {
-            application.tell(&local);
-        }
-        for (door, kind) in bound {
-            let at_once = |door: Server| door.at_once(doors.at_once());
-            let (door, router, name) = match kind {
-                DoorKind::Probes => (at_once(door), doors.public(), "probes"),
-                DoorKind::Admin(access) => (at_once(door), doors.with_access(access).admin(), "admin"),
-                #[cfg(feature = "grpc")]
-                DoorKind::Grpc => (door, doors.grpc(Doors::MAX_WATCHES), "grpc"),
-            };
-            tracing::info!(target: "wellkept", door = name, address = %door.local_address(), "listening");
-            let entrance = door.serve(name, router, Tracker::default());
-            doors.show(&entrance);
-            self.shutdown.add_entrance(EntranceKind::Probe, entrance);
-        }
-        if let Some(agent) = agent {
-            tracing::info!(target: "wellkept", door = "haproxy", address = %agent.local_address(), "listening");
-            let entrance = agent.serve(self.checker.clone());
-            doors.show_agent(&entrance);
-            self.shutdown.add_entrance(EntranceKind::Probe, entrance);
-        }
+        let mut bound = Bound::bind(listener, own, self.agent, &mut sockets)?;
 
         let ending = self.shutdown.clone();
-        tokio::spawn(self.engine.run(async move { ending.reached(Phase::ClosingResources).await }));
-        tokio::spawn(signals.drive(self.shutdown.clone()));
-        #[cfg(target_os = "linux")]
-        tell_systemd(&self.shutdown, &self.checker);
+        let engine = tokio::spawn(self.engine.run(async move { ending.reached(Phase::ClosingResources).await }));
+        let signals = tokio::spawn(signals.drive(self.shutdown.clone()));
+        let role = if taking.is_some() { Role::Successor } else { Role::First };
+        let settled = match taking {
+            Some(taking) => Some(settle(taking, &self.checker, &self.shutdown).await.inspect_err(|_| {
+                engine.abort();
+                signals.abort();
+            })),
+            None => None,
+        };
+        let settled = settled.transpose().map_err(SuccessionError::from)?;
+        if !matches!(settled, Some(Settled::Ends)) {
+            let before = settled.and_then(Settled::before);
+            if before.is_some() {
+                bound.adopt_files();
+            }
+            let listening = bound.open(app, application, &doors, &self.shutdown);
+            if let Some(succession) = &self.succession {
+                offer(succession, before, &self.shutdown, &self.checker, listening);
+            }
+            tell_systemd(&self.shutdown, &self.checker, role);
+        }
         let report = self.sequence.run().await;
         tell_end(&report);
         if let Some(watchdog) = watchdog {
@@ -380,15 +375,21 @@ pub(crate) fn tell_end(report: &Report) {
     tracing::info!(target: "wellkept", status, cause = %report.cause, seconds, cut, errors, exit_code, "ended");
 }
 
-/// Has readiness fail from the first phase on, and the history, what jobs reported and the exporters' changes handed over
+/// Has readiness fail from the first phase on, unless another process takes over, and the history, what jobs reported and the exporters' changes handed over
 /// in the flush.
 pub(crate) fn follow(shutdown: &Shutdown, checker: &Checker) {
     let draining = checker.clone();
-    shutdown.on_phase(move |_| draining.begin_draining());
+    let ending = shutdown.clone();
+    let follow = move || {
+        // Who is replaced says nothing else than before: the service goes on, and a probe on an old connection must not
+        // take it for gone.
+        if ending.is_shutting_down() && ending.cause() != Some(&Cause::HandedOver) {
+            draining.begin_draining();
+        }
+    };
     // It may have begun before anyone followed it.
-    if shutdown.is_shutting_down() {
-        checker.begin_draining();
-    }
+    follow();
+    shutdown.on_phase(move |_| follow());
     let patience = shutdown.settings().flush;
     let exporting = checker.clone();
     shutdown.on_flush(Hook::blocking("exports", move || {
@@ -409,8 +410,7 @@ pub(crate) fn follow(shutdown: &Shutdown, checker: &Checker) {
 
 /// Tells systemd, where it has started the process and wants to know: ready once the start is complete, alive as liveness
 /// has it, and how the end goes.
-#[cfg(target_os = "linux")]
-pub(crate) fn tell_systemd(shutdown: &Shutdown, checker: &Checker) -> Option<Systemd> {
+pub(crate) fn tell_systemd(shutdown: &Shutdown, checker: &Checker, role: Role) -> Option<Systemd> {
     let systemd = Systemd::from_environment()?;
     systemd.follow(shutdown);
     let alive = checker.clone();
@@ -425,7 +425,10 @@ pub(crate) fn tell_systemd(shutdown: &Shutdown, checker: &Checker) -> Option<Sys
             () = ending.begun() => {}
             Ok(_) = published.wait_for(|_| checker.is_started()) => {
                 telling.status(&format!("{} serves", checker.service()));
-                telling.ready();
+                match role {
+                    Role::First => telling.ready(),
+                    Role::Successor => telling.ready_in_place_of_another(),
+                }
             }
         }
     });

@@ -3,7 +3,9 @@
 use std::io::IsTerminal;
 
 use tokio::runtime::Builder;
-use wellkept::program::{Configuration, Handlers, StartError, serve};
+use wellkept::Role;
+use wellkept::http::activated;
+use wellkept::program::{Configuration, Handlers, Start, StartError, serve};
 use wellkept::shutdown::Report;
 use wellkept::telemetry::logging::{self, Format, Logging, Options};
 
@@ -11,6 +13,10 @@ use crate::arguments::Serve;
 use crate::exit::{Exit, Failure};
 
 pub(crate) fn run(options: &Serve) -> Result<Exit, Failure> {
+    // Before there is another thread: it takes variables away.
+    let activated = activated().map_err(|error| Failure::new(Exit::Unreachable, error))?;
+    let role = if options.take_over { Role::Successor } else { Role::First };
+    let start = Start { activated, role };
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("wk-checks")
@@ -30,7 +36,7 @@ pub(crate) fn run(options: &Serve) -> Result<Exit, Failure> {
         let configuration = configuration.listening_on(options.listen.clone());
         let logging = start_logging(&configuration)?;
         say_hello(&configuration);
-        let report = serve(configuration, handlers, Some(logging.clone())).await;
+        let report = serve(configuration, start, handlers, Some(logging.clone())).await;
         Ok(Some((report.map_err(failed)?, logging)))
     });
     // What still hangs in a check is left behind: nobody waits for it.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod acting;
+mod activation;
 mod changes;
 mod checks;
 mod commands;
@@ -9,6 +10,7 @@ mod configuration;
 mod ending;
 mod faults;
 mod grpc;
+mod handover;
 mod haproxy;
 mod jobs;
 mod listening;

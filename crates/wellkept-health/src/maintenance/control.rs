@@ -121,6 +121,12 @@ impl Checker {
         tokio::time::timeout(PUBLISHED, published.wait_for(is_seen)).await.is_ok_and(|seen| seen.is_ok())
     }
 
+    /// Takes in what another process has kept, without what is over or known already: for one that takes the place of
+    /// another before it may [keep](Self::keep_maintenances) them itself. Does not block.
+    pub fn take_in_maintenances(&self, kept: Vec<Maintenance>) {
+        self.restore_maintenances(kept);
+    }
+
     /// Takes in what the store had kept.
     pub(super) fn restore_maintenances(&self, kept: Vec<Maintenance>) {
         let now = self.moment();

@@ -17,6 +17,7 @@ use super::liveness;
 use super::machine;
 use super::maintenance::MaintenanceRules;
 use super::store::StoreLocation;
+use super::succession::HandoverPlace;
 
 /// Everything that a configuration file says, checked.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub struct Configuration {
     pub maintenance: MaintenanceRules,
     /// The shutdown's times.
     pub shutdown: ShutdownSettings,
+    /// Where the next process takes over. Nowhere unless the section is there.
+    pub handover: Option<HandoverPlace>,
     /// The file; `None` when there is none and the program watches its own machine.
     pub file: Option<PathBuf>,
     /// Set by the command line, above what the file says of `http.listen`.
@@ -102,6 +105,7 @@ impl Configuration {
             liveness: WatchOptions::default(),
             maintenance: MaintenanceRules::default(),
             shutdown: ShutdownSettings::default(),
+            handover: None,
             file: None,
             listen: None,
             fingerprint: 0,
@@ -157,6 +161,7 @@ impl Configuration {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let maintenance = root.section("maintenance", |section| Some(MaintenanceRules::read(section, &names)));
             let shutdown = root.section("shutdown", |section| Some(read_shutdown(section)));
+            let (shutdown, handover) = shutdown.unwrap_or_default();
             if root.has("alerts") {
                 let at = root.position_of("alerts");
                 root.report(at, "config.not_available", "`alerts` is not a part of this version yet");
@@ -174,7 +179,8 @@ impl Configuration {
                 checks: checks?,
                 liveness: liveness.unwrap_or_default(),
                 maintenance: maintenance.unwrap_or_default(),
-                shutdown: shutdown.unwrap_or_default(),
+                shutdown,
+                handover,
                 file: None,
                 listen: None,
                 fingerprint: root.fingerprint(),
@@ -192,7 +198,7 @@ impl Logging {
     }
 }
 
-fn read_shutdown(section: &mut Section<'_>) -> ShutdownSettings {
+fn read_shutdown(section: &mut Section<'_>) -> (ShutdownSettings, Option<HandoverPlace>) {
     let base = section.or("profile", Profile(ShutdownSettings::default())).0;
     let settings = ShutdownSettings {
         deadline: section.or("deadline", base.deadline),
@@ -205,12 +211,13 @@ fn read_shutdown(section: &mut Section<'_>) -> ShutdownSettings {
         log_progress: section.optional("log_progress").or(base.log_progress).filter(|every| !every.is_zero()),
         grace: section.optional("grace").or(base.grace),
     };
+    let handover = section.section("handover", HandoverPlace::read);
     section.complete();
     if settings.deadline.is_zero() {
         let at = section.position_of("deadline");
         section.report(at, "config.range", "the deadline must be more than 0");
     }
-    settings
+    (settings, handover)
 }
 
 struct FormatWord(Format);

@@ -310,7 +310,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
         ("store", old.store != new.store),
         ("history", old.history != new.history),
         ("logging.format", old.logging.format != new.logging.format),
-        ("shutdown", old.shutdown != new.shutdown),
+        ("shutdown", old.shutdown != new.shutdown || old.handover != new.handover),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))

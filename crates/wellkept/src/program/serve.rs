@@ -8,8 +8,10 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wellkept_health::{Checker, Component, History, Identity, RegisterError, Settings, Thresholds};
+use wellkept_http::handover::Before;
 use wellkept_http::{
-    Address, Agent, BindError, Doors, Figure, FigureKind, FigureValues, Figures, Server, ServerOptions, Tls,
+    Address, Agent, BindError, Doors, Figure, FigureKind, FigureValues, Figures, Listener, Listening, Server,
+    ServerOptions, Sockets, Tls,
 };
 use wellkept_shutdown::{EntranceKind, Hook, Phase, Report, Shutdown, Tracker, signals, watchdog};
 #[cfg(feature = "postgres")]
@@ -20,12 +22,16 @@ use wellkept_telemetry::logging::{Logging, LoggingStats};
 use super::checks::{EVENT_LOOP, HISTORY};
 use super::configuration::{Configuration, LoadError};
 use super::history;
-use super::listeners::{Door, Listeners};
+use super::listeners::{Admin, Door, Haproxy, Listeners};
 use super::machine::SLOW_LOOP;
 use super::reload::{ReloadStats, Reloader, reload_on, reload_once};
 use super::store::StoreLocation;
+use super::succession::{Gate, HandoverPlace, Start, refuse_unclaimed, take_in_maintenances};
 use super::tls::RunningTls;
-use crate::service::{OVERDUE, door_options, follow, grpc_options, tell_end, tell_systemd, watch_runtime};
+use crate::service::{
+    OVERDUE, Role, Settled, SuccessionError, begin, door_options, follow, grpc_options, offer, settle, tell_end,
+    tell_systemd, watch_runtime,
+};
 
 /// How long the start waits to learn whose the store's file is.
 const ASKING_WHOSE: Duration = Duration::from_secs(2);
@@ -52,9 +58,11 @@ impl Handlers {
 }
 
 /// Serves until a signal ends it, on the current runtime, which the checks run on; the doors have a small one of their
-/// own, so that a busy check can't delay a probe. `logging` is the log, to change its level and to flush it at the end.
+/// own, so that a busy check can't delay a probe. `start` has the sockets that are used instead of opening some, and
+/// whether the process that serves already is replaced. `logging` is the log, to change its level and to flush it at the end.
 pub async fn serve(
     configuration: Configuration,
+    start: Start,
     handlers: Handlers,
     logging: Option<Logging>,
 ) -> Result<Report, StartError> {
@@ -81,14 +89,24 @@ pub async fn serve(
     }
 
     refuse_others_file(&configuration.store).await?;
-    let history = start_history(&configuration)?;
+    let succession = HandoverPlace::with(configuration.handover.as_ref(), start.role)?;
+    let (taking, handed) = begin(succession.as_ref()).await?.unzip();
+    let gate = Gate::new(taking.is_some());
+    let history = start_history(&configuration, &gate)?;
     checker.set_history(history.clone());
-    keep_maintenances(&checker, &configuration.store)?;
     let store = configuration.store.clone();
+    if gate.is_open() {
+        keep_maintenances(&checker, &store)?;
+    } else {
+        take_in_maintenances(&checker, store.clone()).await;
+    }
     let own = own_components(&checker, &history);
-
     let tls = RunningTls::of(&configuration.listeners);
-    let servers = Servers::bind(&configuration.listeners, &tls, descriptors())?;
+    let mut sockets = start.activated;
+    sockets.extend(handed);
+    let mut servers = Servers::bind(&configuration.listeners, &tls, descriptors(), &mut sockets)?;
+    refuse_unclaimed(&sockets)?;
+    drop(sockets);
 
     let books = Arc::new(std::sync::OnceLock::<Arc<Reloader>>::new());
     let registry = registry(logging.clone(), Arc::clone(&books));
@@ -99,13 +117,14 @@ pub async fn serve(
         .map_err(StartError::Checks)?;
     let reloader = Arc::new(reloader);
     // Once they are registered and before they run: a job that is missing is told as such from the first moment on.
-    keep_jobs(&checker, &store)?;
+    if gate.is_open() {
+        keep_jobs(&checker, &store)?;
+    }
     drop(books.set(Arc::clone(&reloader)));
     let (reloads, ending) = (Arc::clone(&reloader), shutdown.clone());
     doors.on_reload(move || reload_once(Arc::clone(&reloads), ending.clone()));
 
     let doors_runtime = DoorsRuntime::start().map_err(StartError::Thread)?;
-    open_doors(&doors_runtime, &shutdown, &doors, servers);
     if let Some(logging) = logging {
         let patience = shutdown.settings().flush;
         // A reader of the log that is stuck is no fault of the service: what is lost is counted.
@@ -117,7 +136,26 @@ pub async fn serve(
     let ending = shutdown.clone();
     tokio::spawn(engine.run(async move { ending.reached(Phase::ClosingResources).await }));
     tokio::spawn(handlers.ending.drive(shutdown.clone()));
-    let systemd = tell_systemd(&shutdown, &checker);
+    let role = if taking.is_some() { Role::Successor } else { Role::First };
+    let settled = match taking {
+        Some(taking) => Some(settle(taking, &checker, &shutdown).await.map_err(SuccessionError::from)?),
+        None => None,
+    };
+    if matches!(settled, Some(Settled::Ends)) {
+        gate.forgo();
+    } else {
+        let before = settled.and_then(Settled::before);
+        if let Some(before) = before.clone() {
+            servers.adopt_files();
+            tokio::spawn(keep_after(before, gate, checker.clone(), store));
+        }
+        let _entered = doors_runtime.handle.enter();
+        let listening = open_doors(&shutdown, &doors, servers);
+        if let Some(succession) = &succession {
+            offer(succession, before, &shutdown, &checker, listening);
+        }
+    }
+    let systemd = tell_systemd(&shutdown, &checker, role);
     tokio::spawn(reload_on(handlers.hangup, Arc::clone(&reloader), shutdown.clone(), systemd));
     let report = sequence.run().await;
     tell_end(&report);
@@ -136,17 +174,29 @@ async fn refuse_others_file(store: &StoreLocation) -> Result<(), StartError> {
     }
 }
 
-fn start_history(configuration: &Configuration) -> Result<History, StartError> {
+/// Keeps what the process before has kept, when that one has ended: a file is written by one process at a time.
+async fn keep_after(mut before: Before, gate: Gate, checker: Checker, store: StoreLocation) {
+    before.ended().await;
+    tracing::info!(target: "wellkept::handover", "the process before has ended");
+    gate.open();
+    let keeping = move || keep_maintenances(&checker, &store).and_then(|()| keep_jobs(&checker, &store));
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(keeping).await {
+        tracing::error!(target: "wellkept::handover", %error, "maintenances and jobs are in memory only");
+    }
+}
+
+fn start_history(configuration: &Configuration, gate: &Gate) -> Result<History, StartError> {
     let retention = configuration.history;
     let history = match &configuration.store {
         StoreLocation::Sqlite { path, owner } => {
             history::say(retention, configuration.components());
-            History::start_with(ReopeningStore::new(path.clone(), owner.clone()), retention)
+            let store = ReopeningStore::new(path.clone(), owner.clone());
+            History::start_with(gate.before(store, Some(path.clone())), retention)
         }
         #[cfg(feature = "postgres")]
         StoreLocation::Postgres(location) => {
             let store = PostgresStore::new(location.0.clone()).map_err(StartError::Postgres)?;
-            History::start_with(store, retention)
+            History::start_with(gate.before(store, None), retention)
         }
         StoreLocation::Memory => History::start(wellkept_health::Memory::default()),
     };
@@ -201,21 +251,58 @@ struct Servers {
 
 impl Servers {
     /// Listens everywhere. Each door may take a quarter of the files that may be open, and the checks have the rest.
-    fn bind(listeners: &Listeners, tls: &RunningTls, descriptors: u64) -> Result<Self, BindError> {
+    fn bind(
+        listeners: &Listeners,
+        tls: &RunningTls,
+        descriptors: u64,
+        sockets: &mut Sockets,
+    ) -> Result<Self, StartError> {
         let share = usize::try_from(descriptors / 4).unwrap_or(usize::MAX).max(8);
         let within =
             |options: ServerOptions| ServerOptions { max_connections: options.max_connections.min(share), ..options };
         let (probes, grpc) = (within(door_options()), within(grpc_options()));
         let max_watches = grpc.max_connections / 2;
-        let at = |door: &Door, tls: &Option<Tls>| {
-            let options = ServerOptions { socket_mode: door.mode, tls: tls.clone(), ..probes.clone() };
-            Server::bind(&door.listen, options)
+        let at = |socket: Option<Listener>, address: &Address, options: ServerOptions| match socket {
+            Some(socket) => Server::on(socket, options),
+            None => Server::bind(address, options),
         };
-        let http = at(&listeners.http, &tls.http)?;
-        let admin = listeners.admin.as_ref().map(|admin| at(&admin.door, &tls.admin)).transpose()?;
-        let grpc = listeners.grpc.map(|address| Server::bind(address, grpc)).transpose()?;
-        let haproxy = listeners.haproxy.map(|haproxy| Agent::bind(haproxy.listen, haproxy.options)).transpose()?;
+        let with = |door: &Door, tls: &Option<Tls>| ServerOptions {
+            socket_mode: door.mode,
+            tls: tls.clone(),
+            ..probes.clone()
+        };
+        let admin = listeners.admin.as_ref().map(|Admin { door, .. }| {
+            at(sockets.take_for("admin", &door.listen), &door.listen, with(door, &tls.admin))
+        });
+        let admin = admin.transpose()?;
+        // The configuration was looked at when it was read; a socket may listen elsewhere.
+        if let (Some(server), Some(Admin { token: None, .. })) = (&admin, &listeners.admin)
+            && !server.local_address().is_local()
+        {
+            return Err(StartError::OpenAdmin { address: server.local_address().clone() });
+        }
+        let grpc = listeners.grpc.map(|address| {
+            let address = Address::from(address);
+            at(sockets.take_for("grpc", &address), &address, grpc)
+        });
+        let grpc = grpc.transpose()?;
+        let haproxy =
+            listeners.haproxy.map(|Haproxy { listen, options }| match sockets.take_for("haproxy", &listen.into()) {
+                Some(socket) => Agent::on(socket, options),
+                None => Agent::bind(listen, options),
+            });
+        let haproxy = haproxy.transpose()?;
+        let door = &listeners.http;
+        let socket = sockets.take_for("http", &door.listen).or_else(|| sockets.take_only());
+        let http = at(socket, &door.listen, with(door, &tls.http))?;
         Ok(Self { http, admin, grpc, haproxy, max_watches })
+    }
+
+    /// Has the files of Unix sockets that were handed over removed at the end.
+    fn adopt_files(&mut self) {
+        for server in [Some(&mut self.http), self.admin.as_mut(), self.grpc.as_mut()].into_iter().flatten() {
+            server.adopt_file();
+        }
     }
 }
 
@@ -228,14 +315,16 @@ fn own_components(checker: &Checker, history: &History) -> Vec<Component> {
     vec![event_loop, store]
 }
 
-fn open_doors(runtime: &DoorsRuntime, shutdown: &Shutdown, doors: &Doors, servers: Servers) {
+/// Serves on the current runtime. Returns what another process may listen on instead.
+fn open_doors(shutdown: &Shutdown, doors: &Doors, servers: Servers) -> Vec<Arc<dyn Listening>> {
     let Servers { http, admin, grpc, haproxy, max_watches } = servers;
-    let serve = |server: Server, name, router| {
+    let mut listening: Vec<Arc<dyn Listening>> = Vec::new();
+    let mut serve = |server: Server, name, router| {
         let entrance = server.serve(name, router, Tracker::default());
         doors.show(&entrance);
+        listening.push(entrance.clone());
         shutdown.add_entrance(EntranceKind::Probe, entrance);
     };
-    let _entered = runtime.handle.enter();
     let (address, scheme) = (http.local_address().clone(), http.scheme());
     let both = admin.is_none() && address.is_local();
     serve(http.at_once(doors.at_once()), "http", if both { doors.admin() } else { doors.public() });
@@ -262,9 +351,11 @@ fn open_doors(runtime: &DoorsRuntime, shutdown: &Shutdown, doors: &Doors, server
         let address = agent.local_address();
         let entrance = agent.serve(doors.checker().clone());
         doors.show_agent(&entrance);
+        listening.push(entrance.clone());
         shutdown.add_entrance(EntranceKind::Probe, entrance);
         tracing::info!(target: "wellkept", %address, "HAProxy's agent check on {address}");
     }
+    listening
 }
 
 fn say_where(what: &str, scheme: &str, address: &Address, paths: &str) {
@@ -356,6 +447,31 @@ pub enum StartError {
     /// An address could not be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A socket of the service manager is for no door.
+    #[error(
+        "the socket `{name}` of the service manager, on {address}, is for no door: name it http, admin, grpc or haproxy \
+         (systemd: `FileDescriptorName=`), and configure that door"
+    )]
+    UnclaimedSocket {
+        /// Its name.
+        name: String,
+        /// Where it listens.
+        address: Address,
+    },
+    /// A socket that was handed over would have opened the admin door to everyone.
+    #[error("the admin door on {address} would be open to everyone: name a `token_file`, or listen on 127.0.0.1")]
+    OpenAdmin {
+        /// Where the socket listens.
+        address: Address,
+    },
+    /// A process shall be replaced, and nothing says where it is.
+    #[error(
+        "to take over, the configuration must say where: `shutdown: {{ handover: {{ path: /run/wellkept/handover.sock }} }}`"
+    )]
+    NoHandover,
+    /// The place of the process before could not be taken; it goes on.
+    #[error(transparent)]
+    Succession(#[from] SuccessionError),
     /// The store's file is another service's.
     #[error(transparent)]
     Store(StoreError),
@@ -372,13 +488,18 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// The program's exit code: 78 for the configuration, 69 when it can't listen, 70 otherwise.
+    /// The program's exit code: 78 for the configuration, 69 when it can't listen or take over, 70 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Configuration(_) | Self::Checks(_) | Self::Store(_) => 78,
+            Self::Configuration(_)
+            | Self::Checks(_)
+            | Self::Store(_)
+            | Self::UnclaimedSocket { .. }
+            | Self::OpenAdmin { .. }
+            | Self::NoHandover => 78,
             #[cfg(feature = "postgres")]
             Self::Postgres(_) => 78,
-            Self::Bind(_) => 69,
+            Self::Bind(_) | Self::Succession(_) => 69,
             Self::Signals(_) | Self::Thread(_) => 70,
         }
     }

@@ -1,13 +1,18 @@
 //! The doors of a service: which stand before the application's routes, and what those on addresses of their own may cost.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use http::request::Parts;
-use wellkept_http::{Access, Address, Doors, Loopback, Server, ServerOptions};
+use wellkept_http::{Access, Address, Agent, AgentOptions, Doors, Listening, Loopback, Server, ServerOptions, Sockets};
+use wellkept_shutdown::{EntranceKind, Shutdown, Tracker};
 
 use super::{ApplicationDoors, DoorKind, ServeError};
+
+/// The name of HAProxy's agent check.
+const AGENT: &str = "haproxy";
 
 /// Who sees details on doors that the Internet may reach through a proxy on the same machine: nobody.
 pub(super) fn nobody() -> Access {
@@ -66,16 +71,6 @@ impl ApplicationDoors {
     }
 }
 
-pub(super) fn bind_door(address: Address, kind: &DoorKind, options: ServerOptions) -> Result<Server, ServeError> {
-    if let DoorKind::Admin(access) = kind
-        && !access.has_token()
-        && !address.is_local()
-    {
-        return Err(ServeError::OpenAdmin { address });
-    }
-    Ok(Server::bind(address, options)?)
-}
-
 /// What a door may cost.
 pub(super) fn door_options_of(kind: &DoorKind) -> ServerOptions {
     match kind {
@@ -83,6 +78,119 @@ pub(super) fn door_options_of(kind: &DoorKind) -> ServerOptions {
         #[cfg(feature = "grpc")]
         DoorKind::Grpc => grpc_options(),
     }
+}
+
+/// All servers of a service, before they serve.
+pub(super) struct Bound {
+    application: Server,
+    doors: Vec<(Server, DoorKind)>,
+    agent: Option<Agent>,
+}
+
+impl Bound {
+    /// Listens everywhere, on the sockets that were handed over where they are for that.
+    pub(super) fn bind(
+        application: Server,
+        doors: Vec<(Address, DoorKind, ServerOptions)>,
+        agent: Option<(SocketAddr, AgentOptions)>,
+        sockets: &mut Sockets,
+    ) -> Result<Self, ServeError> {
+        let doors =
+            doors.into_iter().map(|(address, kind, options)| Ok((bind_door(address, &kind, options, sockets)?, kind)));
+        let doors = doors.collect::<Result<_, ServeError>>()?;
+        let agent = agent.map(|(address, options)| match sockets.take_for(AGENT, &address.into()) {
+            Some(socket) => Agent::on(socket, options),
+            None => Agent::bind(address, options),
+        });
+        Ok(Self { application, doors, agent: agent.transpose()? })
+    }
+
+    /// Has the files of Unix sockets that were handed over removed at the end.
+    pub(super) fn adopt_files(&mut self) {
+        self.application.adopt_file();
+        for (door, _) in &mut self.doors {
+            door.adopt_file();
+        }
+    }
+
+    /// Serves on all of them. Returns what another process may listen on instead.
+    pub(super) fn open(
+        self,
+        app: Router,
+        application: ApplicationDoors,
+        doors: &Doors,
+        shutdown: &Shutdown,
+    ) -> Vec<Arc<dyn Listening>> {
+        let checker = doors.checker();
+        let mut listening: Vec<Arc<dyn Listening>> = Vec::new();
+        let name = checker.service().to_owned();
+        let local = self.application.local_address().clone();
+        let app = application.before(app, doors, &local);
+        let server = self.application;
+        let server = if application == ApplicationDoors::None { server } else { server.at_once(doors.at_once()) };
+        let entrance = server.serve(&name, app, shutdown.tracker().clone());
+        doors.show(&entrance);
+        listening.push(entrance.clone());
+        shutdown.add_entrance(EntranceKind::Application, entrance);
+        tracing::info!(target: "wellkept", service = name, address = %local, "listening");
+        let has_admin = self.doors.iter().any(|(_, kind)| matches!(kind, DoorKind::Admin(_)));
+        if !has_admin {
+            application.tell(&local);
+        }
+        for (door, kind) in self.doors {
+            let name = kind.name();
+            let (door, router) = match kind {
+                DoorKind::Probes => (door.at_once(doors.at_once()), doors.public()),
+                DoorKind::Admin(access) => (door.at_once(doors.at_once()), doors.with_access(access).admin()),
+                #[cfg(feature = "grpc")]
+                DoorKind::Grpc => (door, doors.grpc(Doors::MAX_WATCHES)),
+            };
+            tracing::info!(target: "wellkept", door = name, address = %door.local_address(), "listening");
+            let entrance = door.serve(name, router, Tracker::default());
+            doors.show(&entrance);
+            listening.push(entrance.clone());
+            shutdown.add_entrance(EntranceKind::Probe, entrance);
+        }
+        if let Some(agent) = self.agent {
+            tracing::info!(target: "wellkept", door = AGENT, address = %agent.local_address(), "listening");
+            let entrance = agent.serve(checker.clone());
+            doors.show_agent(&entrance);
+            listening.push(entrance.clone());
+            shutdown.add_entrance(EntranceKind::Probe, entrance);
+        }
+        listening
+    }
+}
+
+impl DoorKind {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Probes => "probes",
+            Self::Admin(_) => "admin",
+            #[cfg(feature = "grpc")]
+            Self::Grpc => "grpc",
+        }
+    }
+}
+
+fn bind_door(
+    address: Address,
+    kind: &DoorKind,
+    options: ServerOptions,
+    sockets: &mut Sockets,
+) -> Result<Server, ServeError> {
+    let refuse_open = |address: &Address| match kind {
+        DoorKind::Admin(access) if !access.has_token() && !address.is_local() => {
+            Err(ServeError::OpenAdmin { address: address.clone() })
+        }
+        _ => Ok(()),
+    };
+    if let Some(socket) = sockets.take_for(kind.name(), &address) {
+        refuse_open(socket.address())?;
+        return Ok(Server::on(socket, options)?);
+    }
+    refuse_open(&address)?;
+    Ok(Server::bind(address, options)?)
 }
 
 /// The limits of the probe and admin doors: tighter than an application's.

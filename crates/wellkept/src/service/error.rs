@@ -15,6 +15,9 @@ pub enum ServeError {
         /// Where it would have listened.
         address: Address,
     },
+    /// The place of the process before could not be taken; it goes on.
+    #[error(transparent)]
+    Succession(#[from] super::SuccessionError),
     /// The signal handlers could not be installed.
     #[error("the signal handlers can't be installed: {0}")]
     Signals(std::io::Error),
@@ -29,15 +32,16 @@ impl ServeError {
         match self {
             Self::Bind(_) => "serve.bind",
             Self::OpenAdmin { .. } => "serve.open_admin",
+            Self::Succession(_) => "serve.succession",
             Self::Signals(_) => "serve.signals",
             Self::Thread(_) => "serve.thread",
         }
     }
 
-    /// The exit code of the process: 69 can't listen, 70 the process lacks something, 78 a wrong setting.
+    /// The exit code of the process: 69 can't listen or take over, 70 the process lacks something, 78 a wrong setting.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Bind(_) => 69,
+            Self::Bind(_) | Self::Succession(_) => 69,
             Self::OpenAdmin { .. } => 78,
             Self::Signals(_) | Self::Thread(_) => 70,
         }

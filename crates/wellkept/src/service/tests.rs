@@ -10,6 +10,8 @@ use wellkept_testkit::{free_address, until_some};
 
 use super::*;
 
+const PATIENCE: Duration = Duration::from_secs(20);
+
 fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut socket = TcpStream::connect(address)?;
     write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
@@ -63,6 +65,47 @@ async fn a_service_and_its_admin_door_speak_tls_where_they_are_told_to() {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         client.connect(socket, "localhost", deadline).await.unwrap();
     }
+    shutdown.trigger(Cause::requested("test"));
+    assert_eq!(served.await.unwrap().unwrap().exit_code(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_takes_the_place_of_another_and_gives_way_to_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("handover.sock");
+    let (address, agent) = (free_address(), free_address());
+    let service = |version: &str| Service::new("orders", version).haproxy(agent, AgentOptions::default());
+    let served = tokio::spawn(service("1").handover(&path).serve(Router::new(), address));
+    let answers = |wanted: &str| ask(address, "/health").ok().filter(|answer| answer.contains(wanted));
+    until_some(PATIENCE, "the first to serve", || answers("\"version\":\"1\"").filter(|_| path.exists()));
+
+    let next = service("2").take_over(&path);
+    let held = next.hold_startup();
+    let shutdown = next.shutdown().clone();
+    let next = tokio::spawn(next.serve(Router::new(), address));
+    assert!(answers("\"version\":\"1\"").is_some(), "the next one is not ready");
+    drop(held);
+    let report = served.await.unwrap().unwrap();
+    assert_eq!((report.cause, report.status), (Cause::HandedOver, wellkept_shutdown::Status::Successful));
+    assert!(answers("\"version\":\"2\"").is_some());
+    shutdown.trigger(Cause::requested("test"));
+    assert_eq!(next.await.unwrap().unwrap().exit_code(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_not_ready_in_time_fails_and_the_one_before_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("handover.sock");
+    let address = free_address();
+    let service = Service::new("orders", "1").handover(&path).handover_within(Duration::from_millis(100));
+    let shutdown = service.shutdown().clone();
+    let served = tokio::spawn(service.serve(Router::new(), address));
+    until_some(PATIENCE, "the first to serve", || ask(address, "/health").ok().filter(|_| path.exists()));
+    let next = Service::new("orders", "2").take_over(&path);
+    let _held = next.hold_startup();
+    let error = next.serve(Router::new(), address).await.unwrap_err();
+    assert_eq!((error.code(), error.exit_code()), ("serve.succession", 69));
+    assert!(ask(address, "/health").unwrap().contains("\"version\":\"1\""));
     shutdown.trigger(Cause::requested("test"));
     assert_eq!(served.await.unwrap().unwrap().exit_code(), 0);
 }
