@@ -16,8 +16,8 @@ use wellkept_shutdown::{Phase, Refused, RequestGuard, Shutdown, Work};
 
 use crate::server::{Exempt, refusal};
 
-/// Wraps a service so that the shutdown waits for its requests, to the last byte of each answer. From the announcement on,
-/// HTTP/1 responses say `Connection: close`; after the stop requests get 503 with `Retry-After`, as they do above the
+/// Wraps a service so that the shutdown waits for its requests, until the server has taken the last byte of each answer; that
+/// it is also sent is for the server to say, whose end is waited for as a resource. From the announcement on, HTTP/1 responses say `Connection: close`; after the stop requests get 503 with `Retry-After`, as they do above the
 /// tracker's limit of requests in flight.
 ///
 /// What a layer can't do is the server's matter: half a request, idle connections, GOAWAY, the accept queue. Our own
@@ -26,14 +26,15 @@ use crate::server::{Exempt, refusal};
 /// ```
 /// use axum::{Router, routing::get};
 /// use wellkept_http::ShutdownLayer;
-/// use wellkept_shutdown::{Phase, Settings, Shutdown};
+/// use wellkept_shutdown::{Phase, Resource, ResourceType, Settings, Shutdown};
 ///
-/// # async fn run(listener: tokio::net::TcpListener) -> std::io::Result<()> {
+/// # async fn run(listener: tokio::net::TcpListener) -> Result<(), wellkept_shutdown::RegisterError> {
 /// let (shutdown, sequence) = Shutdown::new(Settings::default());
 /// let app: Router = Router::new().route("/", get(async || "hello")).layer(ShutdownLayer::new(&shutdown));
 /// let stop = shutdown.clone();
 /// let stopped = async move { stop.reached(Phase::StoppingNewRequests).await };
-/// tokio::spawn(axum::serve(listener, app).with_graceful_shutdown(stopped).into_future());
+/// let server = tokio::spawn(axum::serve(listener, app).with_graceful_shutdown(stopped).into_future());
+/// shutdown.register(Resource::new("server", ResourceType::Custom, async || server.await?).priority(0))?;
 /// sequence.run().await;
 /// # Ok(())
 /// # }

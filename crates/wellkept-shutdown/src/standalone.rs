@@ -92,10 +92,13 @@ impl Standalone {
         let holder = shutdown.tracker().start_work(Work::new("program", "main")).ok();
         let ending = shutdown.clone();
         let sequence = std::thread::Builder::new().name("wellkept-shutdown".to_owned()).spawn(move || {
-            runtime.block_on(async move {
+            let report = runtime.block_on(async move {
                 tokio::spawn(signals.drive(ending));
                 sequence.run().await
-            })
+            });
+            // A blocking call of a closer's that never ends is waited for by nobody.
+            runtime.shutdown_background();
+            report
         })?;
         Ok(Self { shutdown, begun, holder, sequence: Some(sequence), _watchdog: watchdog })
     }

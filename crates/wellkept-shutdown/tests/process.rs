@@ -102,6 +102,8 @@ fn standalone(form: &str) -> Report {
     let deadline = Duration::from_millis(if form == "stuck" { 200 } else { 60_000 });
     let report = wellkept_shutdown::run(Settings { deadline, ..Settings::default() }, |standalone| {
         standalone.shutdown().after(Hook::blocking("goodbye", || println!("phase goodbye")));
+        // Begun before the test may signal.
+        let unit = standalone.work(Work::new("import", "one")).unwrap();
         println!("phase running");
         if form == "fails" {
             return Err("the disk is full");
@@ -111,11 +113,16 @@ fn standalone(form: &str) -> Report {
                 std::thread::park();
             }
         }
+        if form == "holds a blocking thread" {
+            let close = async || tokio::task::spawn_blocking(|| std::thread::sleep(Duration::MAX)).await;
+            let pool = Resource::new("pool", ResourceType::Custom, close).timeout(Duration::from_millis(50));
+            standalone.shutdown().register(pool).unwrap();
+            return Ok(());
+        }
         if form == "sleeps" {
             assert_eq!(standalone.sleep(Duration::from_secs(3600)), GoOn::ShuttingDown);
             return Ok(());
         }
-        let unit = standalone.work(Work::new("import", "one")).unwrap();
         while !standalone.is_shutting_down() {
             std::thread::yield_now();
         }
@@ -345,6 +352,13 @@ fn a_script_that_fails_says_why_and_still_cleans_up() {
     process.reaches("goodbye");
     process.reaches("ended because failure: the disk is full with []");
     assert_eq!(process.exit_code(), Some(70));
+}
+
+#[test]
+fn a_closer_that_holds_a_blocking_thread_for_ever_holds_no_script() {
+    let mut process = Process::start("standalone holds a blocking thread");
+    process.reaches("goodbye");
+    assert_eq!(process.exit_code(), Some(70), "not 75, which is the deadline's");
 }
 
 #[test]

@@ -259,8 +259,11 @@ pub(super) async fn reload_once(reloader: Arc<Reloader>, shutdown: Shutdown) -> 
             refused("config.failed", "the reload ended early; the configuration from before runs on")
         }
         Err(_) => {
-            tracing::error!(target: "wellkept::config", "reload hangs: the file can't be read; the configuration from before runs on");
-            refused("config.hangs", "the file can't be read in time; the configuration from before runs on")
+            tracing::error!(target: "wellkept::config", "reload hangs: the file can't be read; the configuration from before runs on until it can");
+            refused(
+                "config.hangs",
+                "the file can't be read in time; the configuration from before runs on until it can",
+            )
         }
     }
 }
