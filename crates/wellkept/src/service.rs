@@ -312,6 +312,12 @@ impl Service {
         let exempt = Arc::new(move |request: &Parts| {
             application.answer(request.uri.path()) || own.as_ref().is_some_and(|own| own(request))
         });
+        #[cfg(feature = "tls")]
+        for tls in [&self.server.tls, &self.admin_tls].into_iter().flatten() {
+            if let Some(warning) = tls.identity().warning() {
+                tracing::warn!(target: "wellkept", "{warning}");
+            }
+        }
         let (taking, sockets) = begin(self.succession.as_ref()).await?.unzip();
         let mut sockets = sockets.unwrap_or_default();
         let listener = listen(&mut sockets, ServerOptions { exempt: Some(exempt), ..self.server })?;

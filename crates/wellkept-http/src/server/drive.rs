@@ -127,7 +127,7 @@ async fn secure(connection: &Connection, socket: Socket) -> Option<Transport> {
         Ok(transport) => {
             // What it asks for has its own time to come.
             connection.wait_for(Waits::FirstByte);
-            Some(transport)
+            transport
         }
         Err(error) => {
             server.counts.handshakes.fetch_add(1, Ordering::Relaxed);

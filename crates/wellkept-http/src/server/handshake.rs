@@ -18,11 +18,11 @@ const REFUSAL: &str = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/jso
 /// Most that is read of a refused request, in bytes, so that its end does not break the refusal's way.
 const MOST_READ: u64 = 64 * 1024;
 
-/// Shakes hands. What is wrong with the other end's hello is told to it by an alert, or in plain HTTP if that is what it
+/// Shakes hands; `None` when the other end has closed without a word. What is wrong with the other end's hello is told to it by an alert, or in plain HTTP if that is what it
 /// speaks. The future is boxed, as a session is large.
-pub(super) async fn shake(mut socket: Socket, tls: &Tls) -> io::Result<Transport> {
+pub(super) async fn shake(mut socket: Socket, tls: &Tls) -> io::Result<Option<Transport>> {
     match socket.peek().await? {
-        None => return Err(io::ErrorKind::UnexpectedEof.into()),
+        None => return Ok(None),
         Some(HANDSHAKE) => {}
         // A method of HTTP begins with a letter, and so does the preface of HTTP/2.
         Some(first) if first.is_ascii_alphabetic() => {
@@ -32,7 +32,7 @@ pub(super) async fn shake(mut socket: Socket, tls: &Tls) -> io::Result<Transport
         Some(_) => {}
     }
     let session = Box::pin(TlsAcceptor::from(tls.config()).accept(socket)).await?;
-    Ok(Transport::Tls(Box::new(session)))
+    Ok(Some(Transport::Tls(Box::new(session))))
 }
 
 async fn refuse(socket: &mut Socket) -> io::Result<()> {

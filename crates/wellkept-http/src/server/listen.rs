@@ -8,6 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen as listen_on, socket, sockopt};
 
 use super::address::Address;
@@ -72,7 +73,10 @@ impl Listener {
     /// queue is was decided by who bound it. The file of a Unix socket stays that of who made it, until
     /// [`Listener::adopt_file`].
     pub fn from_fd(socket: OwnedFd) -> Result<Self, BindError> {
-        let family = check(&socket).map_err(|source| BindError::Unusable { source })?;
+        let unusable = |source| BindError::Unusable { source };
+        let family = check(&socket).map_err(unusable)?;
+        // What is handed over is open to each program that this one starts.
+        fcntl_setfd(&socket, FdFlags::CLOEXEC).map_err(|error| unusable(error.into()))?;
         match family {
             AddressFamily::UNIX => Self::try_from(UnixListener::from(socket)),
             _ => Self::try_from(TcpListener::from(socket)),
@@ -313,7 +317,7 @@ pub(crate) fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), B
 fn open(address: SocketAddr) -> io::Result<TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket(family, SocketType::STREAM, None)?;
-    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
     // Connections of the process before may still be closing.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
@@ -355,10 +359,13 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_is_taken_for_what_it_is() {
+    fn a_descriptor_is_taken_for_what_it_is_and_kept_from_other_programs() {
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = tcp.local_addr().unwrap();
-        assert_eq!(*Listener::from_fd(tcp.into()).unwrap().address(), Address::Tcp(address));
+        fcntl_setfd(&tcp, FdFlags::empty()).unwrap();
+        let listener = Listener::from_fd(tcp.into()).unwrap();
+        assert_eq!(*listener.address(), Address::Tcp(address));
+        assert_eq!(rustix::io::fcntl_getfd(&listener).unwrap(), FdFlags::CLOEXEC);
         let refused = |socket: OwnedFd| Listener::from_fd(socket).unwrap_err().code();
         let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
         assert_eq!(refused(one.into()), "server.unusable_socket");
