@@ -196,14 +196,20 @@ fn only_a_file_that_is_still_its_own_is_removed_at_the_end() {
 #[test]
 fn of_many_that_take_over_a_dead_socket_at_once_one_gets_it() {
     let (_folder, path) = place();
-    drop(UnixListener::bind(&path).unwrap());
-    let all = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| bind(&path))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
-    });
-    let got = all.iter().filter(|bound| bound.is_ok()).count();
-    assert_eq!(got, 1);
-    assert!(StdUnixStream::connect(&path).is_ok());
+    let together = std::sync::Barrier::new(4);
+    for _ in 0..50 {
+        drop(UnixListener::bind(&path).unwrap());
+        let all = std::thread::scope(|scope| {
+            let start = || {
+                together.wait();
+                bind(&path)
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert_eq!(all.iter().filter(|bound| bound.is_ok()).count(), 1);
+        assert!(StdUnixStream::connect(&path).is_ok());
+    }
 }
 
 #[test]
