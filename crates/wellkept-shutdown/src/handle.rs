@@ -397,3 +397,38 @@ impl Shared {
         self.report.send_replace(Some(Arc::new(report)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ResourceType;
+
+    /// Calls the shutdown when it is dropped.
+    struct CallsBack(Shutdown);
+
+    impl Drop for CallsBack {
+        fn drop(&mut self) {
+            self.0.stats();
+        }
+    }
+
+    #[test]
+    fn what_a_closer_holds_may_call_the_shutdown_as_it_is_dropped() {
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let (shutdown, sequence) = Shutdown::new(Settings::default());
+            let holds = || {
+                let held = CallsBack(shutdown.clone());
+                Resource::new("pool", ResourceType::Custom, move || async move { drop(held) })
+            };
+            let id = shutdown.register(holds()).unwrap();
+            assert!(shutdown.unregister(id));
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            shutdown.trigger(Cause::requested("test"));
+            runtime.block_on(sequence.run());
+            assert_eq!(shutdown.register(holds()), Err(RegisterError::Closing));
+            tell.send(()).unwrap();
+        });
+        told.recv_timeout(Duration::from_secs(20)).expect("it ends");
+    }
+}

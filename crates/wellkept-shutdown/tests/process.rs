@@ -114,7 +114,10 @@ fn standalone(form: &str) -> Report {
             }
         }
         if form == "holds a blocking thread" {
-            let close = async || tokio::task::spawn_blocking(|| std::thread::sleep(Duration::MAX)).await;
+            let for_ever = || loop {
+                std::thread::park();
+            };
+            let close = async move || tokio::task::spawn_blocking(for_ever).await;
             let pool = Resource::new("pool", ResourceType::Custom, close).timeout(Duration::from_millis(50));
             standalone.shutdown().register(pool).unwrap();
             return Ok(());

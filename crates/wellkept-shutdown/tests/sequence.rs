@@ -573,34 +573,6 @@ async fn ready_made_closers_bring_files_to_the_disk_and_remove_what_is_temporary
     assert_eq!(failed, [("read-only", ResourceOutcome::Failed)], "the error of a sync is told");
 }
 
-/// Calls the shutdown when it is dropped.
-struct CallsBack(Shutdown);
-
-impl Drop for CallsBack {
-    fn drop(&mut self) {
-        self.0.stats();
-    }
-}
-
-#[test]
-fn what_a_closer_holds_may_call_the_shutdown_as_it_is_dropped() {
-    let (tell, told) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let (shutdown, sequence) = Shutdown::new(Settings::default());
-        let holds = || {
-            let held = CallsBack(shutdown.clone());
-            Resource::new("pool", ResourceType::Custom, move || async move { drop(held) })
-        };
-        let id = shutdown.register(holds()).unwrap();
-        assert!(shutdown.unregister(id));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(run(&shutdown, sequence));
-        assert_eq!(shutdown.register(holds()), Err(RegisterError::Closing));
-        tell.send(()).unwrap();
-    });
-    told.recv_timeout(Duration::from_secs(20)).expect("it ends");
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_entrance_that_comes_during_the_drain_is_not_left_open() {
     let log = Log::default();
