@@ -153,7 +153,7 @@ fn spread(values: &mut [f64]) -> String {
     let middle = median(values);
     // Sorted now.
     let worst = values.last().copied().unwrap_or(f64::NAN);
-    let slow = values.get(values.len() * 99 / 100).copied().unwrap_or(f64::NAN);
+    let slow = values.get((values.len() * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or(f64::NAN);
     if values.len() < 100 {
         format!("median {middle:.1} ms, worst {worst:.1} ms")
     } else {
