@@ -20,6 +20,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
+use wellkept_shutdown::systemd::Systemd;
 use wellkept_shutdown::{Cause, Shutdown};
 
 use crate::server::{BindError, Listener, PeerProcess};
@@ -202,6 +203,11 @@ impl Handover {
         };
         // The end stops them too; this is only sooner.
         drop(timeout(LEAVING, left).await);
+        // By this process, while it is the one that systemd knows: what the next one says of itself may come after this one's
+        // end, which would then be the unit's.
+        if let (Some(id), Some(systemd)) = (peer.id, Systemd::from_environment()) {
+            systemd.main_process(id);
+        }
         shutdown.trigger(Cause::HandedOver);
         Ok(stream)
     }

@@ -56,6 +56,11 @@ impl Systemd {
         self.tell("READY=1");
     }
 
+    /// `MAINPID=…`: another process of the unit is the main one from now on, and the end of this one is not the service's.
+    pub fn main_process(&self, id: i32) {
+        self.tell(&format!("MAINPID={id}"));
+    }
+
     /// `MAINPID=…` and `READY=1`: this process has taken the place of the one that systemd knows. Heard where the unit has
     /// `NotifyAccess=all`.
     pub fn ready_in_place_of_another(&self) {

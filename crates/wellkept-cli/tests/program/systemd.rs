@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,8 +15,17 @@ use crate::served::{PATIENCE, wellkept};
 const UNIT: &str = "orders.service";
 const PORT: u16 = 8080;
 
-/// A systemd with the program as its service, not started yet. `settings` are lines of `[Service]`. `None`, and said so,
-/// where none can be booted.
+/// Listens where the service does.
+const SOCKET: &str = "
+[Unit]
+DefaultDependencies=no
+[Socket]
+ListenStream=127.0.0.1:8080
+FileDescriptorName=http
+";
+
+/// A systemd with the program as its service, not started yet. `settings` are lines of `[Service]`; those that say
+/// something again say it instead. `None`, and said so, where none can be booted.
 fn systemd(configuration: &str, settings: &str) -> Option<Systemd> {
     let unit = format!(
         "[Unit]
@@ -31,7 +42,8 @@ StandardError=append:/out/orders.log
 {settings}
 "
     );
-    let systemd = Systemd::boot(&[(UNIT, &unit)], Path::new(env!("CARGO_BIN_EXE_wellkept")), "wellkept");
+    let units = [(UNIT, &*unit), ("orders.socket", SOCKET)];
+    let systemd = Systemd::boot(&units, Path::new(env!("CARGO_BIN_EXE_wellkept")), "wellkept");
     let systemd = systemd.inspect_err(|why| not_run(why)).ok()?;
     configure(&systemd, configuration);
     Some(systemd)
@@ -123,7 +135,7 @@ fn a_stop_ends_with_success_and_its_status_line_tells_the_phase() {
     assert_eq!(open.get("/readyz").unwrap().status, 503);
     // What is left of the delay is cut by a second signal, and that is no success.
     // pace: longer than the echo of a signal lasts.
-    std::thread::sleep(Duration::from_millis(300));
+    thread::sleep(Duration::from_millis(300));
     systemd.signal(UNIT, "TERM");
     systemd.until_shown(UNIT, "ActiveState", PATIENCE, |state| state == "failed");
     assert_eq!(ended(&systemd), "exit-code exited 143");
@@ -175,4 +187,66 @@ fn a_stuck_process_is_started_again_by_the_watchdog_and_a_healthy_one_is_not() {
     assert_ne!(systemd.show(UNIT, "MainPID"), process);
     let ready = systemd.connect(PORT).unwrap().get("/readyz").unwrap();
     assert_eq!(ready.status, 200);
+}
+
+/// Asks over and over, each time on a connection of its own, until it is told to stop; returns how often it was answered.
+fn ask_until(systemd: &Systemd, stop: &AtomicBool) -> u32 {
+    let mut answered = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let mut connection = systemd.connect(PORT).expect("nobody is refused");
+        let answer = connection.get("/livez").expect("who is let in is answered");
+        assert_eq!(answer.status, 200);
+        answered += 1;
+    }
+    answered
+}
+
+#[test]
+fn a_socket_unit_refuses_nobody_while_its_service_is_started_again() {
+    let Some(systemd) = systemd("checks: []\n", "") else { return };
+    systemd.start("orders.socket");
+    assert_eq!(systemd.show(UNIT, "ActiveState"), "inactive");
+    // The first who comes has it started.
+    assert_eq!(systemd.connect(PORT).unwrap().get("/livez").unwrap().status, 200);
+    let stop = AtomicBool::new(false);
+    let answered = thread::scope(|scope| {
+        let asking = scope.spawn(|| ask_until(&systemd, &stop));
+        for _ in 0..3 {
+            let process = systemd.show(UNIT, "MainPID");
+            assert!(systemd.systemctl(&["restart", UNIT]).status.success());
+            assert_ne!(systemd.show(UNIT, "MainPID"), process);
+            assert_eq!(ended(&systemd), "success exited 0");
+        }
+        stop.store(true, Ordering::Relaxed);
+        asking.join().unwrap()
+    });
+    assert!(answered > 3, "{answered}");
+}
+
+#[test]
+fn a_new_process_takes_the_place_of_the_old_one_in_a_unit_that_stays_active() {
+    let takes_over = "NotifyAccess=all
+RuntimeDirectory=orders
+ExecReload=
+ExecReload=/bin/sh -c '/out/wellkept serve --listen 127.0.0.1:8080 --take-over &'";
+    let handover = "checks: []\nshutdown: { handover: { path: /run/orders/handover.sock } }\n";
+    let Some(systemd) = systemd(handover, takes_over) else { return };
+    systemd.start(UNIT);
+    let process = systemd.show(UNIT, "MainPID");
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| ask_until(&systemd, &stop));
+        assert!(systemd.systemctl(&["reload", UNIT]).status.success());
+        let next = systemd.until_shown(UNIT, "MainPID", PATIENCE, |next| next != process && next != "0");
+        until(PATIENCE, "the first to end", || systemd.said().contains("handed over"));
+        systemd.until_shown(UNIT, "StatusText", PATIENCE, |told| told == "orders serves");
+        assert_eq!((systemd.show(UNIT, "MainPID"), systemd.show(UNIT, "NRestarts")), (next, "0".into()));
+        assert_eq!(systemd.show(UNIT, "ActiveState"), "active");
+        stop.store(true, Ordering::Relaxed);
+        asking.join().unwrap();
+    });
+    // The new main process is the one that a stop ends, and there is nobody else.
+    assert!(systemd.systemctl(&["stop", UNIT]).status.success());
+    assert_eq!(ended(&systemd), "success exited 0");
+    assert!(systemd.connect(PORT).is_err());
 }
