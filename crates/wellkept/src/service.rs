@@ -221,7 +221,7 @@ impl Service {
     }
 
     /// Answers HAProxy's agent check on an address of its own, which stays open while the application drains. What it
-    /// says of which status: [`Agent`]. Given twice, the later address counts.
+    /// says of which status: [`Agent`](wellkept_http::Agent). Given twice, the later address counts.
     #[must_use]
     pub fn haproxy(mut self, address: SocketAddr, options: AgentOptions) -> Self {
         self.agent = Some((address, options));

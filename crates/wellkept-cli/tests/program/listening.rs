@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Command;
 use std::time::SystemTime;
 
 use tempfile::TempDir;
 use wellkept::net::tls::{Client, Session, TlsError};
-use wellkept_testkit::{Authority, Issued, Program, Signal, until_some, wait_within};
+use wellkept_testkit::{Authority, Issued, Program, Signal, not_run, until_some, wait_within};
 
 use crate::configuration::check;
 use crate::served::{PATIENCE, Served, listening, run, text, wellkept};
@@ -61,6 +62,11 @@ fn on_a_unix_socket_the_same_user_is_an_operator_and_the_commands_find_it() {
     ] {
         let output = run(folder.path(), arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
+    }
+    let curl = ["--silent", "--unix-socket", socket.to_str().unwrap(), "http://localhost/health/detailed"];
+    match wait_within(PATIENCE, Command::new("curl").args(curl)) {
+        Ok(output) => assert!(text(&output.stdout).contains("\"components\""), "{}", text(&output.stdout)),
+        Err(error) => not_run(format!("curl: {error}: apt-get install curl")),
     }
     let acted = program.wait_for_line(|line| line.contains("\"acted\""), PATIENCE);
     assert!(acted.contains("unix_socket from process "), "{acted}");
