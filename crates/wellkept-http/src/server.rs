@@ -23,6 +23,7 @@ mod succession;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod upload;
 mod websocket;
 
 use std::fmt;

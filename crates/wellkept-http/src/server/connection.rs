@@ -53,6 +53,17 @@ pub(super) enum Protocol {
     WebSocket,
 }
 
+/// What the client of HTTP/1 still sends of its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Upload {
+    None,
+    /// A body that nobody has read to its end.
+    Coming,
+    /// The same after the answer: it is taken and thrown away.
+    Discarded,
+}
+
 pub(super) struct Connection {
     id: u64,
     pub(super) server: Arc<Shared>,
@@ -75,6 +86,7 @@ pub(super) struct Connection {
     /// The name of the one that was handed over last: it stays until the response has left.
     leaving: LastNamed,
     requests: AtomicU64,
+    upload: AtomicU8,
     /// The first request has not come yet, and would be served even after the stop.
     arriving: AtomicBool,
     /// 0, or why the server ends it.
@@ -119,6 +131,7 @@ impl Connection {
             handed_over: AtomicUsize::new(0),
             leaving: LastNamed::default(),
             requests: AtomicU64::new(0),
+            upload: AtomicU8::new(Upload::None as u8),
             arriving: AtomicBool::new(true),
             ending: AtomicU8::new(0),
             gone: AtomicBool::new(false),
@@ -184,6 +197,14 @@ impl Connection {
         self.requests.store(self.requests() + 1, Ordering::Relaxed);
         // After `begin` on the server, so that a drain sees one or the other.
         self.arrived()
+    }
+
+    pub(super) fn upload_is(&self, upload: Upload) {
+        self.upload.store(upload as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_upload(&self, upload: Upload) -> bool {
+        self.upload.load(Ordering::Relaxed) == upload as u8
     }
 
     /// A response is handed over completely; its last bytes may still wait for the socket.

@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::address::Peer;
-use super::connection::{Connection, Protocol, Side, Waits};
+use super::connection::{Connection, Protocol, Side, Upload, Waits};
 #[cfg(feature = "tls")]
 use super::handshake;
 use super::service::RequestService;
@@ -104,7 +104,8 @@ async fn drive(connection: &Arc<Connection>, socket: Socket, open: Open) {
                     exchange.as_mut().graceful_shutdown();
                     let polled = exchange.as_mut().poll(context);
                     // Hyper goes on waiting for a first request, or for the rest of a head.
-                    return if connection.is_idle() { Poll::Ready(Ok(())) } else { polled };
+                    let waits = connection.is_idle() && !connection.has_upload(Upload::Discarded);
+                    return if waits { Poll::Ready(Ok(())) } else { polled };
                 }
                 polled
             })

@@ -21,10 +21,11 @@ use wellkept_shutdown::Refused;
 use super::Arrival;
 use super::address::Peer;
 use super::body::{InFlight, ServedBody};
-use super::connection::{Connection, Protocol};
+use super::connection::{Connection, Protocol, Upload};
 use super::events::EventsEnd;
 use super::options::AtOnce;
 use super::shared::{Shared, Stage};
+use super::upload::UploadBody;
 
 /// Hyper's service of one connection.
 pub(super) struct RequestService {
@@ -48,6 +49,8 @@ impl hyper::service::Service<Request<Incoming>> for RequestService {
         let version = request.version();
         let opens = if request.method() == Method::CONNECT { Opens::Tunnel } else { Opens::Nothing };
         let first = connection.begin();
+        let is_whole = http_body::Body::is_end_stream(request.body());
+        connection.upload_is(if is_whole { Upload::None } else { Upload::Coming });
         let late = server.has_reached(Stage::Stopped) && !first;
         let mut request = request;
         if let Err(refusal) = admit(server, late, &request) {
@@ -70,7 +73,7 @@ impl hyper::service::Service<Request<Incoming>> for RequestService {
         if let Peer::Tcp(peer) = connection.peer {
             extensions.insert(ConnectInfo::<SocketAddr>(peer));
         }
-        let route = server.answers.router.clone().call(request);
+        let route = server.answers.router.clone().call(request.map(|body| UploadBody::of(body, connection)));
         Answer::Routed { route, in_flight: Some(in_flight), version, opens }
     }
 }

@@ -4,18 +4,23 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead as _, AsyncReadExt, ReadBuf};
+use tokio::time::Sleep;
 
-use super::connection::{Ended, Protocol, Side};
+use super::connection::{Ended, Protocol, Side, Upload};
 use super::drive::Open;
 use super::transport::Transport;
 use super::websocket::{Farewell, Said};
 
 /// What an HTTP/2 client says first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long a client that still sends its request may do so after the answer.
+const DISCARDING: Duration = Duration::from_secs(2);
 
 pub(super) struct Stream {
     /// Before the connection, which is told when this is closed.
@@ -28,6 +33,8 @@ pub(super) struct Stream {
     blocked: bool,
     /// From the upgrade to a WebSocket on.
     farewell: Option<Farewell>,
+    /// From the end of an answer on whose request was not read to its end.
+    discarding: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stream {
@@ -40,6 +47,7 @@ impl Stream {
             first_given: 0,
             blocked: false,
             farewell: None,
+            discarding: None,
         }
     }
 
@@ -117,6 +125,22 @@ impl Stream {
     /// What was kept has left, or waits for the other end like anything that is written.
     fn brought_out(&mut self, polled: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
         if self.socket.inner().keeps_what_is_written() { self.wrote(polled) } else { polled }
+    }
+
+    /// Takes what a client still sends that has been answered, until it closes its end: a socket that is closed with
+    /// something unread is reset, and the answer may be lost with it (RFC 9112, section 9.6).
+    fn discard(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(time) = &mut self.discarding else { return Poll::Ready(()) };
+        let mut bytes = [0; 8 << 10];
+        loop {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(self.socket.inner_mut()).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                // Also now and then when there is more, by tokio's budget.
+                Poll::Pending => return time.as_mut().poll(context),
+            }
+        }
     }
 
     fn wrote<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -202,7 +226,14 @@ impl Write for Stream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.socket).poll_shutdown(context);
-        self.brought_out(polled)
+        if self.discarding.is_none() {
+            let polled = Pin::new(&mut self.socket).poll_shutdown(context);
+            ready!(self.brought_out(polled))?;
+            if self.connection.is(Protocol::Http1) && self.connection.has_upload(Upload::Coming) {
+                self.connection.upload_is(Upload::Discarded);
+                self.discarding = Some(Box::pin(tokio::time::sleep(DISCARDING)));
+            }
+        }
+        self.discard(context).map(Ok)
     }
 }

@@ -15,7 +15,7 @@ fn a_handler_that_panics_during_the_drain_costs_its_own_request_only() {
 
 #[test]
 fn a_handler_that_blocks_its_worker_is_cut_and_named() {
-    let mut driven = Driven::start("plain");
+    let mut driven = Driven::start("impatient");
     let _blocked = driven.connect_and_ask("GET", "/blocks");
     driven.terminate();
     driven.end().has_cut("GET /blocks", "in_flight");
@@ -23,7 +23,7 @@ fn a_handler_that_blocks_its_worker_is_cut_and_named() {
 
 #[test]
 fn a_handler_that_waits_for_a_blocking_thread_is_cut_and_named() {
-    let mut driven = Driven::start("plain");
+    let mut driven = Driven::start("impatient");
     let _blocked = driven.connect_and_ask("GET", "/blocks-a-pool-thread");
     driven.terminate();
     driven.end().has_cut("GET /blocks-a-pool-thread", "in_flight");
@@ -62,7 +62,7 @@ fn a_handler_or_a_drop_may_begin_the_end_and_is_answered() {
 
 #[test]
 fn a_handler_that_waits_for_the_end_is_cut_and_named() {
-    let mut driven = Driven::start("plain");
+    let mut driven = Driven::start("impatient");
     driven.behaves();
     let _waits = driven.connect_and_ask("GET", "/ends-and-waits");
     driven.end().has_cut("GET /ends-and-waits", "in_flight");

@@ -91,7 +91,7 @@ fn a_stream_in_both_directions_goes_on_during_the_drain() {
 
 #[test]
 fn a_stream_in_both_directions_that_nobody_ends_is_cut_and_named() {
-    let mut driven = Driven::start("plain");
+    let mut driven = Driven::start("impatient");
     let mut client = Http2::connect(driven.address).answer_pings();
     client.post(1, "/echo");
     assert!(client.read_until(HEADERS).is_answer_with_200());
@@ -101,7 +101,7 @@ fn a_stream_in_both_directions_that_nobody_ends_is_cut_and_named() {
 
 #[test]
 fn a_client_that_opens_no_window_is_cut_and_named() {
-    let mut driven = Driven::start("plain");
+    let mut driven = Driven::start("impatient");
     let mut client = Http2::connect(driven.address).answer_pings();
     client.get(1, "/big");
     assert!(client.read_until(HEADERS).is_answer_with_200());

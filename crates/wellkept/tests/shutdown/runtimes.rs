@@ -5,7 +5,7 @@ use wellkept_testkit::Signal;
 
 #[test]
 fn one_thread_is_enough() {
-    let mut driven = Driven::start("one thread");
+    let mut driven = Driven::start("one thread, impatient");
     let _hangs = driven.connect_and_ask("GET", "/hangs");
     driven.terminate();
     driven.end().has_cut("GET /hangs", "in_flight");

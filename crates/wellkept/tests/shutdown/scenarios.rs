@@ -26,18 +26,20 @@ pub(crate) const PROBES: &str = "PROBES";
 /// How many tasks each of two parts has.
 pub(crate) const PARTS: usize = 1_000;
 
-/// The durations of a child: short, but for the deadline, which nothing comes near to that ends as it should.
+/// The durations of a child: nothing that ends as it should comes near those of the drain and the deadline.
 pub(crate) fn settings() -> Settings {
-    let [deadline, announce, drain, resource, flush] = [8_000, 100, 400, 300, 300].map(Duration::from_millis);
+    let [deadline, announce, drain, resource, flush] = [15_000, 100, 5_000, 500, 300].map(Duration::from_millis);
     Settings { deadline, announce, drain, resource, flush, ..Settings::default() }
 }
 
 pub(crate) fn options(scenario: &str) -> ServiceOptions {
     let usual = settings();
     let long = Duration::from_secs(60);
+    // Long enough for those who behave beside one who is cut.
+    let impatient = Duration::from_millis(700);
     let shutdown = match scenario {
         "no time at all" => Settings { deadline: Duration::ZERO, ..usual },
-        "time without end" => Settings { deadline: Duration::MAX, delay: Duration::ZERO, ..usual },
+        "impatient, time without end" => Settings { deadline: Duration::MAX, drain: impatient, ..usual },
         "all without end" => Settings {
             deadline: Duration::MAX,
             announce: Duration::MAX,
@@ -46,8 +48,11 @@ pub(crate) fn options(scenario: &str) -> ServiceOptions {
             flush: Duration::MAX,
             ..usual
         },
+        _ if scenario.contains("impatient") => Settings { drain: impatient, ..usual },
         _ if scenario.contains("patient") => Settings { deadline: long, drain: long, flush: long / 4, ..usual },
         "gates" => Settings { deadline: long, announce: long / 60, drain: long / 6, resource: long / 6, ..usual },
+        // Twice as long as the clients that ask without a pause take in turn, also on a busy machine.
+        "hot" => Settings { announce: Duration::from_millis(500), ..usual },
         _ if scenario.contains("short") => Settings { deadline: Duration::from_secs(1), ..usual },
         _ => usual,
     };

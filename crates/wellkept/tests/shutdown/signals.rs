@@ -104,7 +104,7 @@ fn with_no_time_at_all_everything_is_cut_and_the_process_ends() {
 
 #[test]
 fn times_without_end_do_not_overflow_and_end_with_the_work() {
-    let mut driven = Driven::start("time without end");
+    let mut driven = Driven::start("impatient, time without end");
     let _hangs = driven.connect_and_ask("GET", "/hangs");
     driven.terminate();
     driven.end().has_cut("GET /hangs", "in_flight");
