@@ -39,6 +39,9 @@ pub fn missing_servers() -> Vec<&'static str> {
     if ["mariadbd", "mariadb-install-db", "mariadb"].iter().any(|name| find_in_path(name).is_none()) {
         missing.push("mariadb-server");
     }
+    if find_faketime().is_none() {
+        missing.push("faketime");
+    }
     if !crate::python::is_installed() {
         missing.push("python3-venv");
     }
@@ -128,6 +131,11 @@ pub(crate) fn mariadb(name: &str) -> PathBuf {
     find_in_path(name).unwrap_or_else(|| missing(name, "mariadb-server"))
 }
 
+/// libfaketime, for programs with several threads.
+pub(crate) fn faketime() -> PathBuf {
+    find_faketime().unwrap_or_else(|| missing("libfaketimeMT.so.1", "faketime"))
+}
+
 fn missing(name: &str, package: &str) -> ! {
     panic!("`{name}` is not installed (package {package}): `cargo xtask test` installs what the tests need")
 }
@@ -152,6 +160,14 @@ fn find_postgres(name: &str) -> Option<PathBuf> {
         .map(|folder| folder.join(name))
         .find(|path| is_program(path))
         .or_else(|| find_in_path(name))
+}
+
+fn find_faketime() -> Option<PathBuf> {
+    let mut folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    folders.find_map(|folder| {
+        let library = folder.path().join("faketime/libfaketimeMT.so.1");
+        library.exists().then_some(library)
+    })
 }
 
 /// Those of Debian's in the PATH run as the user `rabbitmq` and in its folders only.

@@ -25,6 +25,7 @@ mod smtp;
 mod systemd;
 mod tansu;
 mod unbound;
+mod wall_clock;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::thread;
@@ -50,6 +51,7 @@ pub use smtp::{Smtp, SmtpOptions, SmtpTls};
 pub use systemd::Systemd;
 pub use tansu::{TANSU_VERSION, Tansu, TansuOptions, tansu_program};
 pub use unbound::Unbound;
+pub use wall_clock::WallClock;
 
 /// A TCP port on 127.0.0.1 that nothing listens on at this moment.
 ///

@@ -1,4 +1,5 @@
-//! What the documents promise exists: the paths in ARCHITECTURE.md, the tests in docs/requirements.md.
+//! What the documents promise exists: the paths in ARCHITECTURE.md, the tests in docs/requirements.md and
+//! docs/shutdown-faults.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,6 +7,7 @@ use super::{Finding, Tree, in_backticks, numbered};
 
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
 const REQUIREMENTS: &str = "docs/requirements.md";
+const FAULTS: &str = "docs/shutdown-faults.md";
 
 /// The folders at the root, those that are still to come too.
 const FOLDERS: &[&str] =
@@ -29,7 +31,9 @@ const CHAPTERS: &[(char, u8)] = &[
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = paths(tree);
-    findings.extend(requirements(tree));
+    let functions = functions(tree);
+    findings.extend(requirements(tree, &functions));
+    findings.extend(faults(tree, &functions));
     findings
 }
 
@@ -73,11 +77,10 @@ fn repository_path(word: &str) -> Option<&str> {
 }
 
 /// The table `| ID | requirement | tests |` is complete, and the tests that it names exist.
-fn requirements(tree: &Tree) -> Vec<Finding> {
+fn requirements(tree: &Tree, functions: &Functions<'_>) -> Vec<Finding> {
     let Some(text) = tree.text(REQUIREMENTS) else {
         return vec![Finding::new(REQUIREMENTS, 1, "missing: it names the tests of every requirement")];
     };
-    let functions = functions(tree);
     let mut awaited: BTreeSet<String> = CHAPTERS
         .iter()
         .flat_map(|&(chapter, count)| (1..=count).map(move |number| format!("{chapter}{number}")))
@@ -95,16 +98,36 @@ fn requirements(tree: &Tree) -> Vec<Finding> {
             findings.push(Finding::new(REQUIREMENTS, number, format!("{id} {what}")));
         }
         seen.insert((*id).to_owned());
-        let mut names = in_backticks(tests).peekable();
-        if names.peek().is_none() && !tests.contains("not yet") {
-            findings.push(Finding::new(REQUIREMENTS, number, format!("{id} names no test and does not say `not yet`")));
-        }
-        for name in names.filter(|name| !exists(name, &functions)) {
-            findings.push(Finding::new(REQUIREMENTS, number, format!("{id}: there is no test `{name}`")));
-        }
+        findings.extend(tests_of(REQUIREMENTS, number, id, tests, functions));
     }
     findings.extend(awaited.iter().map(|id| Finding::new(REQUIREMENTS, 1, format!("{id} is not listed"))));
     findings
+}
+
+/// The tests that the tables `| fault | what happens | tests |` name exist.
+fn faults(tree: &Tree, functions: &Functions<'_>) -> Vec<Finding> {
+    let Some(text) = tree.text(FAULTS) else {
+        return vec![Finding::new(FAULTS, 1, "missing: it names what was tried at the end of a process")];
+    };
+    let mut findings = Vec::new();
+    for (number, line) in numbered(text) {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, fault, _, tests, _] = cells.as_slice() else { continue };
+        if *fault != "fault" && !fault.starts_with("--") {
+            findings.extend(tests_of(FAULTS, number, fault, tests, functions));
+        }
+    }
+    findings
+}
+
+/// A cell names tests that exist, or says that there are none yet.
+fn tests_of(file: &str, number: usize, what: &str, tests: &str, functions: &Functions<'_>) -> Vec<Finding> {
+    let mut names = in_backticks(tests).peekable();
+    if names.peek().is_none() && !tests.contains("not yet") {
+        return vec![Finding::new(file, number, format!("{what} names no test and does not say `not yet`"))];
+    }
+    let gone = names.filter(|name| !exists(name, functions));
+    gone.map(|name| Finding::new(file, number, format!("{what}: there is no test `{name}`"))).collect()
 }
 
 fn is_id(cell: &str) -> bool {
@@ -115,8 +138,10 @@ fn is_id(cell: &str) -> bool {
 }
 
 /// Every function of the repository, with the files that hold one of that name.
-fn functions(tree: &Tree) -> BTreeMap<&str, Vec<&str>> {
-    let mut functions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+type Functions<'t> = BTreeMap<&'t str, Vec<&'t str>>;
+
+fn functions(tree: &Tree) -> Functions<'_> {
+    let mut functions = Functions::new();
     for (file, text) in tree.with_extension("rs") {
         for line in text.lines() {
             let Some((before, after)) = line.split_once("fn ") else { continue };
@@ -131,7 +156,7 @@ fn functions(tree: &Tree) -> BTreeMap<&str, Vec<&str>> {
 }
 
 /// `name` or `file::name`, where `file` is the file's name or that of a folder above it.
-fn exists(test: &str, functions: &BTreeMap<&str, Vec<&str>>) -> bool {
+fn exists(test: &str, functions: &Functions<'_>) -> bool {
     let (place, name) = match test.rsplit_once("::") {
         Some((place, name)) => (Some(place.rsplit("::").next().unwrap_or(place)), name),
         None => (None, test),
@@ -179,7 +204,7 @@ mod tests {
             ("crates/a/src/probe.rs", "//! A.\n    async fn a_probe_answers() {\n"),
             ("crates/b/tests/stop.rs", "//! B.\npub fn a_stop_ends()\n"),
         ]);
-        messages(&requirements(&tree))
+        messages(&requirements(&tree, &functions(&tree)))
     }
 
     #[test]
@@ -211,6 +236,20 @@ mod tests {
                 "docs/requirements.md:4: H1 is listed twice",
                 "docs/requirements.md:5: Z1 is no requirement",
                 "docs/requirements.md:1: Q5 is not listed",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_fault_whose_test_is_gone_or_was_never_named_is_found() {
+        let text = "| fault | what happens | tests |\n|---|---|---|\n| a | `b` | `a_stop_ends` |\n| c | d | `a_dream` |\n\
+            | e | f | |\n| g | h | not yet |\n";
+        let tree = Tree::of(&[(FAULTS, text), ("crates/b/tests/stop.rs", "//! B.\npub fn a_stop_ends()\n")]);
+        assert_eq!(
+            messages(&faults(&tree, &functions(&tree))),
+            [
+                "docs/shutdown-faults.md:4: c: there is no test `a_dream`",
+                "docs/shutdown-faults.md:5: e names no test and does not say `not yet`",
             ]
         );
     }

@@ -7,6 +7,7 @@ mod changes;
 mod checks;
 mod commands;
 mod configuration;
+mod disturbed;
 mod ending;
 mod faults;
 mod grpc;
