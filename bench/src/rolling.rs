@@ -59,7 +59,7 @@ struct Counts {
 
 pub(crate) fn run(effort: Effort) {
     let quick = effort.rounds < Effort::FULL.rounds;
-    println!("| in front | served by | restarts | requests | failed | the proxy asked another server |");
+    println!("| in front | served by | restarts | requests | failed | between nginx and the servers |");
     println!("|---|---|---|---|---|---|");
     for front in [Front::HaproxyWithoutRetries, Front::Haproxy, Front::Nginx] {
         for system in [System::Service, System::Axum] {
@@ -122,7 +122,7 @@ impl Front {
         match self {
             Self::HaproxyWithoutRetries => "HAProxy, `retries 0`",
             Self::Haproxy => "HAProxy, its defaults",
-            Self::Nginx => "nginx, its defaults",
+            Self::Nginx => "nginx, `max_fails=0`",
         }
     }
 }
