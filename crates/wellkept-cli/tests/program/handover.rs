@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use tempfile::TempDir;
-use wellkept_testkit::http::{Connection, request};
+use wellkept_testkit::http::{Connection, get, request};
 use wellkept_testkit::{Program, Signal, free_address, not_run, until, until_some, wait_within};
 
 use crate::served::{PATIENCE, text, wellkept};
@@ -174,6 +174,11 @@ fn ten_processes_take_each_others_place_under_load_and_no_request_fails() {
 fn a_successor_that_is_killed_before_it_is_ready_changes_nothing_and_leaves_nothing_behind() {
     let relay = Relay::new();
     let mut first = relay.first();
+    let memory = |program: &Program| {
+        let status = fs::read_to_string(format!("/proc/{}/status", program.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
     let files = |program: &Program| fs::read_dir(format!("/proc/{}/fd", program.pid())).unwrap().count();
     let load = Load::on(relay.address);
     relay.go(false);
@@ -185,14 +190,16 @@ fn a_successor_that_is_killed_before_it_is_ready_changes_nothing_and_leaves_noth
         until(PATIENCE, "it to be missed", || first.output().matches("handover.broken").count() == count);
         if count == 2 {
             load.goes_on(10);
-            before = Some(files(&first));
+            before = Some((files(&first), memory(&first)));
         }
     }
     load.goes_on(100);
     assert!(first.ended().is_none());
     load.has_lost_nothing();
-    let before = before.unwrap();
-    until(PATIENCE, "no more files to be open than before", || files(&first) <= before);
+    let (files_before, memory_before) = before.unwrap();
+    until(PATIENCE, "no more files to be open than before", || files(&first) <= files_before);
+    let grown = memory(&first).saturating_sub(memory_before);
+    assert!(grown < 4096, "it has grown by {grown} KiB");
     assert_eq!(fs::read_dir(relay.file("run")).unwrap().count(), 1, "one socket, and no litter");
 
     relay.go(true);
@@ -411,4 +418,64 @@ fn doors_that_the_new_configuration_moves_or_drops_follow_it() {
     until_some(PATIENCE, "the door at its new place", || request(elsewhere, "GET", "/livez", &[], b"").ok());
     assert!(Connection::open(admin).is_err());
     says(&second, "no door listens here any more: it is closed");
+}
+
+#[test]
+fn what_is_taken_out_by_hand_stays_out_and_the_history_goes_on() {
+    let relay = Relay::with("30s", "defaults: { interval: 50ms }\n");
+    let mut first = relay.first();
+    let results = || {
+        let history = get(relay.address, "/api/v1/history?component=go&limit=1000").json();
+        history["results"].as_array().unwrap().clone()
+    };
+    until(PATIENCE, "results to be kept", || results().len() > 2);
+    let server = format!("http://{}", relay.address);
+    let mut command = wellkept(relay.folder.path());
+    let begun = command.args(["maintenance", "start", "--server", &server, "--for", "1h", "--reason", "new disks"]);
+    assert!(wait_within(PATIENCE, begun).unwrap().status.success());
+    until(PATIENCE, "the service to be out", || !relay.ready());
+
+    let of_the_first = results();
+    let load = Maintained::watch(relay.address);
+    let mut second = relay.successor();
+    serves(&second);
+    assert_eq!(first.wait(PATIENCE).code(), Some(0), "{}", first.output());
+    says(&second, "the process before has ended");
+    load.was_never_ready();
+    until(PATIENCE, "what both have seen", || {
+        let results = results();
+        results.len() > of_the_first.len() && results.last() == of_the_first.last()
+    });
+    assert!(!second.output().contains("\"level\":\"error\""), "{}", second.output());
+    second.signal(Signal::TERM);
+    assert_eq!(second.wait(PATIENCE).code(), Some(0));
+}
+
+/// Asks all the time whether the service is ready.
+struct Maintained {
+    stop: Arc<AtomicBool>,
+    asks: JoinHandle<Vec<String>>,
+}
+
+impl Maintained {
+    fn watch(address: SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let asks = thread::spawn(move || {
+            let mut wrong = Vec::new();
+            while !told.load(Ordering::Relaxed) {
+                match request(address, "GET", "/health/ready", &[], b"") {
+                    Ok(answer) if answer.status == 503 && answer.json()["status"] == "maintenance" => {}
+                    other => wrong.push(format!("{other:?}")),
+                }
+            }
+            wrong
+        });
+        Self { stop, asks }
+    }
+
+    fn was_never_ready(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        assert_eq!(self.asks.join().unwrap(), Vec::<String>::new());
+    }
 }
