@@ -115,7 +115,7 @@ pub(super) enum Side {
 impl Connection {
     /// Of a socket that was just taken.
     pub(super) fn new(server: &Arc<Shared>, id: u64, peer: Peer) -> Self {
-        let first = if server.shakes_hands() { Waits::Handshake } else { Waits::FirstByte };
+        let first = if server.shakes_hands { Waits::Handshake } else { Waits::FirstByte };
         Self {
             id,
             server: Arc::clone(server),

@@ -139,8 +139,8 @@ async fn secure(connection: &Connection, socket: Socket) -> Option<Transport> {
 }
 
 #[cfg(not(feature = "tls"))]
-async fn secure(_: &Connection, socket: Socket) -> Option<Transport> {
-    Some(Transport::Plain(socket))
+fn secure(_: &Connection, socket: Socket) -> impl Future<Output = Option<Transport>> {
+    std::future::ready(Some(Transport::Plain(socket)))
 }
 
 /// What comes of it, or `None` when the server closes its idle connections first.

@@ -55,6 +55,8 @@ pub(super) struct Shared {
     pub(super) name: String,
     pub(super) bound: Address,
     pub(super) options: ServerOptions,
+    /// Whether it speaks TLS.
+    pub(super) shakes_hands: bool,
     pub(super) answers: Answers,
     pub(super) tracker: Tracker,
     pub(super) retry_after: HeaderValue,
@@ -119,6 +121,10 @@ impl Shared {
         answers: Answers,
         tracker: Tracker,
     ) -> Arc<Self> {
+        #[cfg(feature = "tls")]
+        let shakes_hands = options.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let shakes_hands = false;
         let mut http1 = http1::Builder::new();
         if options.max_headers > HYPER_MAX_HEADERS {
             http1.max_headers(options.max_headers);
@@ -140,6 +146,7 @@ impl Shared {
             bound,
             retry_after: HeaderValue::from(options.retry_after.as_secs().max(1)),
             options,
+            shakes_hands,
             // Turns handlers into routes once, not at each request.
             answers: Answers { router: answers.router.with_state(()), ..answers },
             tracker,
@@ -167,16 +174,8 @@ impl Shared {
         })
     }
 
-    /// Whether it speaks TLS.
-    pub(super) fn shakes_hands(&self) -> bool {
-        #[cfg(feature = "tls")]
-        return self.options.tls.is_some();
-        #[cfg(not(feature = "tls"))]
-        false
-    }
-
     fn arrival_grace(&self) -> Duration {
-        if self.shakes_hands() { HANDSHAKE_GRACE } else { ARRIVAL_GRACE }
+        if self.shakes_hands { HANDSHAKE_GRACE } else { ARRIVAL_GRACE }
     }
 
     pub(super) fn has_reached(&self, stage: Stage) -> bool {
