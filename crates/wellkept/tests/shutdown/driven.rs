@@ -122,7 +122,7 @@ impl Driven {
 /// Starts a child that may never serve.
 pub(crate) fn spawn(scenario: &str, prepare: impl FnOnce(&mut Command)) -> Program {
     let mut command = Command::new(std::env::current_exe().expect("a test has a path"));
-    command.args(["--exact", "child", "--nocapture"]).env(SCENARIO, scenario);
+    command.args(["--exact", "child", "--nocapture"]).env(SCENARIO, scenario).env("RUST_BACKTRACE", "0");
     prepare(&mut command);
     Program::spawn(&mut command)
 }

@@ -107,7 +107,9 @@ where
 /// One of each kind; the last one closes first.
 fn closers(shutdown: &Shutdown) {
     add(shutdown, "last", async || println!("the last one closed"));
-    add(shutdown, "panics", async || panic!("on purpose"));
+    let panics = Resource::new("panics", ResourceType::Custom, async || -> () { panic!("on purpose") });
+    // A panic takes its time on a busy machine.
+    shutdown.register(panics.timeout(Duration::from_secs(5))).expect("it is early");
     let fails = Resource::new("fails", ResourceType::Custom, async || Err::<(), _>("no such luck"));
     shutdown.register(fails).expect("it is early");
     shutdown.register(Resource::blocking("blocks", ResourceType::Custom, blocks)).expect("it is early");
