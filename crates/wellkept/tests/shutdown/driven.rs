@@ -152,7 +152,9 @@ impl Ended {
         let forced = self.forced();
         let named = forced.iter().any(|item| item.starts_with(what) && item.ends_with(reason));
         assert!(named, "no {what} ({reason}) in {forced:?}");
-        assert_eq!(forced.len(), 1, "nobody else: {forced:?}");
+        // A connection that its client has closed may still be there, where there was no time to look.
+        let requests = forced.iter().filter(|item| !item.contains(" connection from "));
+        assert_eq!(requests.count(), 1, "nobody else: {forced:?}");
         self.is_in_time();
     }
 

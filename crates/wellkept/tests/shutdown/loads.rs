@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use rustix::net::{RecvFlags, recv};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -41,9 +42,9 @@ async fn ask_for_ever(address: SocketAddr, counts: Arc<Counts>) {
 /// The answer, or none if the connection has ended before the request.
 async fn ask(socket: &mut TcpStream, answered: &AtomicUsize, without_answer: &AtomicUsize) -> Option<String> {
     let mut bytes = [0; 1024];
-    // Lets the runtime see what has come meanwhile.
-    tokio::task::yield_now().await;
-    if socket.try_read(&mut bytes).is_ok() || socket.write_all(REQUEST).await.is_err() {
+    // The system itself is asked: the runtime may not have heard of the end yet.
+    let seen = recv(&*socket, &mut bytes[..1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    if seen.is_ok() || socket.write_all(REQUEST).await.is_err() {
         return None;
     }
     let mut answer = String::new();

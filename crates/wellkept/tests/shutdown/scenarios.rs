@@ -51,8 +51,8 @@ pub(crate) fn options(scenario: &str) -> ServiceOptions {
         _ if scenario.contains("impatient") => Settings { drain: impatient, ..usual },
         _ if scenario.contains("patient") => Settings { deadline: long, drain: long, flush: long / 4, ..usual },
         "gates" => Settings { deadline: long, announce: long / 60, drain: long / 6, resource: long / 6, ..usual },
-        // Twice as long as the clients that ask without a pause take in turn, also on a busy machine.
-        "hot" => Settings { announce: Duration::from_millis(500), ..usual },
+        // Each of those who ask without a pause has its turn meanwhile, also on a busy machine.
+        "hot" => Settings { announce: Duration::from_secs(1), ..usual },
         _ if scenario.contains("short") => Settings { deadline: Duration::from_secs(1), ..usual },
         _ => usual,
     };
