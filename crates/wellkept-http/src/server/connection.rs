@@ -36,6 +36,8 @@ pub(super) enum Ended {
     Idle,
     Write,
     Evicted,
+    /// It made room although it was busy.
+    EvictedBusy,
     /// A WebSocket's client did not answer the farewell.
     Unanswered,
     ByItself,
@@ -192,6 +194,9 @@ impl Connection {
             self.busy_since.store(self.server.now(), Ordering::Relaxed);
         }
         self.active.fetch_add(1, Ordering::SeqCst);
+        if self.is_ending() {
+            self.goes_on_after_all();
+        }
         self.waits.store(Waits::Nothing as u8, Ordering::Relaxed);
         // Only the connection's own task begins requests, so this needs no atomic addition.
         self.requests.store(self.requests() + 1, Ordering::Relaxed);
@@ -262,7 +267,8 @@ impl Connection {
         self.arrived();
         // From here on nobody else can end it.
         let ended = self.ending.compare_exchange(0, Ended::ByItself as u8, Ordering::SeqCst, Ordering::SeqCst);
-        self.server.closed(self.id, self.requests(), ended == Err(Ended::Evicted as u8));
+        let evicted = [Ended::Evicted, Ended::EvictedBusy].map(|ended| Err(ended as u8)).contains(&ended);
+        self.server.closed(self.id, self.requests(), evicted);
     }
 
     /// Bytes have come in.
@@ -357,6 +363,25 @@ impl Connection {
 
     pub(super) fn is_ending(&self) -> bool {
         self.ending.load(Ordering::SeqCst) != 0 || self.server.has_reached(Stage::Aborted)
+    }
+
+    /// Whether it ends because no request was in flight: one may have begun in that moment.
+    pub(super) fn ends_as_idle(&self) -> bool {
+        let idle = [Ended::FirstByte, Ended::Header, Ended::Idle, Ended::Evicted];
+        let ending = self.ending.load(Ordering::SeqCst);
+        idle.into_iter().any(|ended| ended as u8 == ending) && !self.server.has_reached(Stage::Aborted)
+    }
+
+    /// Takes back an end that was for an idle connection, if a request has begun since. To be asked by the connection's own
+    /// task only, which begins requests. Tells whether it goes on.
+    pub(super) fn goes_on_after_all(&self) -> bool {
+        if self.is_idle() || !self.ends_as_idle() {
+            return false;
+        }
+        if self.ending.swap(0, Ordering::SeqCst) == Ended::Evicted as u8 {
+            self.server.keeps_its_place();
+        }
+        true
     }
 
     /// Has the task woken when something is asked of the connection.

@@ -57,7 +57,15 @@ async fn until_ended(connection: Arc<Connection>, socket: Socket, open: Open) {
             connection.enlist(Side::Read, context);
             enlisted = true;
         }
-        if connection.is_ending() { Poll::Ready(()) } else { driven.as_mut().poll(context) }
+        if connection.is_ending() && !connection.goes_on_after_all() && !connection.ends_as_idle() {
+            return Poll::Ready(());
+        }
+        // Polled also when it ends as idle: what has come meanwhile may be a request, which is not lost then.
+        let polled = driven.as_mut().poll(context);
+        if polled.is_pending() && connection.is_ending() && !connection.goes_on_after_all() {
+            return Poll::Ready(());
+        }
+        polled
     })
     .await;
 }

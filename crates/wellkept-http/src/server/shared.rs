@@ -315,6 +315,7 @@ impl Shared {
         drop(removed);
         if evicted {
             self.evicting.fetch_sub(1, Ordering::SeqCst);
+            self.counts.evicted.fetch_add(1, Ordering::Relaxed);
         }
         self.counts.requests.fetch_add(requests, Ordering::Relaxed);
         let last = self.open.fetch_sub(1, Ordering::SeqCst) == 1;
@@ -374,12 +375,16 @@ impl Shared {
         let Some(oldest) = self.next_to_go() else { return false };
         // Counted before it is told, so that its end finds the count.
         self.evicting.fetch_add(1, Ordering::SeqCst);
-        if !oldest.end(Ended::Evicted) {
-            self.evicting.fetch_sub(1, Ordering::SeqCst);
-            return false;
+        let ends = oldest.end(if oldest.is_idle() { Ended::Evicted } else { Ended::EvictedBusy });
+        if !ends {
+            self.keeps_its_place();
         }
-        self.counts.evicted.fetch_add(1, Ordering::Relaxed);
-        true
+        ends
+    }
+
+    /// One that was to make room stays.
+    pub(super) fn keeps_its_place(&self) {
+        self.evicting.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// The oldest connection without a complete request head; where that is allowed and there is none, the oldest one
@@ -395,7 +400,7 @@ impl Shared {
         idle.or_else(|| self.options.evict_busy_after.and_then(busy)).cloned()
     }
 
-    fn connections(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Connection>>> {
+    pub(super) fn connections(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Connection>>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -431,7 +436,7 @@ impl Shared {
                     Ended::Header => &self.counts.header,
                     Ended::Idle => &self.counts.idle,
                     Ended::Write => &self.counts.write,
-                    Ended::Evicted | Ended::Unanswered | Ended::ByItself => continue,
+                    Ended::Evicted | Ended::EvictedBusy | Ended::Unanswered | Ended::ByItself => continue,
                 };
                 if connection.end(ended) {
                     count.fetch_add(1, Ordering::Relaxed);

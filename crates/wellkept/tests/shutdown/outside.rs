@@ -47,7 +47,6 @@ fn where_descriptors_are_short_those_that_were_accepted_are_answered() {
     let ended = driven.end();
     ended.is_clean();
     let arrived = ended.output.matches("arrived GET /slow").count();
-    // One may be chosen to make room in the very moment in which its request begins.
-    assert!(answered + 1 >= arrived, "{answered} of {arrived}; {}", ended.output);
+    assert_eq!(answered, arrived, "{}", ended.output);
     assert!(arrived > 10, "{arrived}");
 }

@@ -1,5 +1,6 @@
 //! What a bad client, or too many good ones, can cost.
 
+use super::super::connection::Ended;
 use super::*;
 
 #[tokio::test]
@@ -106,6 +107,25 @@ async fn at_the_limit_the_oldest_silent_connection_goes_and_those_in_flight_stay
     assert_eq!(setup.handle.stats().evicted_total, 2);
     setup.gate.add_permits(1);
     assert_eq!(slow.response().await.body, "slow");
+}
+
+#[tokio::test]
+async fn who_was_to_end_as_idle_stays_if_its_request_has_begun_meanwhile() {
+    for (ended, stays) in [(Ended::Idle, true), (Ended::Header, true), (Ended::Write, false)] {
+        let setup = Setup::new(ServerOptions::default());
+        let mut slow = setup.connect_slow().await;
+        let connection = setup.handle.shared.connections().values().next().cloned().unwrap();
+        // Whoever looks at all connections has seen it idle, a moment ago.
+        connection.end(ended);
+        drop(connection);
+        setup.gate.add_permits(1);
+        if stays {
+            assert_eq!(slow.response().await.body, "slow", "{ended:?}");
+            assert_eq!(slow.get("/").await.status, 200);
+        } else {
+            assert_eq!(slow.rest().await, 0);
+        }
+    }
 }
 
 #[tokio::test]
