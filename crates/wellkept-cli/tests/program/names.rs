@@ -50,6 +50,8 @@ fn a_thousand_targets_whose_names_hang_delay_neither_other_checks_nor_the_stop()
     let Some(mut command) = private_mounts() else { return };
     let target = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = target.local_addr().unwrap().port();
+    // Taken, as the system keeps only so many that nobody takes.
+    std::thread::spawn(move || target.incoming().for_each(drop));
 
     let mut configuration = format!(
         "
@@ -61,10 +63,11 @@ checks:
 "
     );
     for number in 0..EACH {
-        let hangs = format!("  - {{ name: hangs-{number}, tcp: {{ address: 'n{number}.example:80' }} }}\n");
-        let asks =
-            format!("  - {{ name: asks-{number}, dns: {{ name: n{number}.example, resolver: '{resolver}' }} }}\n");
-        write!(configuration, "{hangs}{asks}").unwrap();
+        // Later than the names that are to be known by then.
+        let later = "initial_delay: 3s";
+        let hangs = format!("  - {{ name: hangs-{number}, tcp: {{ address: 'n{number}.example:80' }}, {later} }}\n");
+        let dns = format!("{{ name: n{number}.example, resolver: '{resolver}' }}");
+        writeln!(configuration, "{hangs}  - {{ name: asks-{number}, dns: {dns}, {later} }}").unwrap();
     }
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("wellkept.yaml"), configuration).unwrap();
