@@ -7,7 +7,6 @@ use std::sync::Arc;
 #[cfg(feature = "tls")]
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Duration;
 
 use super::address::Peer;
 use super::connection::{Connection, Protocol, Side, Upload, Waits};
@@ -18,9 +17,6 @@ use super::shared::{Shared, Stage};
 use super::socket::Socket;
 use super::stream::Stream;
 use super::transport::Transport;
-
-/// The shortest sleep there is.
-const REACTOR_TURN: Duration = Duration::from_millis(1);
 
 /// Takes a connection over and spawns its task.
 pub(super) fn spawn(server: &Arc<Shared>, id: u64, socket: Socket, peer: Peer) {
@@ -104,8 +100,8 @@ async fn drive(connection: &Arc<Connection>, socket: Socket, open: Open) {
                 // Polled first: a request that is there already is answered before the connection closes.
                 let polled = exchange.as_mut().poll(context);
                 if polled.is_pending() && server.has_reached(Stage::Closing) {
-                    // What the system has taken in shows only when the reactor has looked, as a timer does.
-                    let turn = turn.get_or_insert_with(|| Box::pin(tokio::time::sleep(REACTOR_TURN)));
+                    // What the system has taken in shows only when the reactor has looked.
+                    let turn = turn.get_or_insert_with(|| Box::pin(reactor_turn()));
                     if turn.as_mut().poll(context).is_pending() {
                         return Poll::Pending;
                     }
@@ -149,6 +145,12 @@ async fn secure(connection: &Connection, socket: Socket) -> Option<Transport> {
 #[cfg(not(feature = "tls"))]
 fn secure(_: &Connection, socket: Socket) -> impl Future<Output = Option<Transport>> {
     std::future::ready(Some(Transport::Plain(socket)))
+}
+
+/// Ends when the reactor has looked for events: who yields has its turn after that. Twice, as it may have looked just before.
+async fn reactor_turn() {
+    tokio::task::yield_now().await;
+    tokio::task::yield_now().await;
 }
 
 /// What comes of it, or `None` when the server closes its idle connections first.
