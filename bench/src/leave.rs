@@ -97,6 +97,7 @@ fn leave(system: System, scene: Scene) -> Duration {
                 Instant::now()
             });
             read.recv().expect("it is sent");
+            // pace: the request is to be there, which nobody tells.
             thread::sleep(Duration::from_millis(20));
             let told = instance.terminate();
             (told, client.join().expect("it is answered"))

@@ -495,7 +495,7 @@ impl TakeOver {
         let (gone, has_gone) = watch::channel(false);
         tokio::spawn(async move {
             match self.process {
-                // The runtime can't wait for it, and it takes long in any case.
+                // To wait for such a descriptor takes unsafe code in tokio, and it takes long in any case.
                 Some(process) => {
                     while !process.has_ended() {
                         tokio::time::sleep(LOOK).await;
