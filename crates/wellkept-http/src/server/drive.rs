@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 #[cfg(feature = "tls")]
 use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use super::address::Peer;
 use super::connection::{Connection, Protocol, Side, Upload, Waits};
@@ -95,15 +95,15 @@ async fn drive(connection: &Arc<Connection>, socket: Socket, open: Open) {
             connection.enter(Protocol::Http1, Waits::Head);
             let service = RequestService::new(Arc::clone(connection));
             let mut exchange = pin!(server.http1.serve_connection(stream, service).with_upgrades());
-            let mut turn = None;
+            let (mut turn, mut has_turned) = (pin!(reactor_turn()), false);
             poll_fn(|context| {
                 // Polled first: a request that is there already is answered before the connection closes.
                 let polled = exchange.as_mut().poll(context);
                 if polled.is_pending() && server.has_reached(Stage::Closing) {
                     // What the system has taken in shows only when the reactor has looked.
-                    let turn = turn.get_or_insert_with(|| Box::pin(reactor_turn()));
-                    if turn.as_mut().poll(context).is_pending() {
-                        return Poll::Pending;
+                    if !has_turned {
+                        ready!(turn.as_mut().poll(context));
+                        has_turned = true;
                     }
                     exchange.as_mut().graceful_shutdown();
                     let polled = exchange.as_mut().poll(context);

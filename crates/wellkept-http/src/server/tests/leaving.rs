@@ -264,3 +264,26 @@ async fn a_shutdown_under_load_loses_no_request_on_an_accepted_connection() {
         assert_eq!(lost, 0);
     }
 }
+
+#[tokio::test]
+async fn an_upload_that_nobody_reads_is_taken_piece_by_piece_until_it_is_whole() {
+    const PIECE: [u8; 1000] = [b'x'; 1000];
+    let setup = Setup::new(ServerOptions::default());
+    let mut client = setup.connect().await;
+    client.send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 3000\r\n\r\n").await;
+    assert_eq!(client.response().await.status, 405);
+    within(setup.handle.stop_accepting()).await;
+    let mut drain = std::pin::pin!(setup.handle.drain());
+    for _ in 0..2 {
+        assert!(is_pending(drain.as_mut()).await, "the rest of the upload is waited for");
+        client.send(&PIECE).await;
+        // The connection has its turns: whoever looks once too often at what has ended already fails here.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert!(is_pending(drain.as_mut()).await, "a third of it is still to come");
+    client.send(&PIECE).await;
+    within(drain).await;
+    assert_eq!(client.rest().await, 0);
+}
