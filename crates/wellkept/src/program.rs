@@ -7,6 +7,7 @@ mod configuration;
 mod history;
 mod listeners;
 mod liveness;
+mod logging;
 mod machine;
 mod maintenance;
 mod once;
@@ -17,8 +18,9 @@ mod succession;
 mod tls;
 
 pub use checks::CheckDefinition;
-pub use configuration::{Configuration, LoadError, Logging};
+pub use configuration::{Configuration, LoadError};
 pub use listeners::{Admin, Door, Haproxy, Listeners};
+pub use logging::LoggingSettings;
 pub use maintenance::MaintenanceRules;
 pub use once::{Verdicts, run_all};
 pub use reload::{ReloadOutcome, ReloadStats, Reloader};

@@ -8,12 +8,12 @@ use wellkept_health::WatchOptions;
 use wellkept_health::trend::Retention;
 use wellkept_http::Address;
 use wellkept_shutdown::{Settings as ShutdownSettings, WhenLate};
-use wellkept_telemetry::logging::{Format, Level};
 
 use super::checks::{self, CheckDefinition, RESERVED, Timing};
 use super::history;
 use super::listeners::Listeners;
 use super::liveness;
+use super::logging::LoggingSettings;
 use super::machine;
 use super::maintenance::MaintenanceRules;
 use super::store::StoreLocation;
@@ -36,7 +36,7 @@ pub struct Configuration {
     /// How long history is kept in a file, and in how many bytes. In memory it is the last day, whatever this says.
     pub history: Retention,
     /// The log's format and level.
-    pub logging: Logging,
+    pub logging: LoggingSettings,
     /// The checks.
     pub checks: Vec<CheckDefinition>,
     /// How the runtime that the checks run on is watched, and what happens when it stays stalled. Default: after 5 s
@@ -54,15 +54,6 @@ pub struct Configuration {
     pub listen: Option<Address>,
     /// Tells two contents apart, variables filled in.
     pub fingerprint: u64,
-}
-
-/// The log's format and level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Logging {
-    /// `json` or `text`. Default: text on a terminal, JSON elsewhere.
-    pub format: Option<Format>,
-    /// The least level that is logged. Default: info.
-    pub level: Option<Level>,
 }
 
 impl Configuration {
@@ -100,7 +91,7 @@ impl Configuration {
             listeners: Listeners::default(),
             store: StoreLocation::usual(None),
             history: Retention::default(),
-            logging: Logging::default(),
+            logging: LoggingSettings::default(),
             checks: machine::checks(),
             liveness: WatchOptions::default(),
             maintenance: MaintenanceRules::default(),
@@ -152,7 +143,7 @@ impl Configuration {
             let store = store.unwrap_or_else(|| StoreLocation::usual(service.as_deref()));
             let history = root.section("history", |section| Some(history::read(section)));
             let liveness = root.section("liveness", |section| Some(liveness::read(section)));
-            let logging = root.section("logging", |section| Some(Logging::read(section)));
+            let logging = root.section("logging", |section| Some(LoggingSettings::read(section)));
             let defaults = root.section("defaults", |section| Some(Timing::read_defaults(section))).unwrap_or_default();
             let (checks, names) = checks::read(root, &defaults);
             if let (Some((retention, at)), Some(checks)) = (history, &checks) {
@@ -189,15 +180,6 @@ impl Configuration {
     }
 }
 
-impl Logging {
-    fn read(section: &mut Section<'_>) -> Self {
-        let format = section.optional::<FormatWord>("format").map(|word| word.0);
-        let level = section.optional::<LevelWord>("level").map(|word| word.0);
-        section.complete();
-        Self { format, level }
-    }
-}
-
 fn read_shutdown(section: &mut Section<'_>) -> (ShutdownSettings, Option<HandoverPlace>) {
     let base = section.or("profile", Profile(ShutdownSettings::default())).0;
     let settings = ShutdownSettings {
@@ -218,27 +200,6 @@ fn read_shutdown(section: &mut Section<'_>) -> (ShutdownSettings, Option<Handove
         section.report(at, "config.range", "the deadline must be more than 0");
     }
     (settings, handover)
-}
-
-struct FormatWord(Format);
-
-impl FromNode for FormatWord {
-    const EXPECTED: &'static str = "json or text";
-
-    fn from_scalar(text: &str) -> Result<Self, String> {
-        one_of(text, &[("json", Format::Json), ("text", Format::Text)]).map(Self)
-    }
-}
-
-struct LevelWord(Level);
-
-impl FromNode for LevelWord {
-    const EXPECTED: &'static str = "debug, info, warning or error";
-
-    fn from_scalar(text: &str) -> Result<Self, String> {
-        let levels = [Level::Debug, Level::Info, Level::Warning, Level::Error].map(|level| (level.as_str(), level));
-        one_of(text, &levels).map(Self)
-    }
 }
 
 struct Profile(ShutdownSettings);
