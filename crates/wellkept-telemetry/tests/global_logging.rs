@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tracing::{debug, info, info_span};
-use wellkept_telemetry::logging::{Level, LoggingError, Options, Output, init};
+use wellkept_telemetry::logging::{Format, Level, LoggingError, Options, SinkOptions, init};
 
 #[derive(Clone, Default)]
 struct Memory(Arc<Mutex<Vec<u8>>>);
@@ -34,8 +34,7 @@ impl fmt::Debug for Chatty {
 #[test]
 fn one_subscriber_serves_all_threads_and_values_that_log_themselves() {
     let memory = Memory::default();
-    let output = Output::Writer(Box::new(memory.clone()));
-    let logging = init(Options { output, ..Options::default() }).unwrap();
+    let logging = init(Options::to(SinkOptions::writer(Format::Json, memory.clone()))).unwrap();
     assert!(matches!(init(Options::default()), Err(LoggingError::AlreadySet)));
 
     let span = info_span!("work", value = ?Chatty, later = tracing::field::Empty);

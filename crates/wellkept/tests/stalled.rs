@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use wellkept::health::STALLED_EXIT_CODE;
-use wellkept::telemetry::logging::{self, Format, Options};
+use wellkept::telemetry::logging::{self, Format, Options, SinkOptions};
 use wellkept::{OnStall, Service, ServiceOptions, WatchOptions};
 use wellkept_testkit::http::{self, Connection};
 use wellkept_testkit::{Program, Signal, until};
@@ -22,7 +22,7 @@ const DOZE: Duration = Duration::from_millis(500);
 #[test]
 fn child() {
     let Ok(on_stall) = std::env::var("ON_STALL") else { return };
-    logging::init(Options { format: Format::Text, ..Options::default() }).unwrap();
+    logging::init(Options::to(SinkOptions::stdout(Format::Text))).unwrap();
     let on_stall = if on_stall == "exit" { OnStall::Exit { after: LIMIT } } else { OnStall::Tell };
     let liveness = WatchOptions { period: Duration::from_millis(20), limit: LIMIT, on_stall };
     let options = ServiceOptions { liveness, ..ServiceOptions::default() };

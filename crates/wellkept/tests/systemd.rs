@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::Path;
 use axum::routing::get;
 use wellkept::shutdown::Settings;
-use wellkept::telemetry::logging::{self, Format, Options};
+use wellkept::telemetry::logging::{self, Format, Options, SinkOptions};
 use wellkept::{Service, ServiceOptions};
 use wellkept_testkit::http::Connection;
 use wellkept_testkit::{Systemd, not_run, until, until_some};
@@ -25,7 +25,7 @@ fn child() {
     if std::env::var_os("WELLKEPT_TEST_UNIT").is_none() {
         return;
     }
-    logging::init(Options { format: Format::Text, ..Options::default() }).unwrap();
+    logging::init(Options::to(SinkOptions::stdout(Format::Text))).unwrap();
     let [deadline, drain] = [40, 30].map(Duration::from_secs);
     let shutdown = Settings { deadline, drain, announce: Duration::ZERO, ..Settings::systemd() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use wellkept::http::Access;
 use wellkept::shutdown::{Report, Resource, ResourceType};
-use wellkept::telemetry::logging::{self, Format, Options};
+use wellkept::telemetry::logging::{self, Format, Options, SinkOptions};
 use wellkept::{AnyCheck, Component, ServeError, Service, ServiceOptions};
 
 use settings::Settings;
@@ -29,7 +29,7 @@ use settings::Settings;
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let format = if std::io::stdout().is_terminal() { Format::Text } else { Format::Json };
-    let log = logging::init(Options { format, ..Options::default() })?;
+    let log = logging::init(Options::to(SinkOptions::stdout(format)))?;
     let code = match run().await {
         Ok(report) => {
             tracing::info!(report = %serde_json::to_string(&report)?, "orders has ended");

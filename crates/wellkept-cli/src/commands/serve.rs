@@ -7,7 +7,7 @@ use wellkept::Role;
 use wellkept::http::activated;
 use wellkept::program::{Configuration, Handlers, Start, StartError, serve};
 use wellkept::shutdown::Report;
-use wellkept::telemetry::logging::{self, Format, Logging, Options};
+use wellkept::telemetry::logging::{self, Format, Logging, Options, SinkOptions};
 
 use crate::arguments::Serve;
 use crate::exit::{Exit, Failure};
@@ -52,11 +52,8 @@ fn failed(error: StartError) -> Failure {
 
 fn start_logging(configuration: &Configuration) -> Result<Logging, Failure> {
     let usual = if std::io::stdout().is_terminal() { Format::Text } else { Format::Json };
-    let options = Options {
-        format: configuration.logging.format.unwrap_or(usual),
-        level: configuration.logging.level.unwrap_or_default(),
-        ..Options::default()
-    };
+    let sink = SinkOptions::stdout(configuration.logging.format.unwrap_or(usual));
+    let options = Options { level: configuration.logging.level.unwrap_or_default(), ..Options::to(sink) };
     logging::init(options).map_err(|error| Failure::new(Exit::Failed, error))
 }
 

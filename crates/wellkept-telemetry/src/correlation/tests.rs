@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::logging::{Format, Level, Logging, Options, Output, subscriber};
+use crate::logging::{Format, Level, Logging, Options, SinkOptions, subscriber};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -145,8 +145,7 @@ impl Write for Lines {
 
 fn log(format: Format) -> (impl tracing::Subscriber + Send + Sync, impl Fn() -> Vec<String>) {
     let lines = Lines::default();
-    let output = Output::Writer(Box::new(lines.clone()));
-    let options = Options { format, level: Level::Debug, output, ..Options::default() };
+    let options = Options { level: Level::Debug, ..Options::to(SinkOptions::writer(format, lines.clone())) };
     let (subscriber, logging): (_, Logging) = subscriber(options).unwrap();
     let read = move || {
         assert!(logging.flush(Duration::from_secs(10)));

@@ -3,14 +3,16 @@
 use std::cell::RefCell;
 use std::error::Error;
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use tracing::Event;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Metadata};
 
-use super::Level;
 use super::clock::Clock;
 use super::escape::{self, Style};
 use super::redact::{MASK, is_secret, redact};
+use super::{Format, Level};
 use crate::correlation::Correlation;
 
 /// Longest line, in bytes, with its end.
@@ -24,20 +26,65 @@ const MAX_VALUE_BYTES: usize = 4 * MAX_LINE_BYTES;
 /// Most causes of an error that are written.
 const MAX_SOURCES: usize = 8;
 
-/// How a line looks.
+/// Writes lines of one format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Encoder {
+    form: Form,
+    origin: Arc<Origin>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoder {
+enum Form {
     Json,
+    Gelf,
     Text,
     ColouredText,
+}
+
+/// Who says it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    host: Option<String>,
+    service: Option<String>,
+}
+
+impl Origin {
+    pub(super) fn new(host: Option<String>, service: Option<String>) -> Arc<Self> {
+        Arc::new(Self { host, service })
+    }
 }
 
 /// A finished line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Line<'a> {
+    /// Ends with a line break and holds no other.
     pub(super) text: &'a str,
+    #[expect(dead_code, reason = "the queue keeps room by it next")]
+    pub(super) level: Level,
+    #[expect(dead_code, reason = "the queue keeps room by it next")]
+    pub(super) kind: LineKind,
     pub(super) is_truncated: bool,
 }
+
+/// Whether a line may be done without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineKind {
+    /// That depends on its level.
+    Ordinary,
+    /// It may not, whatever its level: an event of security.
+    Security,
+}
+
+impl LineKind {
+    fn of(target: &str) -> Self {
+        if target.starts_with(SECURITY) { Self::Security } else { Self::Ordinary }
+    }
+}
+
+/// The target of the events of security.
+const SECURITY: &str = "wellkept::event::security";
+/// The field that makes an error a critical one, and is not written then.
+pub(super) const SEVERITY: &str = "severity";
 
 /// The fields of a span, encoded once when they are recorded.
 #[derive(Debug, Default)]
@@ -50,11 +97,11 @@ pub(super) struct SpanFields {
 
 impl SpanFields {
     /// Adds fields; one that was recorded before is replaced.
-    pub(super) fn record(&mut self, encoder: Encoder, record: impl FnOnce(&mut dyn Visit)) {
+    pub(super) fn record(&mut self, encoder: &Encoder, record: impl FnOnce(&mut dyn Visit)) {
         with_scratch(|scratch| {
             scratch.line.clear();
             scratch.names.clear();
-            let mut visitor = Visitor::new(encoder, scratch, Pass::Span);
+            let mut visitor = Visitor::new(encoder.form, false, scratch, Pass::Span);
             record(&mut visitor);
             let (lengths, is_truncated) = (visitor.lengths, visitor.is_truncated);
             self.is_truncated |= is_truncated;
@@ -94,87 +141,121 @@ impl SpanFields {
 pub(super) type Spans<'a> = &'a dyn Fn(&mut dyn FnMut(&SpanFields));
 
 impl Encoder {
+    pub(super) fn new(format: Format, is_coloured: bool, origin: &Arc<Origin>) -> Self {
+        let form = match format {
+            Format::Json => Form::Json,
+            Format::Gelf => Form::Gelf,
+            Format::Text if is_coloured => Form::ColouredText,
+            Format::Text => Form::Text,
+        };
+        Self { form, origin: Arc::clone(origin) }
+    }
+
     /// Encodes an event and hands the line to `take`.
     pub(super) fn event<R>(
-        self,
-        event: &Event<'_>,
+        &self,
+        (event, level): (&Event<'_>, Level),
         spans: Spans<'_>,
         correlation: Option<&Correlation>,
         take: impl FnOnce(Line<'_>) -> R,
     ) -> R {
+        let target = event.metadata().target();
         with_scratch(|scratch| {
             let now = scratch.clock.now();
             scratch.line.clear();
             scratch.names.clear();
-            self.head(&mut scratch.line, &now, event.metadata());
-            let mut is_truncated = self.fields(event, spans, scratch);
+            self.head(&mut scratch.line, &now, level, target);
+            let is_critical = level == Level::Critical;
+            let mut is_truncated = self.form.fields((event, is_critical), spans, scratch);
             if let Some(correlation) = correlation {
-                is_truncated |= self.correlation(correlation, scratch);
+                is_truncated |= self.form.correlation(correlation, scratch);
             }
-            self.finish(&mut scratch.line, is_truncated);
-            take(Line { text: &scratch.line, is_truncated })
+            self.form.finish(&mut scratch.line, is_truncated);
+            take(Line { text: &scratch.line, level, kind: LineKind::of(target), is_truncated })
         })
     }
 
-    /// The line that tells of dropped ones.
-    pub(super) fn dropped(self, count: u64) -> String {
-        let now = Clock::default().now();
-        let now = std::str::from_utf8(&now).unwrap_or_default();
-        let target = module_path!();
-        match self {
-            Self::Json => format!(
-                "{{\"timestamp\":\"{now}\",\"level\":\"warning\",\"target\":\"{target}\",\"message\":\"log lines were dropped\",\"dropped\":{count}}}\n"
-            ),
-            Self::Text | Self::ColouredText => {
-                format!("{now} WARNING {target}: log lines were dropped dropped={count}\n")
-            }
+    /// A line of the log's own: that lines were dropped, that it is closed.
+    pub(super) fn notice(&self, level: Level, message: &str, figures: &[(&str, u64)]) -> String {
+        let mut line = String::new();
+        self.head(&mut line, &Clock::default().now(), level, TARGET);
+        self.form.key(&mut line, MESSAGE, Pass::Message);
+        self.form.string(&mut line, message, true);
+        for (name, figure) in figures {
+            self.form.key(&mut line, name, Pass::Fields);
+            line.push_str(itoa::Buffer::new().format(*figure));
         }
+        self.form.finish(&mut line, false);
+        line
     }
 
-    fn head(self, line: &mut String, now: &[u8], metadata: &Metadata<'_>) {
-        let level = Level::from(*metadata.level());
+    fn head(&self, line: &mut String, now: &[u8], level: Level, target: &str) {
         let now = std::str::from_utf8(now).unwrap_or_default();
-        match self {
-            Self::Json => {
+        match self.form {
+            Form::Json => {
                 line.push_str("{\"timestamp\":\"");
                 line.push_str(now);
                 line.push_str("\",\"level\":\"");
                 line.push_str(level.as_str());
                 line.push_str("\",\"target\":\"");
-                escape::push(line, metadata.target(), Style::Quoted, LIMIT / 2);
+                escape::push(line, target, Style::Quoted, LIMIT / 2);
+                line.push('"');
+                for (name, value) in [("host", &self.origin.host), ("service", &self.origin.service)] {
+                    if let Some(value) = value {
+                        line.extend([",\"", name, "\":\""]);
+                        escape::push(line, value, Style::Quoted, LIMIT / 2);
+                        line.push('"');
+                    }
+                }
+            }
+            Form::Gelf => {
+                line.push_str("{\"version\":\"1.1\",\"host\":\"");
+                escape::push(line, self.origin.host.as_deref().unwrap_or("localhost"), Style::Quoted, LIMIT / 2);
+                line.push_str("\",\"level\":");
+                line.push_str(itoa::Buffer::new().format(level.syslog()));
+                line.push_str(",\"timestamp\":");
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                write!(line, "{}.{:03}", since.as_secs(), since.subsec_millis()).expect("a string takes all");
+                line.push_str(",\"_target\":\"");
+                escape::push(line, target, Style::Quoted, LIMIT / 2);
                 line.push('"');
             }
-            Self::Text | Self::ColouredText => {
+            Form::Text | Form::ColouredText => {
                 line.push_str(now);
                 line.push(' ');
                 let (word, colour) = shown(level);
-                if self == Self::ColouredText {
+                if self.form == Form::ColouredText {
                     line.extend(["\x1b[", colour, "m", word, "\x1b[0m"]);
                 } else {
                     line.push_str(word);
                 }
                 line.push(' ');
-                escape::push(line, metadata.target(), Style::Bare, LIMIT / 2);
+                escape::push(line, target, Style::Bare, LIMIT / 2);
                 line.push(':');
             }
         }
     }
+}
 
-    fn fields(self, event: &Event<'_>, spans: Spans<'_>, scratch: &mut Scratch) -> bool {
+/// The target of the log's own lines.
+const TARGET: &str = "wellkept::log";
+
+impl Form {
+    fn fields(self, (event, is_critical): (&Event<'_>, bool), spans: Spans<'_>, scratch: &mut Scratch) -> bool {
         let message_comes_first = event.metadata().fields().iter().next().is_some_and(|it| it.name() == MESSAGE);
         let mut is_truncated = false;
         if message_comes_first {
-            let mut visitor = Visitor::new(self, scratch, Pass::Everything);
+            let mut visitor = Visitor::new(self, is_critical, scratch, Pass::Everything);
             event.record(&mut visitor);
             is_truncated |= visitor.is_truncated;
         } else {
-            let mut visitor = Visitor::new(self, scratch, Pass::Message);
+            let mut visitor = Visitor::new(self, is_critical, scratch, Pass::Message);
             event.record(&mut visitor);
-            if visitor.lengths.is_empty() && self == Self::Json {
+            if visitor.lengths.is_empty() && matches!(self, Self::Json | Self::Gelf) {
                 visitor.string(MESSAGE, "");
             }
             is_truncated |= visitor.is_truncated;
-            let mut visitor = Visitor::new(self, scratch, Pass::Fields);
+            let mut visitor = Visitor::new(self, is_critical, scratch, Pass::Fields);
             event.record(&mut visitor);
             is_truncated |= visitor.is_truncated;
         }
@@ -206,6 +287,8 @@ impl Encoder {
                 is_truncated = true;
             } else if self == Self::Json {
                 line.push_str(field.json);
+            } else if self == Self::Gelf {
+                line.extend([",\"_", field.name, "\":\"", field.value(), "\""]);
             } else {
                 line.extend([" ", field.name, "=", field.value()]);
             }
@@ -215,8 +298,9 @@ impl Encoder {
 
     fn finish(self, line: &mut String, is_truncated: bool) {
         line.push_str(match (self, is_truncated) {
-            (Self::Json, false) => "}\n",
+            (Self::Json | Self::Gelf, false) => "}\n",
             (Self::Json, true) => ",\"truncated\":true}\n",
+            (Self::Gelf, true) => ",\"_truncated\":\"true\"}\n",
             (_, false) => "\n",
             (_, true) => " truncated=true\n",
         });
@@ -233,6 +317,7 @@ fn shown(level: Level) -> (&'static str, &'static str) {
         Level::Info => ("INFO   ", "32"),
         Level::Warning => ("WARNING", "33"),
         Level::Error => ("ERROR  ", "31"),
+        Level::Critical => ("CRITICAL", "1;31"),
     }
 }
 
@@ -247,7 +332,8 @@ enum Pass {
 }
 
 struct Visitor<'s> {
-    encoder: Encoder,
+    form: Form,
+    is_critical: bool,
     scratch: &'s mut Scratch,
     pass: Pass,
     /// Only counted where somebody asks for them: for spans, and to see that there was a message.
@@ -258,11 +344,14 @@ struct Visitor<'s> {
 type Lengths = Vec<usize>;
 
 impl<'s> Visitor<'s> {
-    fn new(encoder: Encoder, scratch: &'s mut Scratch, pass: Pass) -> Self {
-        Self { encoder, scratch, pass, lengths: Lengths::new(), is_truncated: false }
+    fn new(form: Form, is_critical: bool, scratch: &'s mut Scratch, pass: Pass) -> Self {
+        Self { form, is_critical, scratch, pass, lengths: Lengths::new(), is_truncated: false }
     }
 
     fn is_wanted(&self, name: &str) -> bool {
+        if self.is_critical && name == SEVERITY {
+            return false;
+        }
         match self.pass {
             Pass::Everything | Pass::Span => true,
             Pass::Message => name == MESSAGE,
@@ -278,7 +367,7 @@ impl<'s> Visitor<'s> {
             self.is_truncated = true;
             return;
         }
-        self.encoder.key(line, name, self.pass);
+        self.form.key(line, name, self.pass);
         if !write(line) {
             self.is_truncated = true;
         }
@@ -320,8 +409,8 @@ impl<'s> Visitor<'s> {
             value
         };
         let is_message = name == MESSAGE && self.pass != Pass::Span;
-        let encoder = self.encoder;
-        self.field(name, |line| encoder.string(line, value, is_message) && !is_cut);
+        let form = self.form;
+        self.field(name, |line| form.string(line, value, is_message) && !is_cut);
         self.scratch.redacted = redacted;
     }
 
@@ -366,7 +455,15 @@ impl Visit for Visitor<'_> {
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.literal(field, |line| line.push_str(if value { "true" } else { "false" }));
+        let is_quoted = self.form == Form::Gelf;
+        self.literal(field, |line| {
+            line.push_str(match (value, is_quoted) {
+                (true, false) => "true",
+                (false, false) => "false",
+                (true, true) => "\"true\"",
+                (false, true) => "\"false\"",
+            });
+        });
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -384,8 +481,8 @@ impl Visit for Visitor<'_> {
     }
 }
 
-impl Encoder {
-    fn key(self, line: &mut String, name: &'static str, pass: Pass) {
+impl Form {
+    fn key(self, line: &mut String, name: &str, pass: Pass) {
         let name = name.strip_prefix("r#").unwrap_or(name);
         let is_message = name == MESSAGE && pass != Pass::Span;
         // Written by the line itself: a second one would make two values of one key.
@@ -396,6 +493,13 @@ impl Encoder {
                 line.push_str(",\"");
                 escape::push(line, name, Style::Quoted, LIMIT);
                 line.push_str(if is_taken { "_\":" } else { "\":" });
+            }
+            Self::Gelf if is_message => line.push_str(",\"short_message\":"),
+            Self::Gelf => {
+                line.push_str(",\"_");
+                let is_letter = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.');
+                line.extend(name.chars().map(|letter| if is_letter(letter) { letter } else { '_' }));
+                line.push_str(if is_taken || name == "id" { "_\":" } else { "\":" });
             }
             Self::Text | Self::ColouredText => {
                 line.push(' ');
@@ -410,7 +514,7 @@ impl Encoder {
     fn string(self, line: &mut String, value: &str, is_message: bool) -> bool {
         let is_word = |letter: char| letter.is_alphanumeric() || "-_.:/+@*%,#".contains(letter);
         let is_bare = match self {
-            Self::Json => false,
+            Self::Json | Self::Gelf => false,
             Self::Text | Self::ColouredText => is_message || (!value.is_empty() && value.chars().all(is_word)),
         };
         if is_bare {

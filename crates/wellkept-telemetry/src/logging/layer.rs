@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
@@ -13,7 +14,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::Level;
-use super::encode::{Encoder, SpanFields};
+use super::encode::{Encoder, SEVERITY, SpanFields};
 use super::sink::Sink;
 use crate::correlation::Correlation;
 
@@ -31,7 +32,8 @@ impl LevelCell {
             1 => Level::Debug,
             2 => Level::Info,
             3 => Level::Warning,
-            _ => Level::Error,
+            4 => Level::Error,
+            _ => Level::Critical,
         }
     }
 
@@ -47,7 +49,8 @@ impl LevelCell {
             Level::Debug => LevelFilter::DEBUG,
             Level::Info => LevelFilter::INFO,
             Level::Warning => LevelFilter::WARN,
-            Level::Error => LevelFilter::ERROR,
+            // Whether an error is critical is known once its fields are.
+            Level::Error | Level::Critical => LevelFilter::ERROR,
         }
     }
 }
@@ -60,18 +63,35 @@ impl fmt::Debug for LevelCell {
 
 #[derive(Debug)]
 pub(super) struct LogLayer {
-    encoder: Encoder,
     level: Arc<LevelCell>,
-    sink: Arc<Sink>,
+    /// Each distinct format, with the sinks that take it: an event is encoded once for all of these.
+    formats: Vec<(Encoder, Vec<Arc<Sink>>)>,
 }
 
+/// The fields of a span in each format.
+struct Recorded(Vec<SpanFields>);
+
 impl LogLayer {
-    pub(super) fn new(encoder: Encoder, level: Arc<LevelCell>, sink: Arc<Sink>) -> Self {
-        Self { encoder, level, sink }
+    pub(super) fn new(level: Arc<LevelCell>, sinks: Vec<(Encoder, Arc<Sink>)>) -> Self {
+        let mut formats: Vec<(Encoder, Vec<Arc<Sink>>)> = Vec::new();
+        for (encoder, sink) in sinks {
+            match formats.iter_mut().find(|(known, _)| *known == encoder) {
+                Some((_, sinks)) => sinks.push(sink),
+                None => formats.push((encoder, vec![sink])),
+            }
+        }
+        Self { level, formats }
     }
 
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
         *metadata.level() <= self.level.filter()
+    }
+
+    fn record(&self, recorded: &mut Recorded, record: &dyn Fn(&mut dyn Visit)) {
+        recorded.0.resize_with(self.formats.len(), SpanFields::default);
+        for ((encoder, _), fields) in self.formats.iter().zip(&mut recorded.0) {
+            fields.record(encoder, record);
+        }
     }
 }
 
@@ -98,30 +118,63 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
         if let Some(correlation) = correlation {
             span.extensions_mut().replace(correlation);
         }
-        let mut fields = SpanFields::default();
-        fields.record(self.encoder, |visitor| attributes.record(visitor));
-        span.extensions_mut().replace(fields);
+        let mut recorded = Recorded(Vec::new());
+        self.record(&mut recorded, &|visitor| attributes.record(visitor));
+        span.extensions_mut().replace(recorded);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
         // Taken out meanwhile: a value's Debug may log an event itself, which reads the span's fields.
-        let taken = span.extensions_mut().remove::<SpanFields>();
-        let mut fields = taken.unwrap_or_default();
-        fields.record(self.encoder, |visitor| values.record(visitor));
-        span.extensions_mut().replace(fields);
+        let taken = span.extensions_mut().remove::<Recorded>();
+        let mut recorded = taken.unwrap_or(Recorded(Vec::new()));
+        self.record(&mut recorded, &|visitor| values.record(visitor));
+        span.extensions_mut().replace(recorded);
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let spans = |show: &mut dyn FnMut(&SpanFields)| {
-            for span in context.event_scope(event).into_iter().flatten() {
-                if let Some(fields) = span.extensions().get() {
-                    show(fields);
-                }
-            }
-        };
+        let level = severity(event);
+        if level < self.level.load() {
+            return;
+        }
         let of_span = || context.event_scope(event)?.find_map(|span| span.extensions().get::<Correlation>().cloned());
         let correlation = Correlation::current().or_else(of_span);
-        self.encoder.event(event, &spans, correlation.as_ref(), |line| self.sink.push(line));
+        for (index, (encoder, sinks)) in self.formats.iter().enumerate() {
+            let spans = |show: &mut dyn FnMut(&SpanFields)| {
+                for span in context.event_scope(event).into_iter().flatten() {
+                    if let Some(fields) = span.extensions().get::<Recorded>().and_then(|it| it.0.get(index)) {
+                        show(fields);
+                    }
+                }
+            };
+            encoder.event((event, level), &spans, correlation.as_ref(), |line| {
+                for sink in sinks {
+                    sink.push(line);
+                }
+            });
+        }
     }
+}
+
+/// The level of an event, of which only an error can be a critical one.
+fn severity(event: &Event<'_>) -> Level {
+    let level = Level::from(*event.metadata().level());
+    if level == Level::Error && event.metadata().fields().field(SEVERITY).is_some() {
+        let mut critical = Critical(false);
+        event.record(&mut critical);
+        if critical.0 {
+            return Level::Critical;
+        }
+    }
+    level
+}
+
+struct Critical(bool);
+
+impl Visit for Critical {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0 |= field.name() == SEVERITY && value == "critical";
+    }
+
+    fn record_debug(&mut self, _field: &Field, _value: &dyn fmt::Debug) {}
 }

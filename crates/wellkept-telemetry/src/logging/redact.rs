@@ -2,6 +2,28 @@
 
 use std::ops::Range;
 
+/// What is masked before a line is written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Redaction {
+    /// Whether anything is masked at all. Default: yes.
+    pub secrets: Secrets,
+    /// Names of one's own, besides the built-in ones, whose values are secrets. Case and `_`, `-`, `.` don't count, and
+    /// a name that ends with one counts too: `tax_number` covers `customerTaxNumber`.
+    pub names: Vec<String>,
+    /// Regular expressions of one's own; what they match is masked.
+    pub patterns: Vec<String>,
+}
+
+/// Whether secrets are masked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Secrets {
+    /// They are.
+    #[default]
+    Masked,
+    /// They are not: for a log that nobody else reads.
+    Shown,
+}
+
 /// What stands in place of a secret.
 pub(super) const MASK: &str = "***";
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::LoggingStats;
 use super::encode::{Encoder, Line};
+use super::{Level, LoggingStats};
 
 /// Most lines that wait.
 pub(super) const MAX_QUEUED_LINES: u64 = 8192;
@@ -224,7 +224,8 @@ impl Writer {
     fn tell_dropped(&mut self) {
         let dropped = self.shared.dropped.load(Ordering::Relaxed);
         if dropped > self.told_dropped {
-            let line = self.encoder.dropped(dropped - self.told_dropped);
+            let figures = [("dropped", dropped - self.told_dropped)];
+            let line = self.encoder.notice(Level::Warning, "log lines were dropped", &figures);
             if self.write(line.as_bytes()) == line.len() {
                 self.told_dropped = dropped;
             }

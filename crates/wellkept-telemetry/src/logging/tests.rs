@@ -1,6 +1,7 @@
 //! What is logged, as the reader of the output sees it.
 
-use std::io::{Read as _, Result};
+use std::fs::File;
+use std::io::{Read as _, Result, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Condvar, Mutex};
 use std::thread;
@@ -25,11 +26,16 @@ impl Write for Memory {
     }
 }
 
+impl Memory {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
 /// Runs `work` with logging to memory; returns the lines, with the times taken out.
 fn logged(format: Format, work: impl FnOnce(&Logging)) -> String {
     let memory = Memory::default();
-    let output = Output::Writer(Box::new(memory.clone()));
-    let (subscriber, logging) = subscriber(Options { format, output, ..Options::default() }).unwrap();
+    let (subscriber, logging) = subscriber(Options::to(SinkOptions::writer(format, memory.clone()))).unwrap();
     tracing::subscriber::with_default(subscriber, || work(&logging));
     assert!(logging.flush(SOON));
     let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
@@ -84,9 +90,8 @@ fn a_text_line_is_short_and_without_colours_off_a_terminal() {
 #[test]
 fn colours_come_when_asked_for() {
     let memory = Memory::default();
-    let output = Output::Writer(Box::new(memory.clone()));
-    let options = Options { format: Format::Text, colour: Colour::Always, output, ..Options::default() };
-    let (subscriber, logging) = subscriber(options).unwrap();
+    let sink = SinkOptions { colour: Colour::Always, ..SinkOptions::writer(Format::Text, memory.clone()) };
+    let (subscriber, logging) = subscriber(Options::to(sink)).unwrap();
     tracing::subscriber::with_default(subscriber, || error!("red"));
     assert!(logging.flush(SOON));
     assert!(String::from_utf8_lossy(&memory.0.lock().unwrap()).contains("\x1b[31mERROR  \x1b[0m"));
@@ -187,8 +192,7 @@ impl Write for Gate {
 #[test]
 fn a_stuck_output_blocks_nobody_and_what_is_dropped_is_counted_and_told() {
     let gate = Gate::default();
-    let output = Output::Writer(Box::new(gate.clone()));
-    let (subscriber, logging) = subscriber(Options { output, ..Options::default() }).unwrap();
+    let (subscriber, logging) = subscriber(Options::to(SinkOptions::writer(Format::Json, gate.clone()))).unwrap();
     let total = MAX_QUEUED_LINES + 1000;
     tracing::subscriber::with_default(subscriber, || (0..total).for_each(|number| info!(number, "line")));
     let stats = logging.stats();
@@ -211,8 +215,7 @@ fn a_stuck_output_blocks_nobody_and_what_is_dropped_is_counted_and_told() {
 fn a_broken_pipe_is_counted_and_harms_nobody() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     drop(theirs);
-    let output = Output::Writer(Box::new(ours));
-    let (subscriber, logging) = subscriber(Options { output, ..Options::default() }).unwrap();
+    let (subscriber, logging) = subscriber(Options::to(SinkOptions::writer(Format::Json, ours))).unwrap();
     tracing::subscriber::with_default(subscriber, || (0..10).for_each(|number| info!(number, "lost")));
     assert!(logging.flush(SOON));
     assert_eq!((logging.stats().failed, logging.stats().written), (10, 0));
@@ -220,8 +223,11 @@ fn a_broken_pipe_is_counted_and_harms_nobody() {
 
 #[test]
 fn a_full_disk_is_counted() {
-    let output = Output::Writer(Box::new(File::options().write(true).open("/dev/full").unwrap()));
-    let (subscriber, logging) = subscriber(Options { output, ..Options::default() }).unwrap();
+    let (subscriber, logging) = subscriber(Options::to(SinkOptions::writer(
+        Format::Json,
+        File::options().write(true).open("/dev/full").unwrap(),
+    )))
+    .unwrap();
     tracing::subscriber::with_default(subscriber, || info!("lost"));
     assert!(logging.flush(SOON));
     assert_eq!(logging.stats().failed, 1);
@@ -249,8 +255,8 @@ impl Write for Tearing {
 #[test]
 fn a_line_torn_by_an_error_does_not_run_into_the_next() {
     let memory = Memory::default();
-    let output = Output::Writer(Box::new(Tearing(memory.clone(), 0)));
-    let (subscriber, logging) = subscriber(Options { output, ..Options::default() }).unwrap();
+    let (subscriber, logging) =
+        subscriber(Options::to(SinkOptions::writer(Format::Json, Tearing(memory.clone(), 0)))).unwrap();
     tracing::subscriber::with_default(subscriber, || {
         info!("torn");
         assert!(logging.flush(SOON));
@@ -268,8 +274,7 @@ fn a_line_torn_by_an_error_does_not_run_into_the_next() {
 fn a_full_pipe_that_does_not_block_loses_nothing() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
-    let output = Output::Writer(Box::new(ours));
-    let (subscriber, logging) = subscriber(Options { output, ..Options::default() }).unwrap();
+    let (subscriber, logging) = subscriber(Options::to(SinkOptions::writer(Format::Json, ours))).unwrap();
     tracing::subscriber::with_default(subscriber, || (0..5000).for_each(|number| info!(number, "line")));
     let reader = thread::spawn(move || {
         let mut text = String::new();
@@ -284,8 +289,69 @@ fn a_full_pipe_that_does_not_block_loses_nothing() {
 fn words_are_read_and_unknown_ones_say_what_is_known() {
     assert_eq!("warn".parse(), Ok(Level::Warning));
     assert_eq!("json".parse(), Ok(Format::Json));
-    assert_eq!("loud".parse::<Level>().unwrap_err().to_string(), "expected trace, debug, info, warning or error");
-    for level in [Level::Trace, Level::Debug, Level::Info, Level::Warning, Level::Error] {
+    assert_eq!(
+        "loud".parse::<Level>().unwrap_err().to_string(),
+        "expected trace, debug, info, warning, error or critical"
+    );
+    for level in Level::ALL {
         assert_eq!(level.as_str().parse(), Ok(level));
     }
+}
+
+#[test]
+fn what_is_critical_is_above_errors_and_says_so_in_every_format() {
+    for (format, wanted) in [
+        (Format::Json, r#""level":"critical","target":"store","message":"no replica is left","shard":7}"#),
+        (Format::Gelf, r#""level":2,"#),
+        (Format::Text, "TIME CRITICAL store: no replica is left shard=7"),
+    ] {
+        let (subscriber, logging, memory) = to_memory(format);
+        logging.set_level(Level::Critical);
+        tracing::subscriber::with_default(subscriber, || {
+            error!("an error");
+            error!(severity = "high", "an error that says how severe it is");
+            crate::critical!(target: "store", shard = 7, "no replica is {}", "left");
+        });
+        assert!(logging.flush(SOON));
+        let text = memory.text();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let line = if format == Format::Gelf { text } else { without_time(&text) };
+        assert!(line.contains(wanted) && !line.contains("severity"), "{line}");
+    }
+}
+
+#[test]
+fn levels_have_the_numbers_of_syslog_and_of_opentelemetry() {
+    assert_eq!(Level::ALL.map(Level::syslog), [7, 7, 6, 4, 3, 2]);
+    assert_eq!(Level::ALL.map(Level::otel), [1, 5, 9, 13, 17, 21]);
+}
+
+#[test]
+fn several_sinks_each_get_every_line_in_their_own_format() {
+    let [json, gelf, other] = [(); 3].map(|()| Memory::default());
+    let sinks = vec![
+        SinkOptions::writer(Format::Json, json.clone()),
+        SinkOptions::writer(Format::Gelf, gelf.clone()),
+        SinkOptions::writer(Format::Json, other.clone()),
+    ];
+    let (subscriber, logging) = subscriber(Options { sinks, ..Options::default() }).unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        let _span = info_span!("request", order = 7).entered();
+        info!(user = "ada", "took it");
+    });
+    assert!(logging.flush(SOON));
+    assert_eq!(json_of(&json)["order"], 7);
+    assert_eq!(json_of(&gelf)["_order"], 7);
+    assert_eq!(json.text(), other.text());
+    assert_eq!(logging.stats().written, 3);
+}
+
+fn json_of(memory: &Memory) -> Value {
+    json(&memory.text())
+}
+
+fn to_memory(format: Format) -> (impl tracing::Subscriber + Send + Sync, Logging, Memory) {
+    let memory = Memory::default();
+    let (subscriber, logging) = subscriber(Options::to(SinkOptions::writer(format, memory.clone()))).unwrap();
+    (subscriber, logging, memory)
 }

@@ -6,7 +6,7 @@ use wellkept_telemetry::logging::{Format, Level};
 /// What the section says. Each key that is not there leaves its default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LoggingSettings {
-    /// `json` or `text`. Default: text on a terminal, JSON elsewhere.
+    /// `json`, `gelf` or `text`. Default: text on a terminal, JSON elsewhere.
     pub format: Option<Format>,
     /// The least level that is logged. Default: info.
     pub level: Option<Level>,
@@ -24,20 +24,21 @@ impl LoggingSettings {
 struct FormatWord(Format);
 
 impl FromNode for FormatWord {
-    const EXPECTED: &'static str = "json or text";
+    const EXPECTED: &'static str = "json, gelf or text";
 
     fn from_scalar(text: &str) -> Result<Self, String> {
-        one_of(text, &[("json", Format::Json), ("text", Format::Text)]).map(Self)
+        one_of(text, &[("json", Format::Json), ("gelf", Format::Gelf), ("text", Format::Text)]).map(Self)
     }
 }
 
 struct LevelWord(Level);
 
 impl FromNode for LevelWord {
-    const EXPECTED: &'static str = "debug, info, warning or error";
+    const EXPECTED: &'static str = "debug, info, warning, error or critical";
 
     fn from_scalar(text: &str) -> Result<Self, String> {
-        let levels = [Level::Debug, Level::Info, Level::Warning, Level::Error].map(|level| (level.as_str(), level));
-        one_of(text, &levels).map(Self)
+        let levels = Level::ALL.map(|level| (level.as_str(), level));
+        // Not offered: what the program traces is for whoever works on it.
+        one_of(text, &levels[1..]).map(Self)
     }
 }

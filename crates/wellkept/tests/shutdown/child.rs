@@ -20,7 +20,7 @@ use tokio::runtime::Builder;
 use wellkept::Service;
 use wellkept::http::Arrival;
 use wellkept::shutdown::{Cause, Hook, Phase, Report, Shutdown};
-use wellkept::telemetry::logging::{self, Format, Logging, Options};
+use wellkept::telemetry::logging::{self, Format, Logging, Options, SinkOptions};
 
 use crate::scenarios::{self, pass};
 
@@ -33,7 +33,7 @@ pub(crate) fn run(scenario: &str) -> i32 {
         println!("no handlers yet");
         blocks();
     }
-    let logging = logging::init(Options { format: Format::Text, ..Options::default() }).expect("nobody else logs");
+    let logging = logging::init(Options::to(SinkOptions::stdout(Format::Text))).expect("nobody else logs");
     let mut threads =
         if scenario.starts_with("one thread") { Builder::new_current_thread() } else { Builder::new_multi_thread() };
     if scenario == "the runtime is dropped" {

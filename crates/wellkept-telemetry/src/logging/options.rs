@@ -1,0 +1,169 @@
+//! What can be chosen when logging is started.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Write};
+use std::os::fd::AsFd;
+use std::str::FromStr;
+
+use super::{Level, Redaction, UnknownWord};
+
+/// How to log. The default is JSON from `info` up on standard output, with secrets masked.
+#[derive(Debug)]
+pub struct Options {
+    /// The least severe level that is logged; can be changed later by
+    /// [`Logging::set_level`](super::Logging::set_level). Default: info.
+    pub level: Level,
+    /// Where lines go, and how they look there. Each has a queue and a thread of its own, so that none waits for
+    /// another. Default: one, to standard output.
+    pub sinks: Vec<SinkOptions>,
+    /// What is masked. Default: everything that is known to be a secret.
+    pub redaction: Redaction,
+    /// Which machine says it. Written as `host`, in text not at all. Default: GELF, which must name one, takes the
+    /// machine's own name; JSON has none.
+    pub host: Option<String>,
+    /// Which service says it. Written as `service`, in text not at all. Default: none.
+    pub service: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::to(SinkOptions::default())
+    }
+}
+
+impl Options {
+    /// The defaults, with one sink.
+    pub fn to(sink: SinkOptions) -> Self {
+        Self { level: Level::default(), sinks: vec![sink], redaction: Redaction::default(), host: None, service: None }
+    }
+}
+
+/// One place that lines go to. The default is JSON on standard output.
+#[derive(Debug)]
+pub struct SinkOptions {
+    /// What the sink is called in its figures. Default: `stdout`.
+    pub name: String,
+    /// How a line looks. Default: JSON.
+    pub format: Format,
+    /// Where lines go. Default: standard output.
+    pub output: Output,
+    /// Whether levels are coloured. Only text is. Default: on a terminal.
+    pub colour: Colour,
+}
+
+impl Default for SinkOptions {
+    fn default() -> Self {
+        Self::stdout(Format::default())
+    }
+}
+
+impl SinkOptions {
+    /// To standard output.
+    pub fn stdout(format: Format) -> Self {
+        Self::new("stdout", format, Output::Stdout)
+    }
+
+    /// To standard error.
+    pub fn stderr(format: Format) -> Self {
+        Self::new("stderr", format, Output::Stderr)
+    }
+
+    /// To anything that takes bytes; called `writer`.
+    pub fn writer(format: Format, writer: impl Write + Send + 'static) -> Self {
+        Self::new("writer", format, Output::Writer(Box::new(writer)))
+    }
+
+    /// To an output, under a name of one's own.
+    pub fn new(name: impl Into<String>, format: Format, output: Output) -> Self {
+        Self { name: name.into(), format, output, colour: Colour::default() }
+    }
+}
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Format {
+    /// One flat JSON object per line: `timestamp`, `level`, `target`, `message`, the event's fields, then those of its
+    /// spans from the innermost out, then what the work is known by (`trace_id`, `span_id`, `correlation_id`). No key
+    /// stands in it twice.
+    #[default]
+    Json,
+    /// Graylog's format, version 1.1 (<https://go2docs.graylog.org/current/getting_in_log_data/gelf.html>), one object
+    /// per line.
+    Gelf,
+    /// `2026-01-15T10:30:00.123Z INFO    target: message key=value`, for people.
+    Text,
+}
+
+impl FromStr for Format {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        match word {
+            "json" => Ok(Self::Json),
+            "gelf" => Ok(Self::Gelf),
+            "text" => Ok(Self::Text),
+            _ => Err(UnknownWord::expecting("json, gelf or text")),
+        }
+    }
+}
+
+/// Where lines go.
+#[derive(Default)]
+pub enum Output {
+    /// Standard output.
+    #[default]
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Anything else. Written by one thread, in blocks of whole lines.
+    Writer(Box<dyn Write + Send>),
+}
+
+/// Whether levels are coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Colour {
+    /// On a terminal, unless `NO_COLOR` is set to something (<https://no-color.org>) or `TERM` is `dumb`.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Output {
+    /// The writer, and whether it is a terminal. The descriptor is duplicated: the standard library's own buffers
+    /// would write again after an error what they could not write before.
+    pub(super) fn open(self) -> io::Result<(Box<dyn Write + Send>, bool)> {
+        let duplicate = |descriptor: &dyn AsFd| descriptor.as_fd().try_clone_to_owned().map(File::from);
+        let file = match self {
+            Self::Stdout => duplicate(&io::stdout())?,
+            Self::Stderr => duplicate(&io::stderr())?,
+            Self::Writer(writer) => return Ok((writer, false)),
+        };
+        let is_terminal = file.is_terminal();
+        Ok((Box::new(file), is_terminal))
+    }
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Stdout => "Stdout",
+            Self::Stderr => "Stderr",
+            Self::Writer(_) => "Writer",
+        })
+    }
+}
+
+impl Colour {
+    pub(super) fn is_on(self, is_terminal: bool) -> bool {
+        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        match self {
+            Self::Auto => is_terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|it| it != "dumb"),
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
