@@ -1,19 +1,25 @@
 //! Readings of the machine, the container and the process: memory, processors, pressure, disks, descriptors. Plain functions
 //! that read a few small files and decide nothing.
 //!
-//! They block for as long as the kernel takes, which is microseconds for all but [`Disk`] and [`Permissions`]: asking a dead network
+//! [`System`] reads everything again and again, from files that it keeps open, and can't be held up.
+//!
+//! The others block for as long as the kernel takes, which is microseconds for all but [`Disk`] and [`Permissions`]: asking a dead network
 //! mount for its space can hang for good, so ask from a thread that may.
 //!
 //! Where a control group limits the process, memory and processor readings are those of the limit: a container at
 //! 95 % of its memory is about to be killed whatever its host has left.
 
 mod cgroup;
+mod collector;
 mod cpu;
 mod disk;
+mod figures;
+mod kept;
 mod memory;
 mod pressure;
 mod process;
 mod processes;
+mod readers;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -21,8 +27,13 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use collector::{ReadingState, Readings, System, SystemOptions};
 pub use cpu::{CpuSample, CpuUsage, LoadAverage};
 pub use disk::{Disk, Permissions};
+pub use figures::{
+    CpuFigures, CpuTimes, DeviceName, DiskIo, DiskTimes, Filesystem, GroupCpu, GroupMemory, Interface, MemoryFigures,
+    ProcessFigures, Stalled, Traffic,
+};
 pub use memory::{Memory, Swap};
 pub use pressure::{Pressure, Resource, Stall};
 pub use process::{Descriptors, Process};

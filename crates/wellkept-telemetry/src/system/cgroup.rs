@@ -63,6 +63,19 @@ impl Cgroups {
         own.join("cgroup.type").exists().then_some(own)
     }
 
+    /// The groups of a controller that this process is in, without the root of its tree, which is the whole machine. `None`
+    /// where it is in no other.
+    pub(super) fn narrower(&self, controller: &str) -> Option<Groups> {
+        let mut groups = self.of(controller)?;
+        match &mut groups {
+            // Only the root has this file (cgroup-v1, "Usage Examples and Syntax").
+            Groups::V1(folders) => folders.retain(|folder| !folder.join("release_agent").exists()),
+            Groups::V2(folders) => folders.retain(|folder| folder.join("cgroup.type").exists()),
+        }
+        let (Groups::V1(folders) | Groups::V2(folders)) = &groups;
+        (!folders.is_empty()).then_some(groups)
+    }
+
     fn folders(&self, wanted: impl Fn(&[String]) -> bool) -> Option<Vec<PathBuf>> {
         let (_, path) = self.memberships.iter().find(|(controllers, _)| wanted(controllers))?;
         let mut mounts = self.mounts.iter().filter(|mount| wanted(&mount.controllers));
@@ -101,7 +114,7 @@ fn mount(system: &SystemRoot, line: &str) -> Option<Mount> {
 }
 
 /// Spaces, tabs, newlines and backslashes are written as a backslash and three octal digits.
-fn unescape(text: &str) -> String {
+pub(super) fn unescape(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('\\') {

@@ -121,11 +121,12 @@ impl LoadAverage {
     pub fn read(root: &SystemRoot) -> Result<Self, ReadingError> {
         let path = root.proc("loadavg");
         let text = read(&path)?;
+        Self::parse(&text).ok_or(ReadingError::Malformed { path, what: "three averages" })
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let mut numbers = text.split_whitespace().map_while(|word| word.parse().ok());
-        match (numbers.next(), numbers.next(), numbers.next()) {
-            (Some(one), Some(five), Some(fifteen)) => Ok(Self { one, five, fifteen }),
-            _ => Err(ReadingError::Malformed { path, what: "three averages" }),
-        }
+        Some(Self { one: numbers.next()?, five: numbers.next()?, fifteen: numbers.next()? })
     }
 }
 

@@ -72,7 +72,7 @@ impl Pressure {
 }
 
 /// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and the same with `full`.
-fn parse(text: &str, source: Source) -> Option<Pressure> {
+pub(super) fn parse(text: &str, source: Source) -> Option<Pressure> {
     let line = |word| text.lines().find_map(|line| stall(line.strip_prefix(word)?));
     Some(Pressure { some: line("some ")?, full: line("full "), source })
 }
