@@ -3,14 +3,17 @@
 //! Logging never blocks and never fails the caller: lines go into a bounded queue, what does not fit is dropped and
 //! counted, a broken output is counted too. Nothing is installed unless [`init`] is called.
 
+mod books;
 mod clock;
 mod encode;
 mod escape;
 mod layer;
 mod level;
 mod options;
+mod output;
+mod queue;
 mod redact;
-mod sink;
+mod writer;
 
 use std::io;
 use std::sync::Arc;
@@ -18,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::layer::SubscriberExt as _;
 
+pub use books::{Books, Dropped, Loss, SinkBooks};
 pub use level::Level;
 pub use options::{Colour, Format, Options, Output, SinkOptions};
 pub use redact::{Redaction, Secrets};
@@ -27,12 +31,12 @@ pub use tracing;
 
 use encode::{Encoder, Origin};
 use layer::{LevelCell, LogLayer};
-use sink::Sink;
+use queue::Sink;
 
 /// Longest line written, in bytes. A longer one is cut, keeps its form and says `truncated`.
 pub const MAX_LINE_BYTES: usize = encode::MAX_LINE_BYTES;
-/// Most lines that wait for the output; the next one is dropped and counted.
-pub const MAX_QUEUED_LINES: u64 = sink::MAX_QUEUED_LINES;
+/// Most lines that wait for one sink. Info may fill three quarters of it, what is below info one half.
+pub const MAX_QUEUED_LINES: usize = queue::MAX_QUEUED_LINES;
 
 /// Installs logging for the whole process. Call once, early; and [`Logging::flush`] before the process ends, since what
 /// still waits then is lost.
@@ -66,9 +70,10 @@ pub fn subscriber(
     let origin = Origin::new(options.host, options.service);
     let mut sinks = Vec::with_capacity(options.sinks.len());
     for sink in options.sinks {
-        let (writer, is_terminal) = sink.output.open().map_err(LoggingError::Output)?;
+        let (destination, is_terminal) = sink.output.open().map_err(LoggingError::Output)?;
         let encoder = Encoder::new(sink.format, sink.colour.is_on(is_terminal), &origin);
-        let sink = Sink::start(writer, encoder.clone()).map_err(LoggingError::Thread)?;
+        let sink = Sink::start(&sink.name, destination, encoder.clone(), queue::DEFAULT_WAIT);
+        let sink = sink.map_err(LoggingError::Thread)?;
         sinks.push((encoder, Arc::new(sink)));
     }
     let handles = sinks.iter().map(|(_, sink)| Arc::clone(sink)).collect();
@@ -103,35 +108,32 @@ impl Logging {
         self.level.store(level);
     }
 
-    /// Counts since the start, of all sinks.
-    pub fn stats(&self) -> LoggingStats {
-        self.sinks.iter().fold(LoggingStats::default(), |sum, sink| {
-            let LoggingStats { written, dropped, failed, truncated, queued } = sink.stats();
-            LoggingStats {
-                written: sum.written + written,
-                dropped: sum.dropped + dropped,
-                failed: sum.failed + failed,
-                truncated: sum.truncated + truncated,
-                queued: sum.queued + queued,
-            }
-        })
+    /// Takes no further line, has every sink write what waits and, last, the line `log closed` with its books; at
+    /// most for `deadline`, blocking the thread. Returns whether all of it was done in time.
+    pub fn close(&self, deadline: Duration) -> bool {
+        let end = Instant::now().checked_add(deadline);
+        for sink in &*self.sinks {
+            sink.begin_to_close(end);
+        }
+        self.sinks.iter().map(|sink| sink.close(end)).filter(|is_closed| !is_closed).count() == 0
     }
-}
 
-/// What became of the lines so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct LoggingStats {
-    /// Lines that reached the output.
-    pub written: u64,
-    /// Lines dropped because the queue was full.
-    pub dropped: u64,
-    /// Lines that the output did not take: a broken pipe, a full disk.
-    pub failed: u64,
-    /// Lines cut at [`MAX_LINE_BYTES`].
-    pub truncated: u64,
-    /// Lines that wait now.
-    pub queued: u64,
+    /// Opens files anew, after whoever rotates them has moved them away. Does not wait for it.
+    pub fn reopen(&self) {
+        for sink in &*self.sinks {
+            sink.reopen();
+        }
+    }
+
+    /// What became of the lines so far, for each sink in the order of the options.
+    pub fn books(&self) -> Vec<SinkBooks> {
+        self.sinks.iter().map(|sink| SinkBooks { sink: sink.name().to_owned(), books: sink.books() }).collect()
+    }
+
+    /// What became of the lines so far, the figures of all sinks added.
+    pub fn stats(&self) -> Books {
+        self.sinks.iter().map(|sink| sink.books()).sum()
+    }
 }
 
 /// Why logging could not be set up.

@@ -59,9 +59,7 @@ impl Origin {
 pub(super) struct Line<'a> {
     /// Ends with a line break and holds no other.
     pub(super) text: &'a str,
-    #[expect(dead_code, reason = "the queue keeps room by it next")]
     pub(super) level: Level,
-    #[expect(dead_code, reason = "the queue keeps room by it next")]
     pub(super) kind: LineKind,
     pub(super) is_truncated: bool,
 }
@@ -176,11 +174,13 @@ impl Encoder {
     }
 
     /// A line of the log's own: that lines were dropped, that it is closed.
-    pub(super) fn notice(&self, level: Level, message: &str, figures: &[(&str, u64)]) -> String {
+    pub(super) fn notice(&self, level: Level, message: &str, sink: &str, figures: &[(&str, u64)]) -> String {
         let mut line = String::new();
         self.head(&mut line, &Clock::default().now(), level, TARGET);
         self.form.key(&mut line, MESSAGE, Pass::Message);
         self.form.string(&mut line, message, true);
+        self.form.key(&mut line, "sink", Pass::Fields);
+        self.form.string(&mut line, sink, false);
         for (name, figure) in figures {
             self.form.key(&mut line, name, Pass::Fields);
             line.push_str(itoa::Buffer::new().format(*figure));

@@ -15,7 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::Level;
 use super::encode::{Encoder, SEVERITY, SpanFields};
-use super::sink::Sink;
+use super::queue::Sink;
 use crate::correlation::Correlation;
 
 /// The level in force, changed at run time.

@@ -1,11 +1,10 @@
 //! What can be chosen when logging is started.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, IsTerminal as _, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Write};
 use std::str::FromStr;
 
+use super::output::{Destination, Stream};
 use super::{Level, Redaction, UnknownWord};
 
 /// How to log. The default is JSON from `info` up on standard output, with secrets masked.
@@ -133,17 +132,14 @@ pub enum Colour {
 }
 
 impl Output {
-    /// The writer, and whether it is a terminal. The descriptor is duplicated: the standard library's own buffers
-    /// would write again after an error what they could not write before.
-    pub(super) fn open(self) -> io::Result<(Box<dyn Write + Send>, bool)> {
-        let duplicate = |descriptor: &dyn AsFd| descriptor.as_fd().try_clone_to_owned().map(File::from);
-        let file = match self {
-            Self::Stdout => duplicate(&io::stdout())?,
-            Self::Stderr => duplicate(&io::stderr())?,
-            Self::Writer(writer) => return Ok((writer, false)),
+    /// The destination, and whether it is a terminal.
+    pub(super) fn open(self) -> io::Result<(Box<dyn Destination>, bool)> {
+        let (stream, is_terminal) = match self {
+            Self::Stdout => Stream::descriptor(&io::stdout())?,
+            Self::Stderr => Stream::descriptor(&io::stderr())?,
+            Self::Writer(writer) => (Stream::writer(writer), false),
         };
-        let is_terminal = file.is_terminal();
-        Ok((Box::new(file), is_terminal))
+        Ok((Box::new(stream), is_terminal))
     }
 }
 

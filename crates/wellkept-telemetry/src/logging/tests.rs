@@ -193,22 +193,24 @@ impl Write for Gate {
 fn a_stuck_output_blocks_nobody_and_what_is_dropped_is_counted_and_told() {
     let gate = Gate::default();
     let (subscriber, logging) = subscriber(Options::to(SinkOptions::writer(Format::Json, gate.clone()))).unwrap();
-    let total = MAX_QUEUED_LINES + 1000;
+    let room = MAX_QUEUED_LINES as u64 * 3 / 4;
+    let total = room + 1000;
     tracing::subscriber::with_default(subscriber, || (0..total).for_each(|number| info!(number, "line")));
-    let stats = logging.stats();
-    assert_eq!((stats.queued, stats.dropped), (MAX_QUEUED_LINES, 1000));
+    let books = logging.stats();
+    assert_eq!((books.accepted, books.pending, books.dropped.queue_full), (total, room, 1000));
+    assert!(books.balance());
     assert!(!logging.flush(Duration::from_millis(10)));
     gate.open();
-    assert!(logging.flush(SOON));
-    assert_eq!(logging.stats().written, MAX_QUEUED_LINES);
-    drop(logging);
-    let told =
-        || String::from_utf8_lossy(&gate.1.0.lock().unwrap()).contains("\"log lines were dropped\",\"dropped\":1000}");
-    let end = std::time::Instant::now() + SOON;
-    while !told() {
-        assert!(std::time::Instant::now() < end, "the output was not told");
-        thread::yield_now();
+    assert!(logging.close(SOON));
+    let notices: Vec<Value> = gate.1.text().lines().map(json).filter(|line| line["message"] != "line").collect();
+    assert_eq!(notices.len(), 2);
+    assert_eq!((&notices[0]["message"], &notices[0]["dropped"]), (&"log lines were dropped".into(), &1000.into()));
+    assert_eq!((&notices[1]["message"], &notices[1]["sink"]), (&"log closed".into(), &"writer".into()));
+    for (figure, value) in [("accepted", total + 2), ("written", room + 2), ("dropped", 1000), ("pending", 0)] {
+        assert_eq!(notices[1][figure], value, "{figure}");
     }
+    let books = logging.stats();
+    assert_eq!((books.accepted, books.written, books.pending), (total + 2, room + 2, 0));
 }
 
 #[test]
@@ -218,7 +220,7 @@ fn a_broken_pipe_is_counted_and_harms_nobody() {
     let (subscriber, logging) = subscriber(Options::to(SinkOptions::writer(Format::Json, ours))).unwrap();
     tracing::subscriber::with_default(subscriber, || (0..10).for_each(|number| info!(number, "lost")));
     assert!(logging.flush(SOON));
-    assert_eq!((logging.stats().failed, logging.stats().written), (10, 0));
+    assert_eq!((logging.stats().dropped.output_failed, logging.stats().written), (10, 0));
 }
 
 #[test]
@@ -230,7 +232,7 @@ fn a_full_disk_is_counted() {
     .unwrap();
     tracing::subscriber::with_default(subscriber, || info!("lost"));
     assert!(logging.flush(SOON));
-    assert_eq!(logging.stats().failed, 1);
+    assert_eq!(logging.stats().dropped.output_failed, 1);
 }
 
 /// Breaks in the middle of the first line, then works.
@@ -265,9 +267,11 @@ fn a_line_torn_by_an_error_does_not_run_into_the_next() {
     assert!(logging.flush(SOON));
     let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 2);
-    assert_eq!(json(lines[1])["message"], "whole");
-    assert_eq!((logging.stats().failed, logging.stats().written), (1, 1));
+    // Between them the log tells of the one that is missing.
+    assert_eq!(lines.len(), 3);
+    assert_eq!(json(lines[2])["message"], "whole");
+    let books = logging.stats();
+    assert_eq!((books.dropped.output_failed, books.written), (1, 2));
 }
 
 #[test]
@@ -282,7 +286,8 @@ fn a_full_pipe_that_does_not_block_loses_nothing() {
     });
     assert!(logging.flush(SOON));
     drop(logging);
-    assert_eq!(reader.join().unwrap().unwrap().lines().count(), 5000);
+    // The last one says that the log was closed.
+    assert_eq!(reader.join().unwrap().unwrap().lines().count(), 5000 + 1);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use wellkept_shutdown::{EntranceKind, Hook, Phase, Report, Shutdown, Tracker, si
 #[cfg(feature = "postgres")]
 use wellkept_store::{PostgresJobs, PostgresMaintenances, PostgresStore};
 use wellkept_store::{ReopeningStore, SqliteStore, StoreError};
-use wellkept_telemetry::logging::{Logging, LoggingStats};
+use wellkept_telemetry::logging::{Books, Logging, Loss};
 
 use super::checks::{EVENT_LOOP, HISTORY};
 use super::configuration::{Configuration, LoadError};
@@ -395,20 +395,28 @@ fn reload_figures(stats: ReloadStats) -> Vec<Figure> {
     ]
 }
 
-fn log_figures(stats: LoggingStats) -> Vec<Figure> {
-    let fates = [("written", stats.written), ("dropped", stats.dropped), ("failed", stats.failed)];
+fn log_figures(books: Books) -> Vec<Figure> {
+    let counter =
+        |name, help, value| Figure { name, help, kind: FigureKind::Counter, values: FigureValues::One(value as f64) };
     vec![
+        counter("wellkept_log_lines_accepted", "Lines handed to the log.", books.accepted),
+        counter("wellkept_log_lines_written", "Lines of the log that its output took.", books.written),
+        counter("wellkept_log_lines_spilled", "Lines of the log that were put aside on the disk.", books.spilled),
+        counter("wellkept_log_lines_truncated", "Lines of the log that were cut.", books.truncated),
         Figure {
-            name: "wellkept_log_lines",
-            help: "Lines of the log by what became of them.",
+            name: "wellkept_log_lines_dropped",
+            help: "Lines of the log that reach nobody, by the reason.",
             kind: FigureKind::Counter,
-            values: FigureValues::By("fate", fates.map(|(word, count)| (word, count as f64)).into()),
+            values: FigureValues::By(
+                "reason",
+                Loss::ALL.map(|loss| (loss.as_str(), books.dropped.of(loss) as f64)).into(),
+            ),
         },
         Figure {
-            name: "wellkept_log_queued",
+            name: "wellkept_log_lines_pending",
             help: "Lines of the log that wait to be written.",
             kind: FigureKind::Gauge,
-            values: FigureValues::One(stats.queued as f64),
+            values: FigureValues::One(books.pending as f64),
         },
     ]
 }
