@@ -1,6 +1,10 @@
 //! What a process says of itself: logging, correlation, metrics, system readings. Never what is healthy.
 
 pub mod correlation;
+pub mod events;
 pub mod logging;
 pub mod metrics;
 pub mod system;
+
+#[cfg(test)]
+mod memory;

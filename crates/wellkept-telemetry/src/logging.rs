@@ -9,10 +9,13 @@ mod encode;
 mod escape;
 mod layer;
 mod level;
+mod levels;
+mod limit;
 mod options;
 mod output;
 mod queue;
 mod redact;
+mod upkeep;
 mod writer;
 
 use std::io;
@@ -23,6 +26,11 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 pub use books::{Books, Dropped, Loss, SinkBooks};
 pub use level::Level;
+pub use levels::{
+    LONGEST_LEVEL_CHANGE, LevelChange, LevelError, LevelRule, LevelSet, MAX_LEVEL_CHANGES, MAX_MODULE_BYTES,
+    MAX_MODULES, SHORTEST_LEVEL_CHANGE,
+};
+pub use limit::RepeatLimit;
 pub use options::{Colour, Format, Options, Output, SinkOptions};
 pub use redact::{Redaction, Secrets};
 /// For the macros of this crate, whose users need not depend on it.
@@ -30,8 +38,11 @@ pub use redact::{Redaction, Secrets};
 pub use tracing;
 
 use encode::{Encoder, Origin};
-use layer::{LevelCell, LogLayer};
+use layer::LogLayer;
+use levels::{Levels, OWN_TARGET};
+use limit::{Due, Repeats};
 use queue::Sink;
+use upkeep::{Upkeep, boot};
 
 /// Longest line written, in bytes. A longer one is cut, keeps its form and says `truncated`.
 pub const MAX_LINE_BYTES: usize = encode::MAX_LINE_BYTES;
@@ -66,51 +77,135 @@ pub fn init(options: Options) -> Result<Logging, LoggingError> {
 pub fn subscriber(
     options: Options,
 ) -> Result<(impl tracing::Subscriber + Send + Sync + 'static, Logging), LoggingError> {
-    let level = Arc::new(LevelCell::new(options.level));
+    let levels = Levels::new(options.level, &options.modules)?;
+    let upkeep = Arc::new(Upkeep::new(levels, options.repeats.map(Repeats::new)));
     let origin = Origin::new(options.host, options.service);
     let mut sinks = Vec::with_capacity(options.sinks.len());
     for sink in options.sinks {
         let (destination, is_terminal) = sink.output.open().map_err(LoggingError::Output)?;
         let encoder = Encoder::new(sink.format, sink.colour.is_on(is_terminal), &origin);
-        let sink = Sink::start(&sink.name, destination, encoder.clone(), queue::DEFAULT_WAIT);
+        let sink = Sink::start(&sink.name, destination, encoder.clone(), queue::DEFAULT_WAIT, Arc::clone(&upkeep));
         let sink = sink.map_err(LoggingError::Thread)?;
         sinks.push((encoder, Arc::new(sink)));
     }
     let handles = sinks.iter().map(|(_, sink)| Arc::clone(sink)).collect();
-    let layer = LogLayer::new(Arc::clone(&level), sinks);
-    Ok((tracing_subscriber::registry().with(layer), Logging { sinks: handles, level }))
+    let layer = LogLayer::new(Arc::clone(&upkeep), sinks);
+    Ok((tracing_subscriber::registry().with(layer), Logging { sinks: handles, upkeep }))
 }
 
 /// A handle on the running log. Cheap to clone; dropping it changes nothing.
 #[derive(Debug, Clone)]
 pub struct Logging {
     sinks: Arc<[Arc<Sink>]>,
-    level: Arc<LevelCell>,
+    upkeep: Arc<Upkeep>,
 }
 
 impl Logging {
     /// Waits until everything logged before is written, at most for `deadline`; blocks the thread. Returns whether
     /// all of it has left the queue in time.
     pub fn flush(&self, deadline: Duration) -> bool {
+        // What repeated may be the last that there is to say.
+        self.upkeep.tell_repeats(Due::All);
         let end = Instant::now().checked_add(deadline);
         let left = || end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
         // All of them are tried: one that hangs must not keep the others from being asked.
         self.sinks.iter().map(|sink| sink.flush(left())).filter(|is_flushed| !is_flushed).count() == 0
     }
 
-    /// The least severe level that is logged now.
+    /// The least severe level that is logged now, where no module's own counts.
     pub fn level(&self) -> Level {
-        self.level.load()
+        self.upkeep.levels.level()
     }
 
-    /// Changes the least severe level that is logged, for all threads at once.
+    /// Changes the least severe level that is logged where no module has its own, for all threads at once.
     pub fn set_level(&self, level: Level) {
-        self.level.store(level);
+        self.upkeep.levels.set_level(level, boot());
+    }
+
+    /// Takes over a level and those of modules, all at once, as after a change of the configuration. What
+    /// [`change_level`](Self::change_level) has set without an end goes where the level below it changes; what has an end
+    /// stays until then.
+    ///
+    /// # Errors
+    /// When a module's name can't be one, or there are more than [`MAX_MODULES`]. Nothing is changed then.
+    pub fn set_levels(&self, level: Level, modules: &[(String, Level)]) -> Result<(), LevelError> {
+        self.upkeep.levels.configure(level, modules, boot())
+    }
+
+    /// Sets the level of the whole log or of a module, above what is configured, and for a while if asked to. The log says
+    /// who did it, why and for how long, and when it ends, whatever the levels are.
+    ///
+    /// Looks at each place of the program that logs, some microseconds in all; waits for nobody who logs.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wellkept_telemetry::logging::{Level, LevelChange, Options, subscriber};
+    ///
+    /// let (_subscriber, logging) = subscriber(Options::default())?;
+    /// logging.change_level(LevelChange {
+    ///     module: Some("sqlx".to_owned()),
+    ///     level: Level::Debug,
+    ///     lasts: Some(Duration::from_secs(600)),
+    ///     by: "ann".to_owned(),
+    ///     reason: "slow queries".to_owned(),
+    /// })?;
+    /// assert_eq!(logging.levels()[1].level, Level::Debug);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When something in it is beyond the limits that [`LevelChange`] states, or [`MAX_LEVEL_CHANGES`] are set already.
+    pub fn change_level(&self, change: LevelChange) -> Result<(), LevelError> {
+        let told = change.clone();
+        let was = self.upkeep.levels.change(change, boot())?.before;
+        let LevelChange { module, level, lasts, by, reason } = told;
+        let (module, reason) = (module.as_deref(), Some(reason).filter(|it| !it.is_empty()));
+        let seconds = lasts.map(|lasts| lasts.as_secs());
+        self.upkeep.say(|| {
+            tracing::info!(
+                target: OWN_TARGET, module, log_level = %level, %was, seconds, by, reason, "a level was set"
+            );
+        });
+        Ok(())
+    }
+
+    /// Takes back what was set at run time for a module, or for the whole log with `None`; the log says who did it.
+    /// Returns whether there was something.
+    pub fn reset_level(&self, module: Option<&str>, by: &str) -> bool {
+        let was_set = self.upkeep.levels.reset(module, boot());
+        if was_set {
+            self.upkeep.say(|| {
+                tracing::info!(target: OWN_TARGET, module, by, "a level is the configured one again");
+            });
+        }
+        was_set
+    }
+
+    /// Takes back all that was set at run time. Returns for how many modules, the whole log being one.
+    pub fn reset_levels(&self, by: &str) -> usize {
+        let count = self.upkeep.levels.reset_all(boot());
+        if count > 0 {
+            self.upkeep.say(|| {
+                tracing::info!(target: OWN_TARGET, count, by, "all levels are the configured ones again");
+            });
+        }
+        count
+    }
+
+    /// All levels, configured and set: the whole log's first, then the modules' by name.
+    pub fn levels(&self) -> Vec<LevelRule> {
+        self.upkeep.levels.rules(boot())
+    }
+
+    /// How many events were left out because they repeated, since the start. They are in no other count.
+    pub fn suppressed(&self) -> u64 {
+        self.upkeep.repeats.as_ref().map_or(0, Repeats::suppressed)
     }
 
     /// Takes no further line, has every sink write what waits and, last, the line `log closed` with its books; at
     /// most for `deadline`, blocking the thread. Returns whether all of it was done in time.
     pub fn close(&self, deadline: Duration) -> bool {
+        self.upkeep.tell_repeats(Due::All);
         let end = Instant::now().checked_add(deadline);
         for sink in &*self.sinks {
             sink.begin_to_close(end);
@@ -146,6 +241,9 @@ pub enum LoggingError {
     /// The output can't be opened.
     #[error("the log's output can't be opened: {0}")]
     Output(#[source] io::Error),
+    /// A module's name can't be one, or there are too many of them.
+    #[error(transparent)]
+    Levels(#[from] LevelError),
     /// The writer's thread can't be started.
     #[error("the log's writer can't be started: {0}")]
     Thread(#[source] io::Error),
@@ -157,6 +255,7 @@ impl LoggingError {
         match self {
             Self::AlreadySet => "logging.already_set",
             Self::Output(_) => "logging.output",
+            Self::Levels(error) => error.code(),
             Self::Thread(_) => "logging.thread",
         }
     }

@@ -11,9 +11,11 @@ use tracing::field::{Field, Visit};
 
 use super::clock::Clock;
 use super::escape::{self, Style};
+use super::levels::{OWN_TARGET, is_in};
 use super::redact::{MASK, is_secret, redact};
 use super::{Format, Level};
 use crate::correlation::Correlation;
+use crate::events::SECURITY_TARGET;
 
 /// Longest line, in bytes, with its end.
 pub(super) const MAX_LINE_BYTES: usize = 16 * 1024;
@@ -75,12 +77,10 @@ pub(super) enum LineKind {
 
 impl LineKind {
     fn of(target: &str) -> Self {
-        if target.starts_with(SECURITY) { Self::Security } else { Self::Ordinary }
+        if is_in(target, SECURITY_TARGET) { Self::Security } else { Self::Ordinary }
     }
 }
 
-/// The target of the events of security.
-const SECURITY: &str = "wellkept::event::security";
 /// The field that makes an error a critical one, and is not written then.
 pub(super) const SEVERITY: &str = "severity";
 
@@ -176,7 +176,7 @@ impl Encoder {
     /// A line of the log's own: that lines were dropped, that it is closed.
     pub(super) fn notice(&self, level: Level, message: &str, sink: &str, figures: &[(&str, u64)]) -> String {
         let mut line = String::new();
-        self.head(&mut line, &Clock::default().now(), level, TARGET);
+        self.head(&mut line, &Clock::default().now(), level, OWN_TARGET);
         self.form.key(&mut line, MESSAGE, Pass::Message);
         self.form.string(&mut line, message, true);
         self.form.key(&mut line, "sink", Pass::Fields);
@@ -236,9 +236,6 @@ impl Encoder {
         }
     }
 }
-
-/// The target of the log's own lines.
-const TARGET: &str = "wellkept::log";
 
 impl Form {
     fn fields(self, (event, is_critical): (&Event<'_>, bool), spans: Spans<'_>, scratch: &mut Scratch) -> bool {

@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
@@ -16,54 +15,12 @@ use tracing_subscriber::registry::LookupSpan;
 use super::Level;
 use super::encode::{Encoder, SEVERITY, SpanFields};
 use super::queue::Sink;
+use super::upkeep::Upkeep;
 use crate::correlation::Correlation;
-
-/// The level in force, changed at run time.
-pub(super) struct LevelCell(AtomicU8);
-
-impl LevelCell {
-    pub(super) fn new(level: Level) -> Self {
-        Self(AtomicU8::new(level as u8))
-    }
-
-    pub(super) fn load(&self) -> Level {
-        match self.0.load(Ordering::Relaxed) {
-            0 => Level::Trace,
-            1 => Level::Debug,
-            2 => Level::Info,
-            3 => Level::Warning,
-            4 => Level::Error,
-            _ => Level::Critical,
-        }
-    }
-
-    pub(super) fn store(&self, level: Level) {
-        self.0.store(level as u8, Ordering::Relaxed);
-        // Each place that logs remembers whether it is wanted: they have to ask again.
-        tracing::callsite::rebuild_interest_cache();
-    }
-
-    fn filter(&self) -> LevelFilter {
-        match self.load() {
-            Level::Trace => LevelFilter::TRACE,
-            Level::Debug => LevelFilter::DEBUG,
-            Level::Info => LevelFilter::INFO,
-            Level::Warning => LevelFilter::WARN,
-            // Whether an error is critical is known once its fields are.
-            Level::Error | Level::Critical => LevelFilter::ERROR,
-        }
-    }
-}
-
-impl fmt::Debug for LevelCell {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.load().fmt(formatter)
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct LogLayer {
-    level: Arc<LevelCell>,
+    upkeep: Arc<Upkeep>,
     /// Each distinct format, with the sinks that take it: an event is encoded once for all of these.
     formats: Vec<(Encoder, Vec<Arc<Sink>>)>,
 }
@@ -72,7 +29,7 @@ pub(super) struct LogLayer {
 struct Recorded(Vec<SpanFields>);
 
 impl LogLayer {
-    pub(super) fn new(level: Arc<LevelCell>, sinks: Vec<(Encoder, Arc<Sink>)>) -> Self {
+    pub(super) fn new(upkeep: Arc<Upkeep>, sinks: Vec<(Encoder, Arc<Sink>)>) -> Self {
         let mut formats: Vec<(Encoder, Vec<Arc<Sink>>)> = Vec::new();
         for (encoder, sink) in sinks {
             match formats.iter_mut().find(|(known, _)| *known == encoder) {
@@ -80,11 +37,11 @@ impl LogLayer {
                 None => formats.push((encoder, vec![sink])),
             }
         }
-        Self { level, formats }
+        Self { upkeep, formats }
     }
 
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= self.level.filter()
+        self.upkeep.levels.wants(metadata)
     }
 
     fn record(&self, recorded: &mut Recorded, record: &dyn Fn(&mut dyn Visit)) {
@@ -96,6 +53,10 @@ impl LogLayer {
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
+    fn on_register_dispatch(&self, log: &Dispatch) {
+        self.upkeep.is_of(log);
+    }
+
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         if self.wants(metadata) { Interest::always() } else { Interest::never() }
     }
@@ -105,7 +66,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level.filter())
+        Some(self.upkeep.levels.filter())
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -134,7 +95,11 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let level = severity(event);
-        if level < self.level.load() {
+        // Of all others the place has asked: whether an error is critical is known only now.
+        if level == Level::Error && !self.upkeep.levels.wants_level(event.metadata().target(), level) {
+            return;
+        }
+        if !self.upkeep.admits(event, level) {
             return;
         }
         let of_span = || context.event_scope(event)?.find_map(|span| span.extensions().get::<Correlation>().cloned());

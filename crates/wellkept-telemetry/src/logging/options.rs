@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::str::FromStr;
 
 use super::output::{Destination, Stream};
-use super::{Level, Redaction, UnknownWord};
+use super::{Level, Redaction, RepeatLimit, UnknownWord};
 
 /// How to log. The default is JSON from `info` up on standard output, with secrets masked.
 #[derive(Debug)]
@@ -13,6 +13,11 @@ pub struct Options {
     /// The least severe level that is logged; can be changed later by
     /// [`Logging::set_level`](super::Logging::set_level). Default: info.
     pub level: Level,
+    /// Other levels for modules, by how their targets begin (`sqlx`, `orders::import`): the longest that fits counts. At
+    /// most [`MAX_MODULES`](super::MAX_MODULES). Default: none.
+    pub modules: Vec<(String, Level)>,
+    /// How often the same line is written. Default: as often as it comes.
+    pub repeats: Option<RepeatLimit>,
     /// Where lines go, and how they look there. Each has a queue and a thread of its own, so that none waits for
     /// another. Default: one, to standard output.
     pub sinks: Vec<SinkOptions>,
@@ -34,7 +39,15 @@ impl Default for Options {
 impl Options {
     /// The defaults, with one sink.
     pub fn to(sink: SinkOptions) -> Self {
-        Self { level: Level::default(), sinks: vec![sink], redaction: Redaction::default(), host: None, service: None }
+        Self {
+            level: Level::default(),
+            modules: Vec::new(),
+            repeats: None,
+            sinks: vec![sink],
+            redaction: Redaction::default(),
+            host: None,
+            service: None,
+        }
     }
 }
 

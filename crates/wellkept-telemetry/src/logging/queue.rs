@@ -12,6 +12,7 @@ use super::Level;
 use super::books::{Books, Loss};
 use super::encode::{Encoder, Line, LineKind};
 use super::output::{Destination, Written};
+use super::upkeep::Upkeep;
 use super::writer::Writer;
 
 /// Most lines that wait.
@@ -257,6 +258,7 @@ impl Sink {
         destination: Box<dyn Destination>,
         encoder: Encoder,
         wait: Duration,
+        upkeep: Arc<Upkeep>,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue::new()),
@@ -265,7 +267,7 @@ impl Sink {
             name: name.to_owned(),
             wait,
         });
-        let mut writer = Writer::new(Arc::clone(&shared), destination, encoder);
+        let mut writer = Writer::new(Arc::clone(&shared), destination, encoder, upkeep);
         thread::Builder::new().name("wellkept-log".into()).spawn(move || writer.run())?;
         Ok(Self { shared })
     }

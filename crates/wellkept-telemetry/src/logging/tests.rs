@@ -10,27 +10,9 @@ use serde_json::Value;
 use tracing::{Level as TracingLevel, debug, error, info, info_span, warn};
 
 use super::*;
+use crate::memory::Memory;
 
 const SOON: Duration = Duration::from_secs(10);
-
-#[derive(Clone, Default)]
-struct Memory(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Memory {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        Ok(())
-    }
-}
-
-impl Memory {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
 
 /// Runs `work` with logging to memory; returns the lines, with the times taken out.
 fn logged(format: Format, work: impl FnOnce(&Logging)) -> String {

@@ -7,15 +7,17 @@ use super::Level;
 use super::encode::Encoder;
 use super::output::Destination;
 use super::queue::{Block, Next, Shared};
+use super::upkeep::{EVERY, Upkeep};
 
 /// How often the destination is tended while nothing comes, and how often the log tells of dropped lines while it
 /// does not come to rest.
-const TEND: Duration = Duration::from_secs(1);
+const TEND: Duration = EVERY;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
     destination: Box<dyn Destination>,
     encoder: Encoder,
+    upkeep: Arc<Upkeep>,
     tended: Instant,
     /// How many dropped lines the output has been told of, and when.
     told_dropped: u64,
@@ -23,8 +25,13 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, destination: Box<dyn Destination>, encoder: Encoder) -> Self {
-        Self { shared, destination, encoder, tended: Instant::now(), told_dropped: 0, told: None }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        destination: Box<dyn Destination>,
+        encoder: Encoder,
+        upkeep: Arc<Upkeep>,
+    ) -> Self {
+        Self { shared, destination, encoder, upkeep, tended: Instant::now(), told_dropped: 0, told: None }
     }
 
     pub(super) fn run(&mut self) {
@@ -52,6 +59,7 @@ impl Writer {
 
     fn tend(&mut self) {
         self.destination.tend();
+        self.upkeep.tend();
         self.tended = Instant::now();
     }
 
