@@ -59,7 +59,7 @@ fn wellkept() -> (SocketAddr, Runtime) {
         tokio::spawn(engine.run(std::future::pending()));
         tokio::time::sleep(Duration::from_secs(3)).await;
         let (shutdown, _sequence) = Shutdown::new(wellkept::shutdown::Settings::default());
-        let registry = prometheus_client::registry::Registry::default();
+        let registry = wellkept::telemetry::metrics::Metrics::new();
         let doors = Doors::new(checker, shutdown, Access::loopback_only(), Names::Shown, registry);
         let server = Server::bind(([127, 0, 0, 1], 0), ServerOptions::default()).expect("a port is free");
         let address = server.local_address().tcp().expect("it is bound to TCP");

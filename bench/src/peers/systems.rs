@@ -72,7 +72,7 @@ fn wellkept(dependency: SocketAddr) -> SocketAddr {
     }
     tokio::spawn(engine.run(std::future::pending()));
     let (shutdown, _sequence) = Shutdown::new(wellkept::shutdown::Settings::default());
-    let registry = prometheus_client::registry::Registry::default();
+    let registry = wellkept::telemetry::metrics::Metrics::new();
     let doors = Doors::new(checker, shutdown, Access::loopback_only(), Names::Shown, registry);
     let server = Server::bind(([127, 0, 0, 1], 0), ServerOptions::default()).expect("a port is free");
     let address = server.local_address().tcp().expect("it is bound to TCP");

@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use wellkept_health::Checker;
 use wellkept_shutdown::Shutdown;
+use wellkept_telemetry::metrics::{Audience, Metrics};
 
 mod health;
 mod process;
@@ -18,21 +19,24 @@ mod shutdown;
 
 pub(crate) use servers::Servers;
 
-/// Adds the collectors of the service as a whole, the shutdown and this process: nothing that names a component.
-pub(crate) fn register(registry: &mut Registry, checker: &Checker, shutdown: &Shutdown) -> Servers {
+/// Adds the collectors of the service, its components, the shutdown and this process.
+pub(crate) fn register(metrics: &Metrics, checker: &Checker, shutdown: &Shutdown) -> Servers {
     let servers = Servers::default();
-    registry.register_collector(Box::new(servers.clone()));
-    registry.register_collector(Box::new(health::ServiceCollector(checker.clone())));
-    registry.register_collector(Box::new(shutdown::ShutdownCollector(shutdown.clone())));
-    registry.register_collector(Box::new(process::ProcessCollector::default()));
+    add(metrics, "servers", servers.clone(), Audience::Everyone);
+    add(metrics, "service", health::ServiceCollector(checker.clone()), Audience::Everyone);
+    add(metrics, "components", health::ComponentCollector(checker.clone()), Audience::Operators);
+    add(metrics, "shutdown", shutdown::ShutdownCollector(shutdown.clone()), Audience::Everyone);
+    add(metrics, "process", process::ProcessCollector::default(), Audience::Everyone);
     servers
 }
 
-/// The components, each by its name.
-pub(crate) fn components(checker: &Checker) -> Registry {
+/// Adds one under a name that tells its failures.
+pub(crate) fn add(metrics: &Metrics, name: &str, collector: impl Collector, audience: Audience) {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(health::ComponentCollector(checker.clone())));
-    registry
+    registry.register_collector(Box::new(collector));
+    if let Err(error) = metrics.mount(name, registry, audience) {
+        tracing::error!(target: "wellkept::metrics", code = error.code(), "{error}");
+    }
 }
 
 /// A collector from a function that reads figures.

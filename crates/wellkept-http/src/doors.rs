@@ -32,11 +32,13 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
-use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use wellkept_health::{Checker, Readiness, Status};
 use wellkept_shutdown::Shutdown;
+#[cfg(feature = "grpc")]
+use wellkept_telemetry::metrics::Audience;
+use wellkept_telemetry::metrics::Metrics;
 
 use crate::access::{Access, Caller};
 use crate::collect::{self, Servers};
@@ -87,12 +89,10 @@ struct Inner {
     checker: Checker,
     shutdown: Shutdown,
     names: Names,
-    registry: Registry,
-    /// The metrics that name components, apart from the others for when names are hidden.
-    components: Registry,
+    metrics: Metrics,
     servers: Servers,
-    /// Pages of metrics that are being written. A large one takes a while, and only so many threads.
-    scrapes: Arc<Semaphore>,
+    /// The pages of metrics that are being written.
+    pages: metrics::Pages,
     /// The bodies that are asked for most.
     health: Momentary<Status>,
     ready: Momentary<Readiness>,
@@ -105,8 +105,6 @@ struct Inner {
     watches: Arc<Watches>,
 }
 
-/// How many pages of metrics are written at the same time.
-const SCRAPES: usize = 2;
 /// How many runs of all components are waited for at the same time.
 const RUNS: usize = 4;
 
@@ -145,25 +143,22 @@ pub enum Names {
 }
 
 impl Doors {
-    /// Doors on this checker and this shutdown. `registry` may hold metrics of the application's own; Wellkept's are
-    /// added to it.
-    pub fn new(checker: Checker, shutdown: Shutdown, access: Access, names: Names, mut registry: Registry) -> Self {
-        let servers = collect::register(&mut registry, &checker, &shutdown);
-        let components = collect::components(&checker);
-        let scrapes = Arc::new(Semaphore::new(SCRAPES));
+    /// Doors on this checker and this shutdown. `metrics` may hold the application's own; Wellkept's are added to
+    /// them.
+    pub fn new(checker: Checker, shutdown: Shutdown, access: Access, names: Names, metrics: Metrics) -> Self {
+        let servers = collect::register(&metrics, &checker, &shutdown);
         let (reload, groups) = (reload::ReloadHook::default(), Arc::new(groups::Groups::default()));
         #[cfg(feature = "grpc")]
         let watches = Watches::new(checker.clone(), shutdown.clone(), Arc::clone(&groups));
         #[cfg(feature = "grpc")]
-        registry.register_collector(Box::new(WatchesCollector(Arc::clone(&watches))));
+        collect::add(&metrics, "grpc", WatchesCollector(Arc::clone(&watches)), Audience::Everyone);
         let inner = Inner {
             checker,
             shutdown,
             names,
-            registry,
-            components,
+            metrics,
             servers,
-            scrapes,
+            pages: metrics::Pages::new(),
             health: Momentary::new(),
             ready: Momentary::new(),
             groups,

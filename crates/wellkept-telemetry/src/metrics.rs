@@ -1,30 +1,101 @@
-//! The metrics page: a registry as OpenMetrics 1.0 or as Prometheus text 0.0.4, whichever the scraper asks for.
+//! Metrics: a registry whose page can't be broken, handles that cost an atomic, and what exporters read.
+//!
+//! ```
+//! use wellkept_telemetry::metrics::{Audience, Exposition, Metrics};
+//!
+//! let metrics = Metrics::new();
+//! let created = metrics.counter("clients_created", "Clients created.")?;
+//! let orders = metrics.counters("orders", "Orders taken, by channel.", ["channel"])?;
+//! let open = metrics.gauge("projects_open", "Projects that are open.")?;
+//! let duration = metrics.histogram("task_duration_seconds", "How long a task took.")?;
+//!
+//! created.inc();
+//! orders.with(["web"]).inc();
+//! open.set(12.0);
+//! duration.observe(0.023);
+//!
+//! let page = metrics.page(None, Audience::Everyone);
+//! assert_eq!(page.content_type, "text/plain; version=0.0.4; charset=utf-8");
+//! assert!(page.body.contains("# TYPE orders_total counter\norders_total{channel=\"web\"} 1\n"));
+//! # Ok::<(), wellkept_telemetry::metrics::MetricError>(())
+//! ```
+//!
+//! A rate is a counter: what is asked is `rate(orders_total[5m])`, which needs no memory here, misses nothing between two
+//! looks, and adds up over instances.
 
-use std::fmt;
+mod books;
+mod collector;
+mod declaration;
+mod exemplar;
+mod foreign;
+mod instruments;
+mod labelled;
+mod names;
+mod negotiation;
+mod reading;
+mod text;
 
-use prometheus_client::encoding::text::{encode_eof, encode_registry};
-use prometheus_client::registry::Registry;
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::SystemTime;
+
+pub use collector::{Audience, COLLECTOR_LIMIT, Collector, FamilyReadings, Readings};
+pub use declaration::{Declaration, Kind, MAX_FAMILIES, MAX_HELP, MAX_LABELS, MAX_NAME, MetricError};
+pub use exemplar::{Exemplar, MAX_EXEMPLAR, Trace};
+pub use instruments::{Counter, FloatCounter, Gauge, Held, Histogram, Instrument, SECONDS};
+pub use labelled::{Labelled, MAX_SERIES, OVERFLOW};
+pub use names::MAX_VALUE;
+pub use negotiation::{Escaping, TextFormat};
+pub use reading::{Family, HistogramValue, Labels, Number, Reading, Sample, Value};
+
+use books::Books;
+use collector::{Collectors, Entry, Failure, Owned, Read};
+use instruments::{checked_bounds, sealed};
+use labelled::{CellOf, Settings, Shown, Table};
+use text::Page;
+
+/// A registry. Cheap to clone; clones are the same registry.
+///
+/// What is wrong with a metric is an error when it is declared, and nothing that is counted later can break the page. The
+/// same declaration twice gives the same metric, so that parts that don't know each other may count on one.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    families: RwLock<Families>,
+    collectors: Collectors,
+    books: Arc<Books>,
+    since: SystemTime,
+    /// How long the latest page was, which the next is about.
+    length: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Families {
+    list: Vec<Arc<dyn Shown>>,
+    /// The names of families and samples, with the family that has them.
+    taken: HashMap<String, usize>,
+}
+
+/// What there is to say of a family beyond its declaration.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits<'b> {
+    /// How many series it has at most. Default [`MAX_SERIES`].
+    pub max_series: usize,
+    /// The bounds of a histogram's buckets, growing; what is above all of them has a bucket too. Default [`SECONDS`].
+    pub bounds: &'b [f64],
+}
+
+impl Default for Limits<'_> {
+    fn default() -> Self {
+        Self { max_series: MAX_SERIES, bounds: &SECONDS }
+    }
+}
 
 /// The body of a metrics page and the content type that it must be sent with.
-///
-/// Help texts must be single lines: the encoder writes them as they are.
-///
-/// ```
-/// use prometheus_client::metrics::counter::Counter;
-/// use prometheus_client::registry::Registry;
-/// use wellkept_telemetry::metrics::Exposition;
-///
-/// let mut registry = Registry::default();
-/// registry.register("orders", "Orders taken", Counter::<u64>::default());
-///
-/// let page = Exposition::encode(&registry, None)?;
-/// assert_eq!(page.content_type, "text/plain; version=0.0.4; charset=utf-8");
-/// assert_eq!(page.body, "# HELP orders_total Orders taken.\n# TYPE orders_total counter\norders_total 0\n");
-///
-/// let page = Exposition::encode(&registry, Some("application/openmetrics-text"))?;
-/// assert!(page.body.ends_with("# EOF\n"));
-/// # Ok::<(), std::fmt::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exposition {
     /// For the `Content-Type` header. Prometheus 3 refuses a page without one.
@@ -33,211 +104,318 @@ pub struct Exposition {
     pub body: String,
 }
 
-impl Exposition {
-    /// Encodes what is in the registry now, in the format that fits the request's `Accept` header best.
-    ///
-    /// # Errors
-    /// When a collector in the registry reports one.
-    pub fn encode(registry: &Registry, accept: Option<&str>) -> Result<Self, fmt::Error> {
-        Self::encode_all([registry], accept)
+impl Metrics {
+    /// A registry with nothing in it but its own books.
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// As [`encode`](Self::encode), several registries as one page. No two may have a family of the same name.
+    /// Declares a counter without labels.
+    pub fn counter(&self, name: &str, help: &str) -> Result<Counter, MetricError> {
+        self.single(&Declaration::counter(name, help))
+    }
+
+    /// Declares a counter of what is not whole, such as seconds.
+    pub fn float_counter(&self, name: &str, help: &str) -> Result<FloatCounter, MetricError> {
+        self.single(&Declaration::counter(name, help))
+    }
+
+    /// Declares a gauge without labels.
+    pub fn gauge(&self, name: &str, help: &str) -> Result<Gauge, MetricError> {
+        self.single(&Declaration::gauge(name, help))
+    }
+
+    /// Declares a histogram without labels, with bounds for [seconds](SECONDS).
+    pub fn histogram(&self, name: &str, help: &str) -> Result<Histogram, MetricError> {
+        self.single(&Declaration::histogram(name, help))
+    }
+
+    /// Declares counters by labels, of at most [`MAX_SERIES`] sets of values.
+    pub fn counters<const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        labels: [&str; N],
+    ) -> Result<Labelled<Counter, N>, MetricError> {
+        self.family(&Declaration::counter(name, help).by(&labels), Limits::default())
+    }
+
+    /// Declares gauges by labels, of at most [`MAX_SERIES`] sets of values.
+    pub fn gauges<const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        labels: [&str; N],
+    ) -> Result<Labelled<Gauge, N>, MetricError> {
+        self.family(&Declaration::gauge(name, help).by(&labels), Limits::default())
+    }
+
+    /// Declares histograms by labels, of at most [`MAX_SERIES`] sets of values, with bounds for [seconds](SECONDS).
+    pub fn histograms<const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        labels: [&str; N],
+    ) -> Result<Labelled<Histogram, N>, MetricError> {
+        self.family(&Declaration::histogram(name, help).by(&labels), Limits::default())
+    }
+
+    /// Declares an info: what is told by labels alone, such as a version.
+    pub fn info(&self, name: &str, help: &str, labels: &[(&str, &str)]) -> Result<(), MetricError> {
+        let names: Vec<_> = labels.iter().map(|(label, _)| *label).collect();
+        let values: Vec<_> = labels.iter().map(|(_, value)| names::cut(value)).collect();
+        let table = self.table::<instruments::Always>(&Declaration::info(name, help).by(&names), Limits::default())?;
+        table.series(&values);
+        Ok(())
+    }
+
+    /// A gauge that is read when somebody looks. `read` runs as a [`Collector`] does: it may take a while, and when it
+    /// panics the gauge is left out.
+    pub fn gauge_from(
+        &self,
+        name: &str,
+        help: &str,
+        read: impl Fn() -> f64 + Send + Sync + 'static,
+    ) -> Result<(), MetricError> {
+        let meta = Declaration::gauge(name, help).checked()?;
+        let declaration = Owned { kind: Kind::Gauge, name: name.to_owned(), help: help.to_owned() };
+        self.0.collectors.add(&meta.name, Box::new(Read { declaration, read }), Audience::Everyone)
+    }
+
+    /// Declares a family with everything that there is to say of it.
     ///
-    /// # Errors
-    /// When a collector in one of them reports one.
-    pub fn encode_all<'r>(
-        registries: impl IntoIterator<Item = &'r Registry>,
-        accept: Option<&str>,
-    ) -> Result<Self, fmt::Error> {
+    /// ```
+    /// use wellkept_telemetry::metrics::{Declaration, Histogram, Labelled, Limits, Metrics};
+    ///
+    /// const BASKETS: Declaration<'_> =
+    ///     Declaration::histogram("basket_value_euros", "What baskets were worth, by country.").unit("euros").by(&["country"]);
+    ///
+    /// let metrics = Metrics::new();
+    /// let limits = Limits { max_series: 50, bounds: &[10.0, 50.0, 100.0, 500.0] };
+    /// let baskets: Labelled<Histogram, 1> = metrics.family(&BASKETS, limits)?;
+    /// baskets.with(["at"]).observe(37.5);
+    /// # Ok::<(), wellkept_telemetry::metrics::MetricError>(())
+    /// ```
+    pub fn family<I: Instrument, const N: usize>(
+        &self,
+        declaration: &Declaration<'_>,
+        limits: Limits<'_>,
+    ) -> Result<Labelled<I, N>, MetricError> {
+        if declaration.labels.len() != N {
+            return Err(MetricError::Labels(declaration.name.to_owned()));
+        }
+        self.table(declaration, limits).map(Labelled::on)
+    }
+
+    /// Adds a collector under a name of its own, which its failures are counted by.
+    pub fn collector(&self, name: &str, collector: impl Collector, audience: Audience) -> Result<(), MetricError> {
+        self.0.collectors.add(name, Box::new(collector), audience)
+    }
+
+    /// Shows a registry of the crate `prometheus-client` on the same page. What it says is checked at each scrape; if
+    /// any of it breaks the page's rules, all of it is left out, as of a [`Collector`].
+    pub fn mount(
+        &self,
+        name: &str,
+        registry: prometheus_client::registry::Registry,
+        audience: Audience,
+    ) -> Result<(), MetricError> {
+        self.0.collectors.add(name, Box::new(foreign::Foreign(registry)), audience)
+    }
+
+    /// All families that are declared now, of collectors too; those of mounted registries aside.
+    pub fn declared(&self) -> Vec<Declared> {
+        let own = self.families().list.iter().map(|family| Declared::of(&family.settings().meta)).collect::<Vec<_>>();
+        let collected = self.0.collectors.declarations().into_iter().filter_map(|it| it.checked().ok());
+        own.into_iter().chain(collected.map(|meta| Declared::of(&meta))).collect()
+    }
+
+    /// The page, in the format that fits the request's `Accept` header best. Blocks while collectors run: for at most
+    /// four seconds.
+    pub fn page(&self, accept: Option<&str>, audience: Audience) -> Exposition {
         let format = TextFormat::negotiate(accept);
-        let mut body = String::new();
-        for registry in registries {
-            encode_registry(&mut body, registry)?;
+        Exposition { content_type: format.content_type(), body: self.text(format, audience) }
+    }
+
+    /// The page in this format, as [`page`](Self::page).
+    pub fn text(&self, format: TextFormat, audience: Audience) -> String {
+        let collected = self.0.collectors.run(audience);
+        // A little more than the latest: one that grows is not copied.
+        let room = self.0.length.load(Ordering::Relaxed) + 1024;
+        let mut page = Page::new(format != TextFormat::Prometheus, room + room / 16);
+        for family in &self.families().list {
+            // What is registered has been checked against all that is registered.
+            let _ = page.take(&family.settings().meta);
+            family.write(&mut page);
         }
-        encode_eof(&mut body)?;
-        canonical_infinities(&mut body);
-        if format == TextFormat::Prometheus {
-            body = to_prometheus_text(&body);
+        for family in own_names() {
+            let _ = page.take(&family);
         }
-        Ok(Self { content_type: format.content_type(), body })
-    }
-}
-
-/// The formats of a metrics page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TextFormat {
-    /// Prometheus text 0.0.4, which everything reads.
-    #[default]
-    Prometheus,
-    /// OpenMetrics 1.0.0, with the name escaping that the scraper offered, which it expects to be repeated. All names
-    /// here are plain, so that every scheme leaves them as they are.
-    OpenMetrics(Option<Escaping>),
-    /// OpenMetrics by the name of its draft, for old scrapers; the same text.
-    OpenMetricsDraft,
-}
-
-/// How a scraper wants names beyond `[a-zA-Z0-9_:]` to be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Escaping {
-    /// Not escaped.
-    AllowUtf8,
-    /// As underscores.
-    Underscores,
-    /// Dots as `_dot_`, the rest by code.
-    Dots,
-    /// By code.
-    Values,
-}
-
-impl TextFormat {
-    /// Chooses by an `Accept` header (RFC 9110, section 12.5.1): the highest weight, among equals the first one. When
-    /// there is no header, or nothing in it is known, it is Prometheus text: a scraper is served rather than refused.
-    pub fn negotiate(accept: Option<&str>) -> Self {
-        let mut best = (Self::default(), 0);
-        for range in accept.unwrap_or_default().split(',') {
-            let Some((format, weight)) = parse_range(range) else { continue };
-            if weight > best.1 {
-                best = (format, weight);
-            }
-        }
-        best.0
-    }
-
-    /// The value of the `Content-Type` header.
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
-            Self::OpenMetrics(None) => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Self::OpenMetrics(Some(Escaping::AllowUtf8)) => {
-                "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8"
-            }
-            Self::OpenMetrics(Some(Escaping::Underscores)) => {
-                "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"
-            }
-            Self::OpenMetrics(Some(Escaping::Dots)) => {
-                "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=dots"
-            }
-            Self::OpenMetrics(Some(Escaping::Values)) => {
-                "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=values"
-            }
-            Self::OpenMetricsDraft => "application/openmetrics-text; version=0.0.1; charset=utf-8",
-        }
-    }
-}
-
-/// One media range with its weight in thousandths, if it is one that can be served.
-fn parse_range(range: &str) -> Option<(TextFormat, u32)> {
-    let mut parts = range.split(';').map(str::trim);
-    let media = parts.next()?.to_ascii_lowercase();
-    let (mut weight, mut version, mut escaping) = (1000, None, None);
-    for (name, value) in parts.filter_map(|part| part.split_once('=')) {
-        let value = value.trim().trim_matches('"');
-        match name.trim().to_ascii_lowercase().as_str() {
-            "q" => weight = parse_weight(value)?,
-            "version" => version = Some(value),
-            "escaping" => escaping = parse_escaping(value),
-            _ => {}
-        }
-    }
-    let format = match (media.as_str(), version) {
-        ("application/openmetrics-text", None | Some("1.0.0")) => TextFormat::OpenMetrics(escaping),
-        ("application/openmetrics-text", Some("0.0.1")) => TextFormat::OpenMetricsDraft,
-        ("application/*", None) => TextFormat::OpenMetrics(None),
-        ("text/plain", None | Some("0.0.4")) | ("text/*" | "*/*", None) => TextFormat::Prometheus,
-        _ => return None,
-    };
-    Some((format, weight))
-}
-
-/// `0.25` is 250: at most three digits after the point.
-fn parse_weight(value: &str) -> Option<u32> {
-    let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
-    if fraction.len() > 3 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let thousandths: u32 = format!("{fraction:0<3}").parse().ok()?;
-    match whole {
-        "0" => Some(thousandths),
-        "1" if thousandths == 0 => Some(1000),
-        _ => None,
-    }
-}
-
-fn parse_escaping(value: &str) -> Option<Escaping> {
-    match value {
-        "allow-utf-8" => Some(Escaping::AllowUtf8),
-        "underscores" => Some(Escaping::Underscores),
-        "dots" => Some(Escaping::Dots),
-        "values" => Some(Escaping::Values),
-        _ => None,
-    }
-}
-
-/// The encoder writes `inf`, both formats want `+Inf`.
-fn canonical_infinities(body: &mut String) {
-    for (written, canonical) in [(" inf\n", " +Inf\n"), (" -inf\n", " -Inf\n")] {
-        // Nearly every page has none, and is then not copied.
-        if body.contains(written) {
-            let lines = body.split_inclusive('\n').map(|line| match line.strip_suffix(written) {
-                Some(sample) if !line.starts_with('#') => format!("{sample}{canonical}"),
-                _ => line.to_owned(),
-            });
-            *body = lines.collect();
-        }
-    }
-}
-
-/// Rewrites OpenMetrics as Prometheus text 0.0.4: families are named as their samples are, and what the older format
-/// does not know (units, exemplars, the end mark) is left out.
-fn to_prometheus_text(open_metrics: &str) -> String {
-    let mut text = String::with_capacity(open_metrics.len());
-    // The name of a family depends on its type, which comes after its help.
-    let mut help = None;
-    for line in open_metrics.lines() {
-        let Some(comment) = line.strip_prefix("# ") else {
-            text.push_str(without_exemplar(line));
-            text.push('\n');
-            continue;
-        };
-        let mut words = comment.splitn(3, ' ');
-        match (words.next(), words.next(), words.next()) {
-            (Some("HELP"), Some(_), words) => help = Some(words.unwrap_or_default()),
-            (Some("TYPE"), Some(name), Some(kind)) => {
-                let (suffix, kind) = match kind {
-                    "counter" => ("_total", "counter"),
-                    "info" => ("_info", "gauge"),
-                    "stateset" => ("", "gauge"),
-                    "unknown" => ("", "untyped"),
-                    "gaugehistogram" => ("", "histogram"),
-                    kind => ("", kind),
-                };
-                if let Some(help) = help.take() {
-                    text.push_str("# HELP ");
-                    text.extend([name, suffix, " ", help, "\n"]);
+        for (entry, families) in collected {
+            if fits(&mut page, &entry, &families) {
+                for family in &families {
+                    page.family(family);
                 }
-                text.push_str("# TYPE ");
-                text.extend([name, suffix, " ", kind, "\n"]);
             }
-            _ => {}
         }
+        for family in &self.own() {
+            page.family(family);
+        }
+        let body = page.end();
+        self.0.length.store(body.len(), Ordering::Relaxed);
+        body
     }
-    text
+
+    /// What all metrics say now, for an exporter. Blocks as [`page`](Self::page) does.
+    pub fn read(&self, audience: Audience) -> Reading {
+        let collected = self.0.collectors.run(audience);
+        let mut families: Vec<_> = self.families().list.iter().map(|family| family.reading()).collect();
+        let mut page = Page::new(false, 0);
+        for meta in families.iter().map(|family| &family.meta) {
+            let _ = page.take(meta);
+        }
+        for family in own_names() {
+            let _ = page.take(&family);
+        }
+        for (entry, more) in collected {
+            if fits(&mut page, &entry, &more) {
+                families.extend(more);
+            }
+        }
+        families.extend(self.own());
+        Reading { at: SystemTime::now(), since: self.0.since, families }
+    }
+
+    /// What the registry says of itself.
+    fn own(&self) -> Vec<Family> {
+        let mut readings = Readings::default();
+        let books = &self.0.books;
+        let overflowed = self.families();
+        let overflowed = overflowed.list.iter().filter(|family| family.overflowed() > 0);
+        let overflowed: Vec<_> =
+            overflowed.map(|family| (Arc::clone(&family.settings().meta.name), family.overflowed())).collect();
+        readings.family(&books::OVERFLOW).samples(overflowed.iter().map(|(name, count)| ([&**name], *count)));
+        let entries = self.0.collectors.all();
+        let failures = entries.iter().flat_map(|entry| {
+            entry.failures().map(|(failure, count)| ([entry.name.as_str(), failure.as_str()], count))
+        });
+        readings.family(&books::FAILURES).samples(failures);
+        readings.value(&books::EXEMPLARS, books.exemplars_dropped.0.load(Ordering::Relaxed));
+        readings.value(&books::VALUES, books.values_refused());
+        // They are constants, and a test reads them.
+        readings.end().unwrap_or_default()
+    }
+
+    fn single<I: Instrument>(&self, declaration: &Declaration<'_>) -> Result<I, MetricError> {
+        self.table(declaration, Limits::default())
+            .map(|table: Arc<Table<CellOf<I>>>| sealed::Instrument::on(table.series(&[])))
+    }
+
+    fn table<C: instruments::Cell>(
+        &self,
+        declaration: &Declaration<'_>,
+        limits: Limits<'_>,
+    ) -> Result<Arc<Table<C>>, MetricError> {
+        let meta = Declaration { kind: C::KIND, ..*declaration }.checked()?;
+        if declaration.kind != C::KIND {
+            return Err(MetricError::DeclaredOtherwise(meta.name.to_string()));
+        }
+        let is_histogram = C::KIND == Kind::Histogram;
+        let bounds = if is_histogram { checked_bounds(&meta.name, limits.bounds)? } else { [].into() };
+        let mut families = self.0.families.write().unwrap_or_else(PoisonError::into_inner);
+        let names: Vec<_> = meta.names().collect();
+        let there = names.iter().find_map(|name| families.taken.get(name)).and_then(|at| families.list.get(*at));
+        if let Some(there) = there {
+            let Settings { meta: other, bounds: theirs, max_series, .. } = there.settings();
+            if other.name != meta.name {
+                return Err(MetricError::Collision { name: meta.name.to_string(), other: other.name.to_string() });
+            }
+            let is_same = **other == meta && *theirs == bounds && *max_series == limits.max_series;
+            let any: Arc<dyn Any + Send + Sync> = Arc::<dyn Shown>::clone(there);
+            return any
+                .downcast()
+                .ok()
+                .filter(|_| is_same)
+                .ok_or_else(|| MetricError::DeclaredOtherwise(meta.name.to_string()));
+        }
+        if let Some(own) = own_names().find(|own| own.names().any(|name| names.contains(&name))) {
+            return Err(MetricError::Collision { name: meta.name.to_string(), other: own.name.to_string() });
+        }
+        if families.list.len() >= MAX_FAMILIES {
+            return Err(MetricError::TooMany);
+        }
+        let les = bounds.iter().copied().chain([f64::INFINITY]).map(|bound| names::bound(bound).into()).collect();
+        let settings = Settings { meta: Arc::new(meta), bounds, les, max_series: limits.max_series };
+        let table = Arc::new(Table::new(settings, Arc::clone(&self.0.books)));
+        let at = families.list.len();
+        families.taken.extend(names.into_iter().map(|name| (name, at)));
+        families.list.push(Arc::<Table<C>>::clone(&table));
+        Ok(table)
+    }
+
+    fn families(&self) -> RwLockReadGuard<'_, Families> {
+        self.0.families.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// A sample without its exemplar. A `#` within a label's quotes is no exemplar.
-fn without_exemplar(sample: &str) -> &str {
-    let (mut is_quoted, mut is_escaped) = (false, false);
-    for (index, byte) in sample.bytes().enumerate() {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' if is_quoted => is_escaped = true,
-            b'"' => is_quoted = !is_quoted,
-            b'#' if !is_quoted => return sample[..index].trim_end(),
-            _ => {}
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            families: RwLock::default(),
+            collectors: Collectors::default(),
+            books: Arc::default(),
+            since: SystemTime::now(),
+            length: AtomicUsize::new(0),
         }
     }
-    sample
+}
+
+/// A family that is declared, for a reference page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Declared {
+    /// As its samples begin: a counter's with `_total`.
+    pub name: String,
+    /// Its type.
+    pub kind: Kind,
+    /// Its unit.
+    pub unit: Option<String>,
+    /// The names of its labels.
+    pub labels: Vec<String>,
+    /// What it says.
+    pub help: String,
+}
+
+impl Declared {
+    fn of(meta: &declaration::Meta) -> Self {
+        Self {
+            name: format!("{}{}", meta.name, meta.kind.suffix()),
+            kind: meta.kind,
+            unit: meta.unit.as_deref().map(str::to_owned),
+            labels: meta.labels.iter().map(ToString::to_string).collect(),
+            help: meta.help.to_string(),
+        }
+    }
+}
+
+/// Whether all families of a collector have names of their own; else it is counted as failed.
+fn fits(page: &mut Page, entry: &Entry, families: &[Family]) -> bool {
+    for (index, family) in families.iter().enumerate() {
+        if let Err(name) = page.take(&family.meta) {
+            for taken in families.iter().take(index) {
+                page.give_back(&taken.meta);
+            }
+            tracing::warn!(target: "wellkept::metrics", collector = entry.name, name, "a collector's figures are left out: the name is taken");
+            entry.count(Failure::Collision);
+            return false;
+        }
+    }
+    true
+}
+
+/// The families of the registry's own books.
+fn own_names() -> impl Iterator<Item = declaration::Meta> {
+    books::OWN.iter().filter_map(|own| own.checked().ok())
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ async fn the_doors_stand_in_a_server_of_ones_own_which_loses_no_request_in_fligh
     shutdown.on_phase(move |_| draining.begin_draining());
     let access = Access::loopback_only();
     let doors =
-        Doors::new(checker, shutdown.clone(), access, Names::Shown, prometheus_client::registry::Registry::default());
+        Doors::new(checker, shutdown.clone(), access, Names::Shown, wellkept::telemetry::metrics::Metrics::new());
     let app = doors.operators().fallback_service(Router::new().route("/slow", get(slow)).with_state(gate.clone()));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -82,11 +82,11 @@ mod tests {
     use axum::body::Body;
     use http::Request;
     use http_body_util::BodyExt;
-    use prometheus_client::registry::Registry;
     use serde_json::{Value, json};
     use tower::ServiceExt;
     use wellkept_health::{AnyCheck, Checker, Component, Job, JobSchedule, JobState, Settings};
     use wellkept_shutdown::Shutdown;
+    use wellkept_telemetry::metrics::Metrics;
 
     use super::*;
     use crate::access::Access;
@@ -100,7 +100,7 @@ mod tests {
         checker.register(Component::new("db", AnyCheck::from_fn(async || ()))).unwrap();
         let (shutdown, _sequence) = Shutdown::new(wellkept_shutdown::Settings::default());
         let access = Access::loopback_only();
-        let doors = Doors::new(checker.clone(), shutdown, access, Names::Shown, Registry::default());
+        let doors = Doors::new(checker.clone(), shutdown, access, Names::Shown, Metrics::new());
         (job, doors, checker)
     }
 

@@ -92,6 +92,18 @@ impl LargeAnswers {
     }
 }
 
+impl LargeAnswers {
+    /// Room for a page of metrics, if there is any.
+    pub(super) fn hold_page(&self, body: Bytes) -> Option<Held> {
+        self.for_pages.hold(body)
+    }
+
+    /// Such a page, for one of its readers.
+    pub(super) fn page_for(&self, page: &Held, arrival: Option<&Arrival>) -> Bytes {
+        self.for_pages.body_for(page, arrival)
+    }
+}
+
 impl Doors {
     /// An answer on a subject. When too many want large ones it shows no component, and says where it comes from to
     /// nobody: a probe's code must not tell of how busy the doors are.
@@ -154,12 +166,6 @@ impl Doors {
     /// Whether answers are written on the spot.
     pub(super) fn has_few_components(&self) -> bool {
         self.inner.checker.snapshot().components().len() <= FEW
-    }
-
-    /// A page of metrics, if there is room for it.
-    pub(super) fn page(&self, body: Bytes, arrival: Option<&Arrival>) -> Option<Bytes> {
-        let room = &self.inner.large.for_pages;
-        Some(room.body_for(&room.hold(body)?, arrival))
     }
 
     /// Gives an answer its room, and keeps it for others if it still holds.

@@ -1,24 +1,45 @@
 //! `GET /metrics`: Prometheus text or OpenMetrics, as the scraper asks. Always 200, whatever the health.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::ACCEPT;
-use wellkept_telemetry::metrics::Exposition;
+use http::request::Parts;
+use tokio::sync::{OnceCell, Semaphore};
+use wellkept_telemetry::metrics::{Audience, TextFormat};
 
 use super::aside::aside;
+use super::room::Held;
 use super::routes::{Operation, Routes};
 use super::{Doors, Names, NoBody, answer};
 use crate::access::Caller;
 use crate::error::ApiError;
 
-/// How long a scrape waits for those before it.
+/// How many pages are written at the same time. A large one takes a while, and only so many threads.
+const WRITERS: usize = 2;
+/// How long a page waits for those before it.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long it then waits for its page.
+/// How long it is then waited for: collectors have four seconds.
 const WRITING: Duration = Duration::from_secs(5);
+
+/// The pages that are being written. Who asks for one meanwhile gets the same.
+#[derive(Debug)]
+pub(super) struct Pages {
+    writers: Arc<Semaphore>,
+    written: Mutex<[Weak<Written>; 4]>,
+}
+
+type Written = OnceCell<Result<Held, ApiError>>;
+
+/// What pages differ in.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    format: TextFormat,
+    audience: Audience,
+}
 
 pub(super) fn routes() -> Routes {
     let operation = Operation::get("/metrics", "Metrics, in Prometheus' text format or in OpenMetrics.")
@@ -30,29 +51,63 @@ pub(super) fn routes() -> Routes {
 
 pub(super) async fn metrics(State(doors): State<Doors>, _: NoBody, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let names = if doors.caller(&parts) == Caller::Operator { Names::Shown } else { doors.inner.names };
-    let accept = parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).map(ToOwned::to_owned);
-    let writer = tokio::time::timeout(PATIENCE, Arc::clone(&doors.inner.scrapes).acquire_owned()).await;
-    let Ok(Ok(writer)) = writer else { return ApiError::Busy.into_response() };
-    let inner = Arc::clone(&doors.inner);
-    // A page of ten thousand components takes a while: not on the thread that answers probes.
-    let written = aside(move || {
-        let components = (names == Names::Shown).then_some(&inner.components);
-        let page = Exposition::encode_all([&inner.registry].into_iter().chain(components), accept.as_deref());
-        drop(writer);
-        page
-    });
-    let page = match tokio::time::timeout(WRITING, written).await {
-        Ok(Ok(Ok(page))) => page,
-        Ok(Ok(Err(error))) => {
-            tracing::error!(target: "wellkept::http", %error, "metrics can't be encoded");
-            return ApiError::Internal.into_response();
+    // A list may come in several lines (RFC 9110, section 5.3).
+    let accept = parts.headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    let accept = accept.collect::<Vec<_>>().join(",");
+    let kind = Kind { format: TextFormat::negotiate(Some(&accept)), audience: doors.audience(&parts) };
+    let written = doors.inner.pages.join(kind);
+    let page = tokio::time::timeout(PATIENCE + WRITING, written.get_or_init(|| doors.metrics_page(kind))).await;
+    match page {
+        Ok(Ok(held)) => {
+            let body = doors.inner.large.page_for(held, parts.extensions.get());
+            answer(StatusCode::OK, kind.format.content_type(), body)
         }
-        Ok(Err(error)) => return error.into_response(),
-        Err(_) => return ApiError::Busy.into_response(),
-    };
-    match doors.page(page.body.into(), parts.extensions.get()) {
-        Some(body) => answer(StatusCode::OK, page.content_type, body),
-        None => ApiError::Busy.into_response(),
+        Ok(Err(error)) => error.into_response(),
+        Err(_) => ApiError::Busy.into_response(),
+    }
+}
+
+impl Doors {
+    /// Whose metrics a caller may see: those that name components are for operators where names are hidden.
+    pub(super) fn audience(&self, request: &Parts) -> Audience {
+        match (self.inner.names, self.caller(request)) {
+            (Names::Shown, _) | (_, Caller::Operator) => Audience::Operators,
+            (Names::Hidden, Caller::Public) => Audience::Everyone,
+        }
+    }
+
+    /// Writes a page. One of ten thousand components takes a while: not on the thread that answers probes.
+    async fn metrics_page(&self, kind: Kind) -> Result<Held, ApiError> {
+        let writer = tokio::time::timeout(PATIENCE, Arc::clone(&self.inner.pages.writers).acquire_owned()).await;
+        let Ok(Ok(writer)) = writer else { return Err(ApiError::Busy) };
+        let metrics = self.inner.metrics.clone();
+        let written = aside(move || {
+            let page = metrics.text(kind.format, kind.audience);
+            // Kept until here also when nobody waits any more: what goes on is what counts.
+            drop(writer);
+            page
+        });
+        let page = tokio::time::timeout(WRITING, written).await.unwrap_or(Err(ApiError::Busy))?;
+        self.inner.large.hold_page(page.into()).ok_or(ApiError::Busy)
+    }
+}
+
+impl Pages {
+    pub(super) fn new() -> Self {
+        Self { writers: Arc::new(Semaphore::new(WRITERS)), written: Mutex::default() }
+    }
+
+    /// The page that is being written now, or a new one.
+    fn join(&self, kind: Kind) -> Arc<Written> {
+        let place =
+            usize::from(kind.format != TextFormat::Prometheus) + 2 * usize::from(kind.audience != Audience::Everyone);
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = &mut written[place];
+        if let Some(now) = slot.upgrade().filter(|now| !now.initialized()) {
+            return now;
+        }
+        let new = Arc::new(Written::new());
+        *slot = Arc::downgrade(&new);
+        new
     }
 }

@@ -8,13 +8,13 @@ use axum::body::Body;
 use axum::response::Response;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use prometheus_client::registry::Registry;
 use tower::ServiceExt;
 use wellkept_health::{
     AnyCheck, Checker, Component, ExportSettings, Exporter, ExporterError, Group, Outcome, Reason, Scope, Settings,
     StatusChange, TokioClock, Verdict,
 };
 use wellkept_shutdown::Shutdown;
+use wellkept_telemetry::metrics::Metrics;
 
 use super::{Doors, Names};
 use crate::access::{Access, Token};
@@ -47,7 +47,7 @@ async fn checker() -> Checker {
 
 fn doors(checker: &Checker, access: Access, names: Names) -> Doors {
     let (shutdown, _sequence) = Shutdown::new(wellkept_shutdown::Settings::default());
-    Doors::new(checker.clone(), shutdown, access, names, Registry::default())
+    Doors::new(checker.clone(), shutdown, access, names, Metrics::new())
 }
 
 async fn ask(router: axum::Router, bound: &str, path: &str, headers: &[(&str, &str)]) -> Response {

@@ -7,7 +7,6 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Version};
 use http_body_util::BodyExt as _;
-use prometheus_client::registry::Registry;
 use prost::Message;
 use tokio::task::JoinHandle;
 use tower::ServiceExt as _;
@@ -15,6 +14,7 @@ use wellkept_health::{
     AnyCheck, Checker, Component, End, Group, NewMaintenance, Outcome, Reason, Scope, Settings, TokioClock,
 };
 use wellkept_shutdown::{Cause, Sequence, Shutdown};
+use wellkept_telemetry::metrics::Metrics;
 
 use super::messages::{CheckRequest, CheckResponse, ListRequest, ListResponse};
 use super::services::ServingStatus;
@@ -54,7 +54,7 @@ impl Setup {
         let draining = checker.clone();
         shutdown.on_phase(move |_| draining.begin_draining());
         let access = Access::loopback_only();
-        let doors = Doors::new(checker.clone(), shutdown.clone(), access, names, Registry::default());
+        let doors = Doors::new(checker.clone(), shutdown.clone(), access, names, Metrics::new());
         let setup = Self { checker, shutdown, sequence: Some(sequence), doors, engine, says };
         setup.pass_time().await;
         setup

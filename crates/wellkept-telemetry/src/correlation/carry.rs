@@ -19,6 +19,11 @@ impl Correlation {
         CURRENT.try_with(Self::clone).ok()
     }
 
+    /// Reads the one of the work that runs here, if there is one, where it stands.
+    pub(crate) fn with_current<R>(read: impl FnOnce(&Self) -> R) -> Option<R> {
+        CURRENT.try_with(read).ok()
+    }
+
     /// Is current whenever `work` runs, on whichever thread. Cancel-safe if `work` is.
     pub fn scope<F: Future>(self, work: F) -> Scoped<F> {
         CURRENT.scope(self, work)

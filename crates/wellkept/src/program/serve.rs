@@ -18,6 +18,7 @@ use wellkept_shutdown::{EntranceKind, Hook, Phase, Report, Shutdown, Tracker, si
 use wellkept_store::{PostgresJobs, PostgresMaintenances, PostgresStore};
 use wellkept_store::{ReopeningStore, SqliteStore, StoreError};
 use wellkept_telemetry::logging::{Books, Logging, Loss};
+use wellkept_telemetry::metrics::{Audience, Metrics};
 
 use super::checks::{EVENT_LOOP, HISTORY};
 use super::configuration::{Configuration, LoadError};
@@ -109,10 +110,10 @@ pub async fn serve(
     drop(sockets);
 
     let books = Arc::new(std::sync::OnceLock::<Arc<Reloader>>::new());
-    let registry = registry(logging.clone(), Arc::clone(&books));
+    let metrics = metrics(logging.clone(), Arc::clone(&books));
     let names = configuration.listeners.names;
     let access = configuration.listeners.access();
-    let doors = Doors::new(checker.clone(), shutdown.clone(), access, names, registry);
+    let doors = Doors::new(checker.clone(), shutdown.clone(), access, names, metrics);
     let reloader = Reloader::start(configuration, checker.clone(), (doors.clone(), tls), logging.clone(), own)
         .map_err(StartError::Checks)?;
     let reloader = Arc::new(reloader);
@@ -366,14 +367,18 @@ fn say_where(what: &str, scheme: &str, address: &Address, paths: &str) {
 }
 
 /// Metrics of the parts that the doors don't know.
-fn registry(logging: Option<Logging>, reloader: Arc<std::sync::OnceLock<Arc<Reloader>>>) -> Registry {
+fn metrics(logging: Option<Logging>, reloader: Arc<std::sync::OnceLock<Arc<Reloader>>>) -> Metrics {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Figures(move || {
         let mut figures = reloader.get().map(|reloader| reload_figures(reloader.stats())).unwrap_or_default();
         figures.extend(logging.iter().flat_map(|logging| log_figures(logging.stats())));
         figures
     })));
-    registry
+    let metrics = Metrics::new();
+    if let Err(error) = metrics.mount("program", registry, Audience::Everyone) {
+        tracing::error!(target: "wellkept::metrics", code = error.code(), "{error}");
+    }
+    metrics
 }
 
 fn reload_figures(stats: ReloadStats) -> Vec<Figure> {

@@ -7,11 +7,11 @@ use axum::body::Body;
 use axum::response::Response;
 use http::{Method, Request};
 use http_body_util::BodyExt;
-use prometheus_client::registry::Registry;
 use serde::Deserialize;
 use tower::ServiceExt;
 use wellkept_health::{Checker, Settings};
 use wellkept_shutdown::Shutdown;
+use wellkept_telemetry::metrics::Metrics;
 
 use super::{Input, MAX_BODY};
 use crate::access::{Access, Token};
@@ -32,7 +32,7 @@ fn doors() -> Doors {
     let (checker, _engine) = Checker::new(Settings::new("tested"));
     let (shutdown, _sequence) = Shutdown::new(wellkept_shutdown::Settings::default());
     let access = Access::with_token(Token::parse(SECRET).unwrap());
-    Doors::new(checker, shutdown, access, Names::Shown, Registry::default())
+    Doors::new(checker, shutdown, access, Names::Shown, Metrics::new())
 }
 
 /// One route that acts.

@@ -7,11 +7,11 @@ use std::time::Duration;
 use axum::body::Body;
 use http::Request;
 use http_body_util::BodyExt;
-use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use wellkept_health::{AnyCheck, Checker, Component, Group, Settings, TokioClock};
 use wellkept_shutdown::Shutdown;
+use wellkept_telemetry::metrics::Metrics;
 
 use crate::access::Access;
 use crate::doors::{Doors, Names};
@@ -35,7 +35,7 @@ async fn service() -> (Checker, Doors, Arc<AtomicUsize>) {
     tokio::spawn(engine.run(std::future::pending()));
     tokio::time::sleep(5 * SECOND).await; // pace: on paused time
     let (shutdown, _sequence) = Shutdown::new(wellkept_shutdown::Settings::default());
-    let doors = Doors::new(checker.clone(), shutdown, Access::loopback_only(), Names::Shown, Registry::default());
+    let doors = Doors::new(checker.clone(), shutdown, Access::loopback_only(), Names::Shown, Metrics::new());
     (checker, doors, runs)
 }
 

@@ -3,10 +3,10 @@
 use axum::body::Body;
 use http::Request;
 use http_body_util::BodyExt;
-use prometheus_client::registry::Registry;
 use tower::ServiceExt;
 use wellkept_health::{AnyCheck, Component, Outcome, Settings, TokioClock};
 use wellkept_shutdown::Shutdown;
+use wellkept_telemetry::metrics::Metrics;
 
 use super::*;
 use crate::access::Access;
@@ -23,7 +23,7 @@ async fn doors() -> Doors {
     tokio::spawn(engine.run(std::future::pending()));
     tokio::time::sleep(Duration::from_secs(3)).await; // pace: on paused time
     let (shutdown, _sequence) = Shutdown::new(wellkept_shutdown::Settings::default());
-    Doors::new(checker, shutdown, Access::loopback_only(), Names::Shown, Registry::default())
+    Doors::new(checker, shutdown, Access::loopback_only(), Names::Shown, Metrics::new())
 }
 
 async fn ask(doors: &Doors, path: &str) -> Response {

@@ -6,13 +6,13 @@ use std::sync::Mutex;
 use axum::body::Body;
 use http::Request;
 use http_body_util::BodyExt;
-use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use wellkept_health::{
     AnyCheck, Component, HistoryError, Maintenance, MaintenanceStore, Outcome, Reason, Settings, TokioClock,
 };
 use wellkept_shutdown::Shutdown;
+use wellkept_telemetry::metrics::Metrics;
 
 use super::*;
 use crate::access::Access;
@@ -29,7 +29,7 @@ async fn doors() -> Doors {
     let mut published = checker.subscribe();
     published.wait_for(|_| checker.is_started()).await.unwrap();
     let (shutdown, _sequence) = Shutdown::new(wellkept_shutdown::Settings::default());
-    Doors::new(checker, shutdown, Access::loopback_only(), Names::Shown, Registry::default())
+    Doors::new(checker, shutdown, Access::loopback_only(), Names::Shown, Metrics::new())
 }
 
 async fn send(doors: &Doors, method: Method, path: &str, body: &Value) -> (u16, Value) {

@@ -39,7 +39,7 @@ async fn the_plainest_probes_are_answered_without_a_router() {
         Shutdown::new(wellkept_shutdown::Settings::default()).0,
         Access::default(),
         Names::Hidden,
-        Registry::default(),
+        Metrics::new(),
     );
     assert!(at_once(&hidden, "/health/ready", &[]).is_none(), "it lists names");
     assert!(at_once(&hidden, "/readyz", &[]).is_some());

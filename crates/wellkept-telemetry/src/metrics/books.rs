@@ -1,0 +1,50 @@
+//! What the metrics say of themselves: what was dropped, refused, left out.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::declaration::Declaration;
+use super::exemplar::Dropped;
+
+/// Figures of one registry.
+#[derive(Debug, Default)]
+pub(crate) struct Books {
+    pub(super) exemplars_dropped: Dropped,
+    values_refused: AtomicU64,
+}
+
+impl Books {
+    /// Counts a value that no metric may take.
+    #[cold]
+    pub(super) fn refuse(&self) {
+        self.values_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn values_refused(&self) -> u64 {
+        self.values_refused.load(Ordering::Relaxed)
+    }
+}
+
+pub(super) const OVERFLOW: Declaration<'_> = Declaration::counter(
+    "wellkept_metrics_overflow",
+    "How often a series was asked for beyond a metric's cap, and the one for all such was given.",
+)
+.by(&["metric"]);
+
+pub(super) const FAILURES: Declaration<'_> = Declaration::counter(
+    "wellkept_metrics_collector_failures",
+    "How often a collector was left out, by why: it panicked, took too long, still ran, broke the rules.",
+)
+.by(&["collector", "reason"]);
+
+pub(super) const EXEMPLARS: Declaration<'_> = Declaration::counter(
+    "wellkept_metrics_exemplars_dropped",
+    "Exemplars dropped: longer than 128 characters, or with names that are none.",
+);
+
+pub(super) const VALUES: Declaration<'_> = Declaration::counter(
+    "wellkept_metrics_values_refused",
+    "Values that no counter and no histogram may take: negative, infinite, no number.",
+);
+
+/// The families of the books.
+pub(super) const OWN: [Declaration<'_>; 4] = [OVERFLOW, FAILURES, EXEMPLARS, VALUES];
