@@ -32,6 +32,9 @@ pub use levels::{
 };
 pub use limit::RepeatLimit;
 pub use options::{Colour, Format, Options, Output, SinkOptions};
+pub use output::{
+    Compression, FileError, FileOptions, Folder, GELF_PORT, GelfOptions, GelfTransport, GelfUrlError, Keep, Rotated,
+};
 pub use redact::{Redaction, Secrets};
 /// For the macros of this crate, whose users need not depend on it.
 #[doc(hidden)]
@@ -82,8 +85,9 @@ pub fn subscriber(
     let origin = Origin::new(options.host, options.service);
     let mut sinks = Vec::with_capacity(options.sinks.len());
     for sink in options.sinks {
-        let (destination, is_terminal) = sink.output.open().map_err(LoggingError::Output)?;
-        let encoder = Encoder::new(sink.format, sink.colour.is_on(is_terminal), &origin);
+        let format = if matches!(sink.output, Output::Gelf(_)) { Format::Gelf } else { sink.format };
+        let (destination, is_terminal) = sink.output.open()?;
+        let encoder = Encoder::new(format, sink.colour.is_on(is_terminal), &origin);
         let sink = Sink::start(&sink.name, destination, encoder.clone(), queue::DEFAULT_WAIT, Arc::clone(&upkeep));
         let sink = sink.map_err(LoggingError::Thread)?;
         sinks.push((encoder, Arc::new(sink)));
@@ -241,6 +245,9 @@ pub enum LoggingError {
     /// The output can't be opened.
     #[error("the log's output can't be opened: {0}")]
     Output(#[source] io::Error),
+    /// A log file can't be opened; the message says why and what to do about it.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A module's name can't be one, or there are too many of them.
     #[error(transparent)]
     Levels(#[from] LevelError),
@@ -255,6 +262,7 @@ impl LoggingError {
         match self {
             Self::AlreadySet => "logging.already_set",
             Self::Output(_) => "logging.output",
+            Self::File(error) => error.code(),
             Self::Levels(error) => error.code(),
             Self::Thread(_) => "logging.thread",
         }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;
 
-use super::output::{Destination, Stream};
-use super::{Level, Redaction, RepeatLimit, UnknownWord};
+use super::output::{self, Destination, FileOptions, GelfOptions, LogFile, Stream};
+use super::{Level, LoggingError, Redaction, RepeatLimit, UnknownWord};
 
 /// How to log. The default is JSON from `info` up on standard output, with secrets masked.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Options {
 pub struct SinkOptions {
     /// What the sink is called in its figures. Default: `stdout`.
     pub name: String,
-    /// How a line looks. Default: JSON.
+    /// How a line looks. A receiver of GELF gets GELF whatever this says. Default: JSON.
     pub format: Format,
     /// Where lines go. Default: standard output.
     pub output: Output,
@@ -84,6 +84,16 @@ impl SinkOptions {
     /// To anything that takes bytes; called `writer`.
     pub fn writer(format: Format, writer: impl Write + Send + 'static) -> Self {
         Self::new("writer", format, Output::Writer(Box::new(writer)))
+    }
+
+    /// To a file; called `file`.
+    pub fn file(format: Format, file: FileOptions) -> Self {
+        Self::new("file", format, Output::File(file))
+    }
+
+    /// To a receiver of GELF; called `gelf`.
+    pub fn gelf(receiver: GelfOptions) -> Self {
+        Self::new("gelf", Format::Gelf, Output::Gelf(receiver))
     }
 
     /// To an output, under a name of one's own.
@@ -130,6 +140,10 @@ pub enum Output {
     Stderr,
     /// Anything else. Written by one thread, in blocks of whole lines.
     Writer(Box<dyn Write + Send>),
+    /// A file, with rotation.
+    File(FileOptions),
+    /// A receiver of GELF in the network.
+    Gelf(GelfOptions),
 }
 
 /// Whether levels are coloured.
@@ -146,11 +160,13 @@ pub enum Colour {
 
 impl Output {
     /// The destination, and whether it is a terminal.
-    pub(super) fn open(self) -> io::Result<(Box<dyn Destination>, bool)> {
+    pub(super) fn open(self) -> Result<(Box<dyn Destination>, bool), LoggingError> {
         let (stream, is_terminal) = match self {
-            Self::Stdout => Stream::descriptor(&io::stdout())?,
-            Self::Stderr => Stream::descriptor(&io::stderr())?,
+            Self::Stdout => Stream::descriptor(&io::stdout()).map_err(LoggingError::Output)?,
+            Self::Stderr => Stream::descriptor(&io::stderr()).map_err(LoggingError::Output)?,
             Self::Writer(writer) => (Stream::writer(writer), false),
+            Self::File(file) => return Ok((Box::new(LogFile::open(file)?), false)),
+            Self::Gelf(receiver) => return Ok((output::gelf(&receiver), false)),
         };
         Ok((Box::new(stream), is_terminal))
     }
@@ -162,6 +178,8 @@ impl fmt::Debug for Output {
             Self::Stdout => "Stdout",
             Self::Stderr => "Stderr",
             Self::Writer(_) => "Writer",
+            Self::File(_) => "File",
+            Self::Gelf(_) => "Gelf",
         })
     }
 }

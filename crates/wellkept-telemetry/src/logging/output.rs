@@ -1,11 +1,20 @@
 //! Where a writer's thread takes lines: what it asks of every destination.
 
+mod compression;
+mod file;
+mod gelf;
 mod stream;
+mod trouble;
 
 use std::time::{Duration, Instant};
 
 use super::books::Loss;
 
+pub use self::compression::Compression;
+pub(super) use self::file::LogFile;
+pub use self::file::{FileError, FileOptions, Folder, Keep, Rotated};
+pub(super) use self::gelf::destination as gelf;
+pub use self::gelf::{GELF_PORT, GelfOptions, GelfTransport, GelfUrlError};
 pub(super) use self::stream::Stream;
 
 /// Where one writer's thread takes lines. Only that thread calls it, so it may block; but the longer it does, the
