@@ -23,9 +23,12 @@ mod carry;
 mod context;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 pub use carry::{Scoped, spawn, spawn_blocking};
+#[cfg(feature = "otlp")]
+pub(crate) use context::is_in_ratio;
 pub use context::{SpanId, TraceId};
 
 use context::{Parent, state};
@@ -44,10 +47,23 @@ struct Inner {
     trace: TraceId,
     span: SpanId,
     parent: Option<SpanId>,
-    flags: u8,
+    origin: Origin,
+    /// Of a trace that began here it is decided later whether it is recorded.
+    flags: AtomicU8,
+    /// Whether a span has been exported as this one.
+    is_claimed: AtomicBool,
     state: Option<String>,
     /// The fields as JSON, written once for all lines.
     json: OnceLock<[String; 3]>,
+}
+
+/// Where a trace began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Here,
+    Caller,
+    /// Here, as a part of what a caller began.
+    PartOfCallers,
 }
 
 /// What a caller says of itself, as it came in.
@@ -94,8 +110,10 @@ impl Correlation {
             trace,
             span: SpanId::random(),
             parent: parent.as_ref().map(|parent| parent.span),
+            origin: if parent.is_some() { Origin::Caller } else { Origin::Here },
             // The numbers are random, and say so (level 2, section 3.2.2.5.2).
-            flags: parent.as_ref().map_or(context::RANDOM, |parent| parent.flags),
+            flags: AtomicU8::new(parent.as_ref().map_or(context::RANDOM, |parent| parent.flags)),
+            is_claimed: AtomicBool::new(false),
             state: parent.and(incoming.tracestate).and_then(state),
             json: OnceLock::new(),
         }))
@@ -104,14 +122,16 @@ impl Correlation {
     /// A part of this work with a span id of its own.
     #[must_use]
     pub fn part(&self) -> Self {
-        let Inner { id, callers_id, trace, span, flags, state, .. } = &*self.0;
+        let Inner { id, callers_id, trace, span, origin, state, .. } = &*self.0;
         Self(Arc::new(Inner {
             id: id.clone(),
             callers_id: callers_id.clone(),
             trace: *trace,
             span: SpanId::random(),
             parent: Some(*span),
-            flags: *flags,
+            origin: if *origin == Origin::Here { Origin::Here } else { Origin::PartOfCallers },
+            flags: AtomicU8::new(self.flags()),
+            is_claimed: AtomicBool::new(false),
             state: state.clone(),
             json: OnceLock::new(),
         }))
@@ -142,19 +162,58 @@ impl Correlation {
         self.0.parent
     }
 
-    /// Whether the caller records the trace.
+    /// Whether the trace is recorded: as the caller says, or as was decided here by [`Correlation::sample`].
     pub fn is_sampled(&self) -> bool {
-        self.0.flags & context::SAMPLED != 0
+        self.flags() & context::SAMPLED != 0
+    }
+
+    /// Decides whether the trace is recorded, and tells whoever is called from here. A caller has decided already; of what
+    /// began here this share is recorded, from 0 to 1, by the trace's id: the answer is the same each time, and wherever a
+    /// trace is asked of by the same rule (OpenTelemetry, `TraceIdRatioBased`). Whoever exports spans asks once for each;
+    /// without it, nothing that begins here is recorded.
+    pub fn sample(&self, ratio: f64) -> bool {
+        if self.0.origin == Origin::Here && context::is_in_ratio(self.0.trace, ratio) {
+            self.0.flags.fetch_or(context::SAMPLED, Ordering::Relaxed);
+        }
+        self.is_sampled()
+    }
+
+    fn flags(&self) -> u8 {
+        self.0.flags.load(Ordering::Relaxed)
     }
 
     /// The `traceparent` for whoever is called from here.
     pub fn traceparent(&self) -> String {
-        format!("00-{}-{}-{:02x}", self.0.trace, self.0.span, self.0.flags)
+        format!("00-{}-{}-{:02x}", self.0.trace, self.0.span, self.flags())
     }
 
     /// The `tracestate` for whoever is called from here.
     pub fn tracestate(&self) -> Option<&str> {
         self.0.state.as_deref()
+    }
+
+    /// Whether the parent is the caller's.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn is_of_a_caller(&self) -> bool {
+        self.0.origin == Origin::Caller
+    }
+
+    /// Takes the ids for a span. True for the first who asks.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn claim(&self) -> bool {
+        !self.0.is_claimed.swap(true, Ordering::Relaxed)
+    }
+
+    /// The flags as `traceparent` has them.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn trace_flags(&self) -> u8 {
+        self.flags()
+    }
+
+    /// The flags of a trace that begins with a span and no correlation.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn flags_of_new(is_sampled: bool) -> u8 {
+        context::RANDOM | if is_sampled { context::SAMPLED } else { 0 }
     }
 
     /// The fields of a log line.

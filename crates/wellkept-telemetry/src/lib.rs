@@ -4,6 +4,8 @@ pub mod correlation;
 pub mod events;
 pub mod logging;
 pub mod metrics;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod system;
 
 #[cfg(test)]

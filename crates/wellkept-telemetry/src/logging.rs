@@ -14,7 +14,7 @@ mod limit;
 mod options;
 mod output;
 mod queue;
-mod redact;
+pub(crate) mod redact;
 mod upkeep;
 mod writer;
 
@@ -22,6 +22,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 pub use books::{Books, Dropped, Loss, SinkBooks};
@@ -93,8 +94,15 @@ pub fn subscriber(
         sinks.push((encoder, Arc::new(sink)));
     }
     let handles = sinks.iter().map(|(_, sink)| Arc::clone(sink)).collect();
-    let layer = LogLayer::new(Arc::clone(&upkeep), sinks);
-    Ok((tracing_subscriber::registry().with(layer), Logging { sinks: handles, upkeep }))
+    #[cfg(feature = "otlp")]
+    let beside = options.traces.as_ref().map(crate::otlp::TraceLayer::filter);
+    #[cfg(not(feature = "otlp"))]
+    let beside = None;
+    let layer = LogLayer::new(Arc::clone(&upkeep), sinks, beside.unwrap_or(LevelFilter::OFF));
+    let subscriber = tracing_subscriber::registry().with(layer);
+    #[cfg(feature = "otlp")]
+    let subscriber = subscriber.with(options.traces);
+    Ok((subscriber, Logging { sinks: handles, upkeep }))
 }
 
 /// A handle on the running log. Cheap to clone; dropping it changes nothing.

@@ -22,15 +22,33 @@ pub struct TraceId(u128);
 pub struct SpanId(u64);
 
 impl TraceId {
-    pub(super) fn random() -> Self {
+    pub(crate) fn random() -> Self {
         Self(fastrand::u128(1..))
+    }
+
+    /// The id as it is sent in binary.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
     }
 }
 
 impl SpanId {
-    pub(super) fn random() -> Self {
+    pub(crate) fn random() -> Self {
         Self(fastrand::u64(1..))
     }
+
+    /// The id as it is sent in binary.
+    pub fn to_bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
+}
+
+/// Whether a trace is among this share of all: by its last seven bytes, which are random (level 2, section 3.2.2.5.2).
+pub(crate) fn is_in_ratio(trace: TraceId, ratio: f64) -> bool {
+    const ALL: f64 = (1_u64 << 56) as f64;
+    let [_, _, _, _, _, _, _, _, _, tail @ ..] = trace.to_bytes();
+    let tail = tail.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    (tail as f64) < ratio * ALL
 }
 
 /// Who has called, by `traceparent`.

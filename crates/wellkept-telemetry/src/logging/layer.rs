@@ -23,13 +23,15 @@ pub(super) struct LogLayer {
     upkeep: Arc<Upkeep>,
     /// Each distinct format, with the sinks that take it: an event is encoded once for all of these.
     formats: Vec<(Encoder, Vec<Arc<Sink>>)>,
+    /// From which level on a layer beside this one wants to know of what is not logged.
+    beside: LevelFilter,
 }
 
 /// The fields of a span in each format.
 struct Recorded(Vec<SpanFields>);
 
 impl LogLayer {
-    pub(super) fn new(upkeep: Arc<Upkeep>, sinks: Vec<(Encoder, Arc<Sink>)>) -> Self {
+    pub(super) fn new(upkeep: Arc<Upkeep>, sinks: Vec<(Encoder, Arc<Sink>)>, beside: LevelFilter) -> Self {
         let mut formats: Vec<(Encoder, Vec<Arc<Sink>>)> = Vec::new();
         for (encoder, sink) in sinks {
             match formats.iter_mut().find(|(known, _)| *known == encoder) {
@@ -37,11 +39,15 @@ impl LogLayer {
                 None => formats.push((encoder, vec![sink])),
             }
         }
-        Self { upkeep, formats }
+        Self { upkeep, formats, beside }
     }
 
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
         self.upkeep.levels.wants(metadata)
+    }
+
+    fn lets_through(&self, metadata: &Metadata<'_>) -> bool {
+        self.wants(metadata) || *metadata.level() <= self.beside
     }
 
     fn record(&self, recorded: &mut Recorded, record: &dyn Fn(&mut dyn Visit)) {
@@ -58,15 +64,15 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
     }
 
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if self.wants(metadata) { Interest::always() } else { Interest::never() }
+        if self.lets_through(metadata) { Interest::always() } else { Interest::never() }
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _context: Context<'_, S>) -> bool {
-        self.wants(metadata)
+        self.lets_through(metadata)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.upkeep.levels.filter())
+        Some(self.upkeep.levels.filter().max(self.beside))
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -79,6 +85,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
         if let Some(correlation) = correlation {
             span.extensions_mut().replace(correlation);
         }
+        if self.beside != LevelFilter::OFF && !self.wants(attributes.metadata()) {
+            return;
+        }
         let mut recorded = Recorded(Vec::new());
         self.record(&mut recorded, &|visitor| attributes.record(visitor));
         span.extensions_mut().replace(recorded);
@@ -86,6 +95,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
+        if self.beside != LevelFilter::OFF && !self.wants(span.metadata()) {
+            return;
+        }
         // Taken out meanwhile: a value's Debug may log an event itself, which reads the span's fields.
         let taken = span.extensions_mut().remove::<Recorded>();
         let mut recorded = taken.unwrap_or(Recorded(Vec::new()));
@@ -94,6 +106,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if self.beside != LevelFilter::OFF && !self.wants(event.metadata()) {
+            return;
+        }
         let level = severity(event);
         // Of all others the place has asked: whether an error is critical is known only now.
         if level == Level::Error && !self.upkeep.levels.wants_level(event.metadata().target(), level) {

@@ -28,6 +28,10 @@ pub struct Options {
     pub host: Option<String>,
     /// Which service says it. Written as `service`, in text not at all. Default: none.
     pub service: Option<String>,
+    /// Where ended spans go besides ([`Otlp::layer`](crate::otlp::Otlp::layer)). What is exported there is not decided by
+    /// the levels here. Default: nowhere.
+    #[cfg(feature = "otlp")]
+    pub traces: Option<crate::otlp::TraceLayer>,
 }
 
 impl Default for Options {
@@ -47,6 +51,8 @@ impl Options {
             redaction: Redaction::default(),
             host: None,
             service: None,
+            #[cfg(feature = "otlp")]
+            traces: None,
         }
     }
 }

@@ -25,7 +25,7 @@ pub enum Secrets {
 }
 
 /// What stands in place of a secret.
-pub(super) const MASK: &str = "***";
+pub(crate) const MASK: &str = "***";
 
 /// Names whose values are secrets, without separators and in lower case. A name that ends with one counts too:
 /// `db_password`, `X-Api-Key`, `accessToken`. They are found by their last two letters, since this is asked of the name
@@ -49,7 +49,7 @@ fn names(last_letters: [u8; 2]) -> &'static [&'static str] {
 }
 
 /// Whether values under this name are secrets.
-pub(super) fn is_secret(name: &str) -> bool {
+pub(crate) fn is_secret(name: &str) -> bool {
     match name.trim_end_matches(is_separator).as_bytes() {
         [.., before, last] => {
             names([before.to_ascii_lowercase(), last.to_ascii_lowercase()]).iter().any(|secret| ends_with(name, secret))
@@ -72,7 +72,7 @@ fn ends_with(name: &str, suffix: &str) -> bool {
 ///
 /// Masked are passwords in URLs, tokens after `Bearer` and `Basic`, JSON Web Tokens, and the values of telling names
 /// in `name=value`, `"name": "value"` and `Name: value`. Rather a word too many than a secret.
-pub(super) fn redact(text: &str, out: &mut String) -> bool {
+pub(crate) fn redact(text: &str, out: &mut String) -> bool {
     out.clear();
     let bytes = text.as_bytes();
     let (mut copied, mut next) = (0, 0);
