@@ -3,6 +3,7 @@
 //! Logging never blocks and never fails the caller: lines go into a bounded queue, what does not fit is dropped and
 //! counted, a broken output is counted too. Nothing is installed unless [`init`] is called.
 
+mod block;
 mod books;
 mod clock;
 mod encode;
@@ -15,6 +16,8 @@ mod options;
 mod output;
 mod queue;
 pub(crate) mod redact;
+mod sink;
+mod spill;
 mod upkeep;
 mod writer;
 
@@ -32,11 +35,12 @@ pub use levels::{
     MAX_MODULES, SHORTEST_LEVEL_CHANGE,
 };
 pub use limit::RepeatLimit;
-pub use options::{Colour, Format, Options, Output, SinkOptions};
+pub use options::{Colour, Format, Important, Options, Output, SinkOptions};
 pub use output::{
     Compression, FileError, FileOptions, Folder, GELF_PORT, GelfOptions, GelfTransport, GelfUrlError, Keep, Rotated,
 };
 pub use redact::{Redaction, Secrets};
+pub use spill::SpillOptions;
 /// For the macros of this crate, whose users need not depend on it.
 #[doc(hidden)]
 pub use tracing;
@@ -45,7 +49,7 @@ use encode::{Encoder, Origin};
 use layer::LogLayer;
 use levels::{Levels, OWN_TARGET};
 use limit::{Due, Repeats};
-use queue::Sink;
+use sink::Sink;
 use upkeep::{Upkeep, boot};
 
 /// Longest line written, in bytes. A longer one is cut, keeps its form and says `truncated`.
@@ -89,7 +93,7 @@ pub fn subscriber(
         let format = if matches!(sink.output, Output::Gelf(_)) { Format::Gelf } else { sink.format };
         let (destination, is_terminal) = sink.output.open()?;
         let encoder = Encoder::new(format, sink.colour.is_on(is_terminal), &origin);
-        let sink = Sink::start(&sink.name, destination, encoder.clone(), queue::DEFAULT_WAIT, Arc::clone(&upkeep));
+        let sink = Sink::start(&sink.name, destination, encoder.clone(), sink.important, Arc::clone(&upkeep));
         let sink = sink.map_err(LoggingError::Thread)?;
         sinks.push((encoder, Arc::new(sink)));
     }

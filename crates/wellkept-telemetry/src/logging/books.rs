@@ -8,8 +8,10 @@ use std::iter::Sum;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Books {
-    /// Lines handed to the sink, its own notices among them.
+    /// Lines handed to the sink, its own notices and what an earlier run had put aside among them.
     pub accepted: u64,
+    /// Lines that an earlier run had put aside on the disk, and that this one found there.
+    pub recovered: u64,
     /// Lines that the output took.
     pub written: u64,
     /// Lines that reach nobody, by the reason.
@@ -59,7 +61,7 @@ pub enum Loss {
     TooLarge,
     /// The log was being closed, or closed already.
     Closing,
-    /// What is put aside on the disk has reached its limit, or that disk does not take it.
+    /// What is put aside on the disk has reached its limit, or that disk does not take it or give it back.
     SpillFull,
 }
 
@@ -124,6 +126,7 @@ impl Sum for Books {
     fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
         all.fold(Self::default(), |mut sum, books| {
             sum.accepted += books.accepted;
+            sum.recovered += books.recovered;
             sum.written += books.written;
             sum.pending += books.pending;
             sum.spilled += books.spilled;

@@ -14,7 +14,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::Level;
 use super::encode::{Encoder, SEVERITY, SpanFields};
-use super::queue::Sink;
+use super::sink::Sink;
 use super::upkeep::Upkeep;
 use crate::correlation::Correlation;
 

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::output::{self, Destination, FileOptions, GelfOptions, LogFile, Stream};
-use super::{Level, LoggingError, Redaction, RepeatLimit, UnknownWord};
+use super::{Level, LoggingError, Redaction, RepeatLimit, SpillOptions, UnknownWord};
 
 /// How to log. The default is JSON from `info` up on standard output, with secrets masked.
 #[derive(Debug)]
@@ -68,6 +69,25 @@ pub struct SinkOptions {
     pub output: Output,
     /// Whether levels are coloured. Only text is. Default: on a terminal.
     pub colour: Colour,
+    /// What becomes of important lines while the output takes none.
+    pub important: Important,
+}
+
+/// What becomes of important lines while their sink's output takes none: warnings and above, and events of security.
+/// Others that find no room are dropped at once, and counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Important {
+    /// How long such a line waits for room, blocking the thread that logs it. Once one has waited in vain, none waits
+    /// until the output has taken some lines. Zero never waits. Default: 10 ms.
+    pub wait: Duration,
+    /// Where it is put aside then. Default: nowhere, so that it is dropped.
+    pub spill: Option<SpillOptions>,
+}
+
+impl Default for Important {
+    fn default() -> Self {
+        Self { wait: Duration::from_millis(10), spill: None }
+    }
 }
 
 impl Default for SinkOptions {
@@ -104,7 +124,7 @@ impl SinkOptions {
 
     /// To an output, under a name of one's own.
     pub fn new(name: impl Into<String>, format: Format, output: Output) -> Self {
-        Self { name: name.into(), format, output, colour: Colour::default() }
+        Self { name: name.into(), format, output, colour: Colour::default(), important: Important::default() }
     }
 }
 

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Level;
+use super::block::Block;
+use super::books::Loss;
 use super::encode::Encoder;
 use super::output::Destination;
-use super::queue::{Block, Next, Shared};
+use super::sink::{Next, Shared};
 use super::upkeep::{EVERY, Upkeep};
 
 /// How often the destination is tended while nothing comes, and how often the log tells of dropped lines while it
@@ -36,65 +38,68 @@ impl Writer {
 
     pub(super) fn run(&mut self) {
         let mut block = Block::default();
-        let until = loop {
+        loop {
             match self.shared.next(&mut block, TEND) {
                 Next::Lines => {
-                    if !self.write_block(&mut block) {
-                        break Instant::now();
+                    if !self.write(&mut block) {
+                        break;
                     }
                 }
                 Next::Idle => {}
                 Next::Reopen => self.destination.reopen(),
-                Next::End { until } => break until,
+                Next::End => break,
             }
-            self.tell_dropped();
-            if self.tended.elapsed() >= TEND {
-                self.tend();
-            }
-        };
-        self.say_goodbye();
-        self.destination.close(until);
+            self.tell();
+            self.tend();
+        }
+        let is_torn = block.is_inside_line();
+        self.shared.abandon(&mut block);
+        if !is_torn {
+            self.say_goodbye();
+        }
+        self.destination.close(self.shared.end_of_closing());
         self.shared.end();
     }
 
-    fn tend(&mut self) {
-        self.destination.tend();
-        self.upkeep.tend();
-        self.tended = Instant::now();
-    }
-
-    /// Returns false when the time to do it in is over.
-    fn write_block(&mut self, block: &mut Block) -> bool {
+    /// Hands the block to the destination. Returns false when the time to do it in is over.
+    fn write(&mut self, block: &mut Block) -> bool {
         while !block.rest().is_empty() {
             let written = self.destination.write(block.rest());
-            self.shared.settle(block, written);
-            if let Some(pause) = written.again
-                && !self.shared.pause(pause.min(TEND))
-            {
+            if !self.shared.settle(block, written) {
                 return false;
             }
-            if self.tended.elapsed() >= TEND {
-                self.tend();
+            if let Some(pause) = written.again {
+                self.shared.pause(pause);
             }
+            self.tend();
         }
         true
     }
 
-    /// Once there is room again, the log itself says that lines are missing.
-    fn tell_dropped(&mut self) {
-        let books = self.shared.read_books();
-        let dropped = books.dropped.total();
+    fn tend(&mut self) {
+        if self.tended.elapsed() >= TEND {
+            self.destination.tend();
+            self.upkeep.tend();
+            self.tended = Instant::now();
+        }
+    }
+
+    /// Once there is room again, the log itself says what is wrong with it.
+    fn tell(&mut self) {
+        let mut queue = self.shared.lock();
+        let books = queue.books();
+        let trouble = queue.aside.as_mut().and_then(|aside| aside.trouble.take());
+        drop(queue);
+        if let Some(number) = trouble {
+            let figures = [("os_error", u64::from(number.unsigned_abs()))];
+            self.notice(Level::Warning, "lines can't be put aside on the disk", &figures);
+        }
         let is_time = books.pending == 0 || self.told.is_none_or(|told| told.elapsed() >= TEND);
+        let dropped = books.dropped.total();
         if dropped > self.told_dropped && is_time {
             self.told = Some(Instant::now());
-            let line = self.encoder.notice(
-                Level::Warning,
-                "log lines were dropped",
-                self.shared.name(),
-                &[("dropped", dropped - self.told_dropped)],
-            );
-            if self.write_notice(&line) {
-                self.shared.enter_notice();
+            let figures = [("dropped", dropped - self.told_dropped)];
+            if self.notice(Level::Warning, "log lines were dropped", &figures) {
                 self.told_dropped = dropped;
             }
         }
@@ -102,37 +107,20 @@ impl Writer {
 
     /// The last line: the books, this line among them.
     fn say_goodbye(&mut self) {
-        let books = self.shared.read_books();
-        let line = self.encoder.notice(
-            Level::Info,
-            "log closed",
-            self.shared.name(),
-            &[
-                ("accepted", books.accepted + 1),
-                ("written", books.written + 1),
-                ("dropped", books.dropped.total()),
-                ("pending", books.pending),
-                ("spilled", books.spilled),
-            ],
-        );
-        if self.write_notice(&line) {
-            self.shared.enter_notice();
-        }
+        let books = self.shared.books();
+        let figures = [("accepted", books.accepted + 1), ("written", books.written + 1)];
+        let dropped = Loss::ALL.map(|loss| (loss.as_str(), books.dropped.of(loss)));
+        let rest = [("dropped", books.dropped.total()), ("pending", books.pending), ("spilled", books.spilled)];
+        let reasons = dropped.into_iter().filter(|&(_, lines)| lines > 0);
+        let figures: Vec<_> = figures.into_iter().chain(rest).chain(reasons).collect();
+        self.notice(Level::Info, "log closed", &figures);
     }
 
-    fn write_notice(&mut self, line: &str) -> bool {
-        let mut block = Block::of(line);
-        loop {
-            let written = self.destination.write(block.rest());
-            block.advance(written.bytes);
-            if block.rest().is_empty() {
-                return written.failed == 0;
-            }
-            if let Some(pause) = written.again
-                && !self.shared.pause(pause.min(TEND))
-            {
-                return false;
-            }
-        }
+    /// Returns whether the line is out.
+    fn notice(&mut self, level: Level, message: &str, figures: &[(&str, u64)]) -> bool {
+        let mut block = Block::notice(&self.encoder.notice(level, message, self.shared.name(), figures));
+        let before = self.shared.books().written;
+        self.write(&mut block);
+        self.shared.books().written > before
     }
 }
