@@ -39,6 +39,9 @@ pub fn missing_servers() -> Vec<&'static str> {
     if ["mariadbd", "mariadb-install-db", "mariadb"].iter().any(|name| find_in_path(name).is_none()) {
         missing.push("mariadb-server");
     }
+    if ["prometheus", "promtool"].iter().any(|name| find_in_path(name).is_none()) {
+        missing.push("prometheus");
+    }
     if find_faketime().is_none() {
         missing.push("faketime");
     }
@@ -129,6 +132,11 @@ pub(crate) fn tansu() -> PathBuf {
 /// A program of MariaDB's, or a panic that says how to get it.
 pub(crate) fn mariadb(name: &str) -> PathBuf {
     find_in_path(name).unwrap_or_else(|| missing(name, "mariadb-server"))
+}
+
+/// A program of Prometheus', or a panic that says how to get it.
+pub(crate) fn prometheus(name: &str) -> PathBuf {
+    find_in_path(name).unwrap_or_else(|| missing(name, "prometheus"))
 }
 
 /// libfaketime, for programs with several threads.

@@ -17,6 +17,7 @@ mod not_run;
 mod packages;
 mod postgres;
 mod program;
+pub mod prometheus;
 pub mod python;
 mod rabbitmq;
 mod redis;

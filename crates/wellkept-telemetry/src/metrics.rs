@@ -239,7 +239,7 @@ impl Metrics {
 
     /// The page in this format, as [`page`](Self::page).
     pub fn text(&self, format: TextFormat, audience: Audience) -> String {
-        let collected = self.0.collectors.run(audience);
+        let collected = self.0.collectors.run(audience, &self.0.books);
         // A little more than the latest: one that grows is not copied.
         let room = self.0.length.load(Ordering::Relaxed) + 1024;
         let mut page = Page::new(format != TextFormat::Prometheus, room + room / 16);
@@ -268,7 +268,7 @@ impl Metrics {
 
     /// What all metrics say now, for an exporter. Blocks as [`page`](Self::page) does.
     pub fn read(&self, audience: Audience) -> Reading {
-        let collected = self.0.collectors.run(audience);
+        let collected = self.0.collectors.run(audience, &self.0.books);
         let mut families: Vec<_> = self.families().list.iter().map(|family| family.reading()).collect();
         let mut page = Page::new(false, 0);
         for meta in families.iter().map(|family| &family.meta) {

@@ -17,6 +17,7 @@ mod jobs;
 mod listening;
 mod local;
 mod maintenance;
+mod metrics;
 mod names;
 mod one_liners;
 mod openapi;

@@ -91,7 +91,7 @@ fn metrics_are_answered_in_both_formats() {
     assert!(page.contains("\nwellkept_component_status{component=\"scratch\",status=\"healthy\"} 1"), "{page}");
     assert!(page.contains("\nwellkept_ready 1"));
     assert!(page.contains("# TYPE wellkept_check_runs_total counter\n"));
-    assert!(page.contains("wellkept_check_duration_seconds_bucket{le=\"+Inf\",component=\"scratch\"} "), "{page}");
+    assert!(page.contains("wellkept_check_duration_seconds_bucket{component=\"scratch\",le=\"+Inf\"} "), "{page}");
     assert!(page.contains("\nwellkept_server_connections_limit{door=\"http\"} 1024"));
     assert!(page.contains("\nwellkept_server_evicted_total{door=\"http\"} 0"));
     assert!(page.contains("\nprocess_resident_memory_bytes "));

@@ -38,7 +38,7 @@ pub(super) const FAILURES: Declaration<'_> = Declaration::counter(
 
 pub(super) const EXEMPLARS: Declaration<'_> = Declaration::counter(
     "wellkept_metrics_exemplars_dropped",
-    "Exemplars dropped: longer than 128 characters, or with names that are none.",
+    "Exemplars dropped: longer than 128 characters, or with names or values that none may have.",
 );
 
 pub(super) const VALUES: Declaration<'_> = Declaration::counter(

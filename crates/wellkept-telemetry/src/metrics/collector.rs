@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::books::Books;
 use super::declaration::{Declaration, Kind, Meta, MetricError};
 use super::exemplar::Exemplar;
 use super::reading::{Family, HistogramValue, Labels, Number, Sample, Value};
@@ -70,6 +71,8 @@ pub enum Audience {
 pub struct Readings {
     families: Vec<Family>,
     fault: Option<Fault>,
+    /// Of foreign registries.
+    pub(super) exemplars_dropped: u64,
 }
 
 /// What was wrong with a collector's figures.
@@ -298,12 +301,12 @@ impl Collectors {
     }
 
     /// Runs those that this audience may see. Takes four seconds at most.
-    pub(super) fn run(&self, audience: Audience) -> Vec<(Arc<Entry>, Vec<Family>)> {
+    pub(super) fn run(&self, audience: Audience, books: &Arc<Books>) -> Vec<(Arc<Entry>, Vec<Family>)> {
         let mut waiting: Vec<_> = self.all();
         waiting.retain(|entry| entry.audience == Audience::Everyone || audience == Audience::Operators);
         let (mut done, end) = (Vec::new(), Instant::now() + ALL_LIMIT);
         while !waiting.is_empty() {
-            waiting = round(waiting, end, &mut done);
+            waiting = round(waiting, end, &mut done, books);
         }
         done
     }
@@ -315,16 +318,22 @@ impl Collectors {
 
 /// Runs them one after the other on one thread, until all are done or one takes too long: gives those that come after
 /// it. The thread of that one ends when it does.
-fn round(entries: Vec<Arc<Entry>>, end: Instant, done: &mut Vec<(Arc<Entry>, Vec<Family>)>) -> Vec<Arc<Entry>> {
+fn round(
+    entries: Vec<Arc<Entry>>,
+    end: Instant,
+    done: &mut Vec<(Arc<Entry>, Vec<Family>)>,
+    books: &Arc<Books>,
+) -> Vec<Arc<Entry>> {
     let (results, of_thread) = mpsc::sync_channel(0);
     let all = entries.clone();
     // Collectors may ask the runtime for its figures and its time.
     let runtime = tokio::runtime::Handle::try_current().ok();
+    let books = Arc::clone(books);
     let run_all = move || {
         let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
         for entry in all {
             // Nobody listens once one of them took too long.
-            if results.send(entry.run()).is_err() {
+            if results.send(entry.run(&books)).is_err() {
                 return;
             }
         }
@@ -353,13 +362,14 @@ fn round(entries: Vec<Arc<Entry>>, end: Instant, done: &mut Vec<(Arc<Entry>, Vec
 }
 
 impl Entry {
-    fn run(&self) -> Result<Vec<Family>, Failure> {
+    fn run(&self, books: &Books) -> Result<Vec<Family>, Failure> {
         if self.is_running.swap(true, Ordering::Acquire) {
             return Err(Failure::Busy);
         }
         let collected = catch_unwind(AssertUnwindSafe(|| {
             let mut readings = Readings::default();
             self.collector.collect(&mut readings);
+            books.exemplars_dropped.0.fetch_add(readings.exemplars_dropped, Ordering::Relaxed);
             readings.end()
         }));
         self.is_running.store(false, Ordering::Release);

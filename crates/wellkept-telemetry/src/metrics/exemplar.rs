@@ -30,7 +30,8 @@ pub struct Exemplar {
 pub enum Trace<'a> {
     /// The trace of a [`Correlation`].
     Id(TraceId),
-    /// Labels of one's own, at most [`MAX_EXEMPLAR`] characters of them: names and values.
+    /// Labels of one's own: at most [`MAX_EXEMPLAR`] characters of names and values, and no quotes, backslashes or line
+    /// breaks, which readers of the page stumble over in an exemplar.
     Labels(&'a [(&'a str, &'a str)]),
 }
 
@@ -58,7 +59,7 @@ enum What {
     Labels(Labels),
 }
 
-/// Exemplars that were dropped: too long, or with names that are none.
+/// Exemplars that were dropped, having broken a rule.
 #[derive(Debug, Default)]
 pub(super) struct Dropped(pub(super) AtomicU64);
 
@@ -87,11 +88,13 @@ impl Slot {
     }
 }
 
-fn may_be_shown(labels: &[(&str, &str)]) -> bool {
+/// Whether an exemplar's labels keep the rules. The parser of Prometheus' Python client takes an escaped quote in one for
+/// its end.
+pub(super) fn may_be_shown(labels: &[(&str, &str)]) -> bool {
     let length: usize = labels.iter().map(|(name, value)| name.chars().count() + value.chars().count()).sum();
-    let named = |index: usize| labels.get(index).map(|(name, _)| *name);
+    let is_new = |index: usize, name: &str| labels.iter().take(index).all(|(before, _)| *before != name);
     length <= MAX_EXEMPLAR
-        && labels.iter().enumerate().all(|(index, (name, _))| {
-            names::is_label_name(name) && (0..index).all(|before| named(before) != Some(name))
+        && labels.iter().enumerate().all(|(index, (name, value))| {
+            names::is_label_name(name) && is_new(index, name) && !value.contains(['"', '\\', '\n'])
         })
 }

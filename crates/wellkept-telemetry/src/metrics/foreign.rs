@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 
 use super::collector::{Collector, FamilyReadings, Fault, Readings};
 use super::declaration::{Declaration, Kind};
-use super::exemplar::Exemplar;
+use super::exemplar::{Exemplar, may_be_shown};
 use super::names;
 use super::reading::{HistogramValue, Labels, Number, Value};
 
@@ -50,7 +50,9 @@ fn read<'t>(text: &'t str, readings: &mut Readings) -> Result<(), &'t str> {
     for line in text.lines() {
         let Some(comment) = line.strip_prefix("# ") else {
             head.kind.ok_or(line)?;
-            samples.push(Line::read(line).ok_or(line)?);
+            let line = Line::read(line).ok_or(line)?;
+            readings.exemplars_dropped += u64::from(line.has_bad_exemplar);
+            samples.push(line);
             continue;
         };
         let mut words = comment.splitn(3, ' ');
@@ -109,7 +111,7 @@ fn histograms<'t>(name: &str, samples: Vec<Line<'t>>, mut family: FamilyReadings
         Number::Whole(number) => Some(number),
         Number::Float(_) => None,
     };
-    for Line { whole: line, name: full, labels, le, number, exemplar } in samples {
+    for Line { whole: line, name: full, labels, le, number, exemplar, .. } in samples {
         let parts = by_labels.entry(labels.clone()).or_insert_with(|| {
             order.push((labels, line));
             Parts::default()
@@ -151,6 +153,7 @@ struct Line<'t> {
     le: Option<f64>,
     number: Number,
     exemplar: Option<Exemplar>,
+    has_bad_exemplar: bool,
 }
 
 impl<'t> Line<'t> {
@@ -162,14 +165,24 @@ impl<'t> Line<'t> {
         };
         let rest = rest.strip_prefix(' ')?;
         let (number, exemplar) = match rest.split_once(" # {") {
-            Some((number, exemplar)) => (number, Some(read_exemplar(exemplar)?)),
+            Some((number, exemplar)) => (number, Some(read_exemplar(exemplar))),
             None => (rest, None),
         };
+        // No reason to lose the sample.
+        let has_bad_exemplar = matches!(exemplar, Some(None));
         let is_bucket = name.ends_with("_bucket");
         let le = pairs.iter().find(|(name, _)| is_bucket && *name == "le").and_then(|(_, le)| le.parse().ok());
         let labels = pairs.iter().filter(|(name, _)| !is_bucket || *name != "le");
         let labels = Labels::new(labels.map(|(name, value)| (*name, value.as_str())));
-        Some(Self { whole: line, name, labels, le, number: read_number(number)?, exemplar })
+        Some(Self {
+            whole: line,
+            name,
+            labels,
+            le,
+            number: read_number(number)?,
+            exemplar: exemplar.flatten(),
+            has_bad_exemplar,
+        })
     }
 }
 
@@ -208,13 +221,17 @@ fn read_number(text: &str) -> Option<Number> {
     text.parse().ok().map(Number::Float)
 }
 
-/// Labels, a value, perhaps a time in seconds. One that is too long is no reason to lose the sample.
+/// Labels, a value, perhaps a time in seconds.
 fn read_exemplar(text: &str) -> Option<Exemplar> {
     let (pairs, rest) = pairs(text)?;
     let mut words = rest.strip_prefix(' ')?.split(' ');
     let value: f64 = words.next()?.parse().ok()?;
     let at = words.next().map(str::parse::<f64>).transpose().ok()?;
     let at = at.and_then(|at| UNIX_EPOCH.checked_add(Duration::try_from_secs_f64(at).ok()?));
-    let labels = Labels::new(pairs.iter().map(|(name, value)| (*name, value.as_str())));
+    let pairs: Vec<_> = pairs.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    if !may_be_shown(&pairs) {
+        return None;
+    }
+    let labels = Labels::new(pairs);
     Some(Exemplar { labels, value, at: at.unwrap_or_else(std::time::SystemTime::now) })
 }

@@ -11,6 +11,8 @@ use prometheus_client::metrics::histogram::Histogram as ForeignHistogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use wellkept_testkit::prometheus;
 
 use super::*;
 use crate::correlation::{Correlation, Incoming, Trust};
@@ -112,8 +114,11 @@ fn a_foreign_registry_is_shown_in_both_formats() {
     registry.register("room", "Room", gauge);
     registry.register("build", "Build", Info::new([("version", "1.2")]));
     let traced = CounterWithExemplar::<Vec<(String, String)>>::default();
-    traced.inc_by(1, Some(vec![("trace_id".into(), "abc # \" def".into())]), Some(std::time::UNIX_EPOCH));
+    traced.inc_by(1, Some(vec![("trace_id".into(), "abc # def".into())]), Some(std::time::UNIX_EPOCH));
     registry.register("traced", "Traced", traced);
+    let badly = CounterWithExemplar::<Vec<(String, String)>>::default();
+    badly.inc_by(1, Some(vec![("trace_id".into(), "x".repeat(200))]), None);
+    registry.register("badly_traced", "Badly traced", badly);
     let metrics = Metrics::new();
     metrics.mount("orders", registry, Audience::Everyone).unwrap();
     insta::assert_snapshot!(page(&metrics, Some(OPEN_METRICS)), @r##"
@@ -136,10 +141,15 @@ fn a_foreign_registry_is_shown_in_both_formats() {
     app_build_info{version="1.2"} 1
     # TYPE app_traced counter
     # HELP app_traced Traced.
-    app_traced_total 1 # {trace_id="abc # \" def"} 1.0 0.0
+    app_traced_total 1 # {trace_id="abc # def"} 1.0 0.0
+    # TYPE app_badly_traced counter
+    # HELP app_badly_traced Badly traced.
+    app_badly_traced_total 1
     # EOF
     "##);
     let plain = page(&metrics, None);
+    let all = metrics.text(TextFormat::Prometheus, Audience::Everyone);
+    assert!(all.contains("exemplars_dropped_total 3\n"), "at three looks: {all}");
     assert!(plain.contains("# TYPE app_build_info gauge\n") && plain.contains("app_traced_total 1\n"), "{plain}");
 }
 
@@ -282,15 +292,16 @@ fn an_exemplar_bears_the_trace_of_the_work_and_one_that_is_too_long_is_dropped_a
     histogram.observe_traced(0.7, Some(Trace::Labels(&[(&name, &"v".repeat(64))])));
     histogram.observe_traced(3.0, Some(Trace::Labels(&[(&name, &"v".repeat(65))])));
     histogram.observe_traced(20.0, Some(Trace::Labels(&[("a-b", "")])));
+    histogram.observe_traced(20.0, Some(Trace::Labels(&[("t", "\"")])));
     let open = page(&metrics, Some(OPEN_METRICS));
     let trace = "# {trace_id=\"0af7651916cd43dd8448eb211c80319c\"}";
     assert!(open.contains(&format!("x_total 2 {trace} 2.0 ")), "{open}");
     assert!(open.contains(&format!("y_bucket{{le=\"0.5\"}} 1 {trace} 0.3 ")), "{open}");
     assert!(open.contains(&format!("y_bucket{{le=\"1.0\"}} 2 # {{{name}=")), "128 characters are taken: {open}");
-    assert!(open.contains("y_bucket{le=\"5.0\"} 3\n") && open.contains("y_bucket{le=\"+Inf\"} 4\n"), "{open}");
+    assert!(open.contains("y_bucket{le=\"5.0\"} 3\n") && open.contains("y_bucket{le=\"+Inf\"} 5\n"), "{open}");
     assert!(!page(&metrics, None).contains(" # "), "the older text has none");
     let all = metrics.text(TextFormat::Prometheus, Audience::Everyone);
-    assert!(all.contains("wellkept_metrics_exemplars_dropped_total 2\n"), "{all}");
+    assert!(all.contains("wellkept_metrics_exemplars_dropped_total 3\n"), "{all}");
 }
 
 /// A collector from a function.
@@ -522,5 +533,29 @@ proptest! {
     #[test]
     fn any_accept_header_is_survived(accept in "(application/openmetrics-text|text/plain|\\*/\\*|;|,|q=|=|version|0\\.5| |ü|\")*") {
         TextFormat::negotiate(Some(&accept));
+    }
+}
+
+/// Pages of registries as odd as proptest makes them.
+fn odd_pages(format: TextFormat) -> Vec<String> {
+    let labels = proptest::collection::vec("(\\PC|[\\x00-\\x1f\"\\\\#={},\u{2028}])*", 1..5);
+    let help = "[a-z](\\PC|[\\x00-\\x1f\"\\\\#={},])*";
+    let values = proptest::collection::vec(any::<f64>(), 1..5);
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let strategy = (labels, help, values);
+    let page = |_| {
+        let (labels, help, values) = strategy.new_tree(&mut runner).unwrap().current();
+        odd(&labels, &help, &values).text(format, Audience::Everyone)
+    };
+    (0..200).map(page).collect()
+}
+
+#[test]
+fn the_reference_parsers_and_promtool_take_whatever_labels_help_and_values_there_are() {
+    let plain = odd_pages(TextFormat::Prometheus);
+    assert_eq!(prometheus::python_parser(&plain, false), "");
+    assert_eq!(prometheus::python_parser(&odd_pages(TextFormat::OpenMetrics(None)), true), "");
+    for page in plain.iter().take(20) {
+        assert_eq!(prometheus::promtool(page), "", "{page}");
     }
 }
