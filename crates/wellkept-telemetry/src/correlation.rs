@@ -53,8 +53,8 @@ struct Inner {
     /// Whether a span has been exported as this one.
     is_claimed: AtomicBool,
     state: Option<String>,
-    /// The fields as JSON, written once for all lines.
-    json: OnceLock<[String; 3]>,
+    /// The fields of log lines in each style, written once for all of them.
+    logged: [OnceLock<[(usize, String); 3]>; 3],
 }
 
 /// Where a trace began.
@@ -115,7 +115,7 @@ impl Correlation {
             flags: AtomicU8::new(parent.as_ref().map_or(context::RANDOM, |parent| parent.flags)),
             is_claimed: AtomicBool::new(false),
             state: parent.and(incoming.tracestate).and_then(state),
-            json: OnceLock::new(),
+            logged: Default::default(),
         }))
     }
 
@@ -133,7 +133,7 @@ impl Correlation {
             flags: AtomicU8::new(self.flags()),
             is_claimed: AtomicBool::new(false),
             state: state.clone(),
-            json: OnceLock::new(),
+            logged: Default::default(),
         }))
     }
 
@@ -216,32 +216,32 @@ impl Correlation {
         context::RANDOM | if is_sampled { context::SAMPLED } else { 0 }
     }
 
-    /// The fields of a log line.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = LogField<'_>> {
-        let Inner { trace, span, id, json, .. } = &*self.0;
-        let json = json.get_or_init(|| {
+    /// The fields of a log line: each one's key, and all of it.
+    pub(crate) fn logged(&self, style: LogStyle) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let Inner { trace, span, id, logged, .. } = &*self.0;
+        let fields = logged[style as usize].get_or_init(|| {
             // Neither needs to be escaped.
-            let field = |name, value: &dyn fmt::Display| format!(",\"{name}\":\"{value}\"");
+            let field = |name, value: &dyn fmt::Display| {
+                let (before, after, quote) = match style {
+                    LogStyle::Json => (",\"", "\":", "\""),
+                    LogStyle::Gelf => (",\"_", "\":", "\""),
+                    LogStyle::Text => (" ", "=", ""),
+                };
+                let key = format!("{before}{name}{after}");
+                (key.len(), format!("{key}{quote}{value}{quote}"))
+            };
             [field(NAMES[0], trace), field(NAMES[1], span), field(NAMES[2], id)]
         });
-        NAMES.into_iter().zip(json).map(|(name, json)| LogField { name, json })
+        fields.iter().map(|(key, field)| (field.as_bytes().get(..*key).unwrap_or_default(), field.as_bytes()))
     }
 }
 
-/// A field of a log line.
+/// How the fields of a log line are written.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct LogField<'a> {
-    pub(crate) name: &'static str,
-    /// With a comma before it.
-    pub(crate) json: &'a str,
-}
-
-impl<'a> LogField<'a> {
-    /// The value alone.
-    pub(crate) fn value(&self) -> &'a str {
-        // A comma, two quotes and a colon, and a quote on either side of the value.
-        self.json.get(self.name.len() + 5..self.json.len() - 1).unwrap_or_default()
-    }
+pub(crate) enum LogStyle {
+    Json,
+    Gelf,
+    Text,
 }
 
 const NAMES: [&str; 3] = ["trace_id", "span_id", "correlation_id"];

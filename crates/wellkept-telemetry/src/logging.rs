@@ -5,6 +5,7 @@
 
 mod block;
 mod books;
+mod buffer;
 mod clock;
 mod encode;
 mod escape;
@@ -35,25 +36,30 @@ pub use levels::{
     MAX_MODULES, SHORTEST_LEVEL_CHANGE,
 };
 pub use limit::RepeatLimit;
-pub use options::{Colour, Format, Important, Options, Output, SinkOptions};
+pub use options::{Colour, Format, Important, Options, Output, Precision, SinkOptions};
 pub use output::{
     Compression, FileError, FileOptions, Folder, GELF_PORT, GelfOptions, GelfTransport, GelfUrlError, Keep, Rotated,
 };
-pub use redact::{Redaction, Secrets};
+pub use redact::{MAX_NAMES, MAX_PATTERNS, Redaction, RedactionError, Secrets};
 pub use spill::SpillOptions;
 /// For the macros of this crate, whose users need not depend on it.
 #[doc(hidden)]
 pub use tracing;
 
-use encode::{Encoder, Origin};
+use encode::{Encoder, Encoders, Origin};
 use layer::LogLayer;
 use levels::{Levels, OWN_TARGET};
 use limit::{Due, Repeats};
+use redact::Redactor;
 use sink::Sink;
 use upkeep::{Upkeep, boot};
 
 /// Longest line written, in bytes. A longer one is cut, keeps its form and says `truncated`.
 pub const MAX_LINE_BYTES: usize = encode::MAX_LINE_BYTES;
+/// Longest value of one field, in bytes as it is written. A longer one ends with `…[cut]`, and its line says `truncated`.
+pub const MAX_FIELD_BYTES: usize = encode::MAX_FIELD_BYTES;
+/// Most fields that are written of one event, and of one span.
+pub const MAX_FIELDS: usize = encode::MAX_FIELDS;
 /// Most lines that wait for one sink. Info may fill three quarters of it, what is below info one half.
 pub const MAX_QUEUED_LINES: usize = queue::MAX_QUEUED_LINES;
 
@@ -88,25 +94,33 @@ pub fn subscriber(
     let levels = Levels::new(options.level, &options.modules)?;
     let upkeep = Arc::new(Upkeep::new(levels, options.repeats.map(Repeats::new)));
     let origin = Origin::new(options.host, options.service);
-    let mut sinks = Vec::with_capacity(options.sinks.len());
+    let redactor = Redactor::new(&options.redaction)?;
+    // An event is encoded once for all sinks of one format.
+    let mut formats: Vec<(Encoder, Vec<Arc<Sink>>)> = Vec::new();
+    let mut handles = Vec::with_capacity(options.sinks.len());
     for sink in options.sinks {
         let format = if matches!(sink.output, Output::Gelf(_)) { Format::Gelf } else { sink.format };
         let (destination, is_terminal) = sink.output.open()?;
         let encoder = Encoder::new(format, sink.colour.is_on(is_terminal), &origin);
         let sink = Sink::start(&sink.name, destination, encoder.clone(), sink.important, Arc::clone(&upkeep));
-        let sink = sink.map_err(LoggingError::Thread)?;
-        sinks.push((encoder, Arc::new(sink)));
+        let sink = Arc::new(sink.map_err(LoggingError::Thread)?);
+        handles.push(Arc::clone(&sink));
+        match formats.iter_mut().find(|(known, _)| *known == encoder) {
+            Some((_, sinks)) => sinks.push(sink),
+            None => formats.push((encoder, vec![sink])),
+        }
     }
-    let handles = sinks.iter().map(|(_, sink)| Arc::clone(sink)).collect();
+    let (encoders, sinks) = formats.into_iter().unzip();
+    let encoders = Encoders::new(encoders, redactor, options.precision);
     #[cfg(feature = "otlp")]
     let beside = options.traces.as_ref().map(crate::otlp::TraceLayer::filter);
     #[cfg(not(feature = "otlp"))]
     let beside = None;
-    let layer = LogLayer::new(Arc::clone(&upkeep), sinks, beside.unwrap_or(LevelFilter::OFF));
+    let layer = LogLayer::new(Arc::clone(&upkeep), (encoders, sinks), beside.unwrap_or(LevelFilter::OFF));
     let subscriber = tracing_subscriber::registry().with(layer);
     #[cfg(feature = "otlp")]
     let subscriber = subscriber.with(options.traces);
-    Ok((subscriber, Logging { sinks: handles, upkeep }))
+    Ok((subscriber, Logging { sinks: handles.into(), upkeep }))
 }
 
 /// A handle on the running log. Cheap to clone; dropping it changes nothing.
@@ -263,6 +277,9 @@ pub enum LoggingError {
     /// A module's name can't be one, or there are too many of them.
     #[error(transparent)]
     Levels(#[from] LevelError),
+    /// What is to be masked can't be.
+    #[error("the log's redaction can't be set up: {0}")]
+    Redaction(#[from] RedactionError),
     /// The writer's thread can't be started.
     #[error("the log's writer can't be started: {0}")]
     Thread(#[source] io::Error),
@@ -276,6 +293,7 @@ impl LoggingError {
             Self::Output(_) => "logging.output",
             Self::File(error) => error.code(),
             Self::Levels(error) => error.code(),
+            Self::Redaction(_) => "logging.redaction",
             Self::Thread(_) => "logging.thread",
         }
     }

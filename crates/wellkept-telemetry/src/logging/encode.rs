@@ -1,66 +1,59 @@
-//! One event becomes one line, in one pass over its fields, into buffers that are used again.
+//! One event becomes one line of each format, in one pass over its fields, into buffers that are used again.
 
-use std::cell::RefCell;
-use std::error::Error;
-use std::fmt::{self, Write as _};
+mod gelf;
+mod json;
+mod plan;
+mod span;
+mod text;
+mod visit;
+
+use std::cell::Cell;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use tracing::Event;
-use tracing::field::{Field, Visit};
+use tracing::field::Visit;
+use tracing::{Event, Metadata};
 
+use self::plan::{Message, Plans, Recent};
+use self::visit::{Pass, Visitor, within};
+use super::buffer::Buffer;
 use super::clock::Clock;
-use super::escape::{self, Style};
+use super::escape::{self, Marks, Style};
 use super::levels::{OWN_TARGET, is_in};
-use super::redact::{MASK, is_secret, redact};
-use super::{Format, Level};
-use crate::correlation::Correlation;
+use super::redact::Redactor;
+use super::{Format, Level, Precision};
+use crate::correlation::{Correlation, LogStyle};
 use crate::events::SECURITY_TARGET;
 
+pub(super) use self::span::Recorded;
+
 /// Longest line, in bytes, with its end.
-pub(super) const MAX_LINE_BYTES: usize = 16 * 1024;
+pub(super) const MAX_LINE_BYTES: usize = 16 << 10;
+/// Longest value of one field, in bytes as it is written.
+pub(super) const MAX_FIELD_BYTES: usize = 8 << 10;
+/// Most fields of one event, and of one span.
+pub(super) const MAX_FIELDS: usize = 64;
+/// Most of one value that is formatted and searched for secrets. More than is written, so that masking comes before
+/// cutting.
+const MAX_VALUE_BYTES: usize = 4 * MAX_FIELD_BYTES;
 /// Kept free for the mark of a cut line and its end.
-const RESERVE: usize = 64;
-const LIMIT: usize = MAX_LINE_BYTES - RESERVE;
-/// Most of one value that is formatted and searched for secrets. More than a line takes, so that masking comes
-/// before cutting.
-const MAX_VALUE_BYTES: usize = 4 * MAX_LINE_BYTES;
-/// Most causes of an error that are written.
-const MAX_SOURCES: usize = 8;
+const END: usize = 64;
+/// Kept free for what the work is known by, and for who says it.
+const TAIL: usize = 1 << 10;
+/// Kept free for the fields of spans.
+const CONTEXT: usize = 2 << 10;
+/// Stands where a value was cut.
+const CUT: &str = "…[cut]";
 
-/// Writes lines of one format.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Encoder {
-    form: Form,
-    origin: Arc<Origin>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Json,
-    Gelf,
-    Text,
-    ColouredText,
-}
-
-/// Who says it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Origin {
-    host: Option<String>,
-    service: Option<String>,
-}
-
-impl Origin {
-    pub(super) fn new(host: Option<String>, service: Option<String>) -> Arc<Self> {
-        Arc::new(Self { host, service })
-    }
-}
+/// The field that is the message.
+const MESSAGE: &str = "message";
+/// The field that makes an error a critical one, and is not written then.
+const SEVERITY: &str = "severity";
 
 /// A finished line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Line<'a> {
-    /// Ends with a line break and holds no other.
-    pub(super) text: &'a str,
+    /// UTF-8 that ends with a line break and holds no other.
+    pub(super) text: &'a [u8],
     pub(super) level: Level,
     pub(super) kind: LineKind,
     pub(super) is_truncated: bool,
@@ -81,62 +74,39 @@ impl LineKind {
     }
 }
 
-/// The field that makes an error a critical one, and is not written then.
-pub(super) const SEVERITY: &str = "severity";
-
-/// The fields of a span, encoded once when they are recorded.
-#[derive(Debug, Default)]
-pub(super) struct SpanFields {
-    encoded: String,
-    /// Name and length of each field, in order.
-    fields: Vec<(&'static str, usize)>,
-    is_truncated: bool,
+/// Writes lines of one format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Encoder {
+    form: Form,
+    origin: Arc<Origin>,
+    /// Who says it, as it stands at the end of a line: its key, and all of it.
+    tail: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-impl SpanFields {
-    /// Adds fields; one that was recorded before is replaced.
-    pub(super) fn record(&mut self, encoder: &Encoder, record: impl FnOnce(&mut dyn Visit)) {
-        with_scratch(|scratch| {
-            scratch.line.clear();
-            scratch.names.clear();
-            let mut visitor = Visitor::new(encoder.form, false, scratch, Pass::Span);
-            record(&mut visitor);
-            let (lengths, is_truncated) = (visitor.lengths, visitor.is_truncated);
-            self.is_truncated |= is_truncated;
-            let mut start = 0;
-            for (name, length) in scratch.names.iter().copied().zip(lengths) {
-                self.replace(name, &scratch.line[start..start + length]);
-                start += length;
-            }
-        });
-    }
-
-    fn replace(&mut self, name: &'static str, encoded: &str) {
-        if let Some(index) = self.fields.iter().position(|(known, _)| *known == name) {
-            let start: usize = self.fields[..index].iter().map(|(_, length)| length).sum();
-            let (_, length) = self.fields.remove(index);
-            self.encoded.replace_range(start..start + length, "");
-        }
-        if self.encoded.len() + encoded.len() > LIMIT {
-            self.is_truncated = true;
-            return;
-        }
-        self.encoded.push_str(encoded);
-        self.fields.push((name, encoded.len()));
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let mut start = 0;
-        self.fields.iter().map(move |&(name, length)| {
-            let field = &self.encoded[start..start + length];
-            start += length;
-            (name, field)
-        })
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Gelf,
+    Text,
+    ColouredText,
 }
 
-/// What walks the spans of an event, from the innermost out, showing each one's fields to the function it is given.
-pub(super) type Spans<'a> = &'a dyn Fn(&mut dyn FnMut(&SpanFields));
+/// Who says it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// The machine's own name where none is given.
+    machine: String,
+    host: Option<String>,
+    service: Option<String>,
+}
+
+impl Origin {
+    pub(super) fn new(host: Option<String>, service: Option<String>) -> Arc<Self> {
+        let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let machine = host.clone().unwrap_or(own);
+        Arc::new(Self { machine, host, service })
+    }
+}
 
 impl Encoder {
     pub(super) fn new(format: Format, is_coloured: bool, origin: &Arc<Origin>) -> Self {
@@ -146,459 +116,321 @@ impl Encoder {
             Format::Text if is_coloured => Form::ColouredText,
             Format::Text => Form::Text,
         };
-        Self { form, origin: Arc::clone(origin) }
-    }
-
-    /// Encodes an event and hands the line to `take`.
-    pub(super) fn event<R>(
-        &self,
-        (event, level): (&Event<'_>, Level),
-        spans: Spans<'_>,
-        correlation: Option<&Correlation>,
-        take: impl FnOnce(Line<'_>) -> R,
-    ) -> R {
-        let target = event.metadata().target();
-        with_scratch(|scratch| {
-            let now = scratch.clock.now();
-            scratch.line.clear();
-            scratch.names.clear();
-            self.head(&mut scratch.line, &now, level, target);
-            let is_critical = level == Level::Critical;
-            let mut is_truncated = self.form.fields((event, is_critical), spans, scratch);
-            if let Some(correlation) = correlation {
-                is_truncated |= self.form.correlation(correlation, scratch);
+        let mut encoder = Self { form, origin: Arc::clone(origin), tail: Vec::new() };
+        let said: &[_] = match form {
+            Form::Json => &[("host", &origin.host), ("service", &origin.service)],
+            Form::Gelf => &[("service", &origin.service)],
+            Form::Text | Form::ColouredText => &[],
+        };
+        for (name, value) in said {
+            if let Some(value) = value {
+                let key = encoder.key(name);
+                let whole = [key.as_slice(), b"\"", &escaped(value, Style::Quoted), b"\""].concat();
+                encoder.tail.push((key, whole));
             }
-            self.form.finish(&mut scratch.line, is_truncated);
-            take(Line { text: &scratch.line, level, kind: LineKind::of(target), is_truncated })
-        })
+        }
+        encoder
     }
 
     /// A line of the log's own: that lines were dropped, that it is closed.
     pub(super) fn notice(&self, level: Level, message: &str, sink: &str, figures: &[(&str, u64)]) -> String {
-        let mut line = String::new();
-        self.head(&mut line, &Clock::default().now(), level, OWN_TARGET);
-        self.form.key(&mut line, MESSAGE, Pass::Message);
-        self.form.string(&mut line, message, true);
-        self.form.key(&mut line, "sink", Pass::Fields);
-        self.form.string(&mut line, sink, false);
+        let mut line = Buffer::new(MAX_LINE_BYTES);
+        let mut clock = Clock::default();
+        clock.tick(Precision::Exact);
+        self.begin(&mut line, &clock);
+        line.push(&self.head(level, OWN_TARGET));
+        line.push(self.message_key());
+        self.message(&mut line, message, (Marks::of(message.as_bytes()), true));
+        line.push(&self.key("sink"));
+        self.string(&mut line, sink, (Marks::of(sink.as_bytes()), true));
         for (name, figure) in figures {
-            self.form.key(&mut line, name, Pass::Fields);
-            line.push_str(itoa::Buffer::new().format(*figure));
+            line.push(&self.key(name));
+            line.push(itoa::Buffer::new().format(*figure).as_bytes());
         }
-        self.form.finish(&mut line, false);
-        line
+        for (_, whole) in &self.tail {
+            line.push(whole);
+        }
+        self.finish(&mut line, false);
+        String::from_utf8_lossy(line.bytes()).into_owned()
     }
 
-    fn head(&self, line: &mut String, now: &[u8], level: Level, target: &str) {
-        let now = std::str::from_utf8(now).unwrap_or_default();
+    fn begin(&self, line: &mut Buffer, clock: &Clock) {
         match self.form {
-            Form::Json => {
-                line.push_str("{\"timestamp\":\"");
-                line.push_str(now);
-                line.push_str("\",\"level\":\"");
-                line.push_str(level.as_str());
-                line.push_str("\",\"target\":\"");
-                escape::push(line, target, Style::Quoted, LIMIT / 2);
-                line.push('"');
-                for (name, value) in [("host", &self.origin.host), ("service", &self.origin.service)] {
-                    if let Some(value) = value {
-                        line.extend([",\"", name, "\":\""]);
-                        escape::push(line, value, Style::Quoted, LIMIT / 2);
-                        line.push('"');
-                    }
-                }
-            }
-            Form::Gelf => {
-                line.push_str("{\"version\":\"1.1\",\"host\":\"");
-                escape::push(line, self.origin.host.as_deref().unwrap_or("localhost"), Style::Quoted, LIMIT / 2);
-                line.push_str("\",\"level\":");
-                line.push_str(itoa::Buffer::new().format(level.syslog()));
-                line.push_str(",\"timestamp\":");
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                write!(line, "{}.{:03}", since.as_secs(), since.subsec_millis()).expect("a string takes all");
-                line.push_str(",\"_target\":\"");
-                escape::push(line, target, Style::Quoted, LIMIT / 2);
-                line.push('"');
-            }
-            Form::Text | Form::ColouredText => {
-                line.push_str(now);
-                line.push(' ');
-                let (word, colour) = shown(level);
-                if self.form == Form::ColouredText {
-                    line.extend(["\x1b[", colour, "m", word, "\x1b[0m"]);
-                } else {
-                    line.push_str(word);
-                }
-                line.push(' ');
-                escape::push(line, target, Style::Bare, LIMIT / 2);
-                line.push(':');
-            }
+            Form::Json => json::begin(line, clock),
+            Form::Gelf => gelf::begin(line, clock),
+            Form::Text | Form::ColouredText => text::begin(line, clock),
         }
+    }
+
+    fn head(&self, level: Level, target: &str) -> Vec<u8> {
+        match self.form {
+            Form::Json => json::head(level, target),
+            Form::Gelf => gelf::head(&self.origin.machine, level, target),
+            Form::Text => text::head(level, target, false),
+            Form::ColouredText => text::head(level, target, true),
+        }
+    }
+
+    fn message_key(&self) -> &'static [u8] {
+        match self.form {
+            Form::Json => json::MESSAGE_KEY,
+            Form::Gelf => gelf::MESSAGE_KEY,
+            Form::Text | Form::ColouredText => text::MESSAGE_KEY,
+        }
+    }
+
+    /// The name as this format can write it.
+    fn name(&self, name: &str) -> String {
+        match self.form {
+            Form::Gelf => gelf::name(name),
+            _ => name.to_owned(),
+        }
+    }
+
+    /// Whether the line itself writes a value of that name.
+    fn is_taken(&self, name: &str) -> bool {
+        match self.form {
+            Form::Gelf => gelf::is_taken(name),
+            _ => json::is_taken(name),
+        }
+    }
+
+    fn key(&self, name: &str) -> Vec<u8> {
+        match self.form {
+            Form::Json => json::key(name),
+            Form::Gelf => gelf::key(name),
+            Form::Text | Form::ColouredText => text::key(name),
+        }
+    }
+
+    /// Appends a value, cut with a mark where there is no more room. Returns whether all of it is there.
+    fn string(&self, line: &mut Buffer, value: &str, (marks, is_whole): (Marks, bool)) -> bool {
+        match self.form {
+            Form::Text | Form::ColouredText if text::is_bare(value) => bare(line, value, is_whole),
+            _ => quoted(line, value, (marks, is_whole)),
+        }
+    }
+
+    fn message(&self, line: &mut Buffer, value: &str, (marks, is_whole): (Marks, bool)) -> bool {
+        match self.form {
+            Form::Text | Form::ColouredText => bare(line, value, is_whole),
+            Form::Json | Form::Gelf => quoted(line, value, (marks, is_whole)),
+        }
+    }
+
+    fn style(&self) -> LogStyle {
+        match self.form {
+            Form::Json => LogStyle::Json,
+            Form::Gelf => LogStyle::Gelf,
+            Form::Text | Form::ColouredText => LogStyle::Text,
+        }
+    }
+
+    fn boolean(&self, value: bool) -> &'static [u8] {
+        match (self.form, value) {
+            // Its values are strings and numbers.
+            (Form::Gelf, true) => b"\"true\"",
+            (Form::Gelf, false) => b"\"false\"",
+            (_, true) => b"true",
+            (_, false) => b"false",
+        }
+    }
+
+    /// For lines that say nothing: what stands there instead, if anything must.
+    fn no_message<'t>(&self, target: &'t str) -> Option<&'t str> {
+        match self.form {
+            Form::Json => Some(""),
+            Form::Gelf => Some(gelf::no_message(target)),
+            Form::Text | Form::ColouredText => None,
+        }
+    }
+
+    fn finish(&self, line: &mut Buffer, is_truncated: bool) {
+        line.limit_to(MAX_LINE_BYTES);
+        line.push(match (self.form, is_truncated) {
+            (Form::Json | Form::Gelf, false) => b"}\n",
+            (Form::Json, true) => b",\"truncated\":true}\n",
+            (Form::Gelf, true) => b",\"_truncated\":\"true\"}\n",
+            (_, false) => b"\n",
+            (_, true) => b" truncated=true\n",
+        });
     }
 }
 
-impl Form {
-    fn fields(self, (event, is_critical): (&Event<'_>, bool), spans: Spans<'_>, scratch: &mut Scratch) -> bool {
-        let message_comes_first = event.metadata().fields().iter().next().is_some_and(|it| it.name() == MESSAGE);
-        let mut is_truncated = false;
-        if message_comes_first {
-            let mut visitor = Visitor::new(self, is_critical, scratch, Pass::Everything);
-            event.record(&mut visitor);
-            is_truncated |= visitor.is_truncated;
-        } else {
-            let mut visitor = Visitor::new(self, is_critical, scratch, Pass::Message);
-            event.record(&mut visitor);
-            if visitor.lengths.is_empty() && matches!(self, Self::Json | Self::Gelf) {
-                visitor.string(MESSAGE, "");
-            }
-            is_truncated |= visitor.is_truncated;
-            let mut visitor = Visitor::new(self, is_critical, scratch, Pass::Fields);
-            event.record(&mut visitor);
-            is_truncated |= visitor.is_truncated;
-        }
-        let Scratch { line, names, .. } = scratch;
-        spans(&mut |span: &SpanFields| {
-            is_truncated |= span.is_truncated;
-            for (name, field) in span.iter() {
-                // The event's own field wins over a span's, an inner span's over an outer one's.
-                if names.contains(&name) {
-                    continue;
-                }
-                if line.len() + field.len() > LIMIT {
-                    is_truncated = true;
-                    continue;
-                }
-                names.push(name);
-                line.push_str(field);
-            }
-        });
-        is_truncated
+fn quoted(line: &mut Buffer, value: &str, (marks, is_whole): (Marks, bool)) -> bool {
+    line.push_byte(b'"');
+    let is_whole = within(line, is_whole, |line| {
+        if marks.needs_escape() { escape::push(line, value, Style::Quoted) } else { escape::push_plain(line, value) }
+    });
+    line.push_byte(b'"');
+    is_whole
+}
+
+fn bare(line: &mut Buffer, value: &str, is_whole: bool) -> bool {
+    within(line, is_whole, |line| escape::push(line, value, Style::Bare))
+}
+
+/// For what is escaped once.
+fn escaped(text: &str, style: Style) -> Vec<u8> {
+    let mut out = Buffer::new(MAX_FIELD_BYTES / 4);
+    escape::push(&mut out, text, style);
+    out.bytes().to_vec()
+}
+
+/// Writes the lines of all formats that a log has.
+#[derive(Debug)]
+pub(super) struct Encoders {
+    all: Vec<Encoder>,
+    redactor: Redactor,
+    precision: Precision,
+    plans: Plans,
+}
+
+/// What walks the spans of an event, from the innermost out, showing each one's fields to the function it is given.
+pub(super) type Spans<'a> = &'a dyn Fn(&mut dyn FnMut(&Recorded));
+
+impl Encoders {
+    pub(super) fn new(all: Vec<Encoder>, redactor: Redactor, precision: Precision) -> Self {
+        Self { all, redactor, precision, plans: Plans::new() }
     }
 
-    /// Where the work belongs, last: what a field of the same name says goes before it.
-    fn correlation(self, correlation: &Correlation, scratch: &mut Scratch) -> bool {
-        let Scratch { line, names, .. } = scratch;
-        let mut is_truncated = false;
-        for field in correlation.fields().filter(|field| !names.contains(&field.name)) {
-            if line.len() + field.json.len() > LIMIT {
-                is_truncated = true;
-            } else if self == Self::Json {
-                line.push_str(field.json);
-            } else if self == Self::Gelf {
-                line.extend([",\"_", field.name, "\":\"", field.value(), "\""]);
+    /// Encodes an event, if one of its level is admitted, and hands the line of each format to `take`, with the number
+    /// of the format.
+    pub(super) fn event(
+        &self,
+        event: &Event<'_>,
+        admits: impl FnOnce(Level) -> bool,
+        spans: Spans<'_>,
+        correlation: Option<Correlation>,
+        mut take: impl FnMut(usize, Line<'_>),
+    ) {
+        with_scratch(|scratch| {
+            let Scratch { recent, lines, clock, texts } = scratch;
+            let plan = recent.plan(&self.plans, event.metadata(), (&self.all, &self.redactor));
+            let is_critical = plan.may_be_critical && visit::is_critical(event);
+            let level = if is_critical { Level::Critical } else { plan.level };
+            if !admits(level) {
+                return;
+            }
+            clock.tick(self.precision);
+            lines.resize_with(self.all.len(), Written::default);
+            for ((encoder, form), written) in self.all.iter().zip(&plan.forms).zip(&mut *lines) {
+                written.clear();
+                encoder.begin(&mut written.line, clock);
+                written.line.push(&form.heads[usize::from(is_critical)]);
+                written.line.limit_to(MAX_LINE_BYTES - END - TAIL - CONTEXT);
+            }
+            let mut visitor = Visitor::new(self, plan, lines, texts);
+            visitor.of_level(level);
+            if plan.message == Message::First {
+                event.record(visitor.passing(Pass::Everything));
+                visitor.complete_message();
             } else {
-                line.extend([" ", field.name, "=", field.value()]);
-            }
-        }
-        is_truncated
-    }
-
-    fn finish(self, line: &mut String, is_truncated: bool) {
-        line.push_str(match (self, is_truncated) {
-            (Self::Json | Self::Gelf, false) => "}\n",
-            (Self::Json, true) => ",\"truncated\":true}\n",
-            (Self::Gelf, true) => ",\"_truncated\":\"true\"}\n",
-            (_, false) => "\n",
-            (_, true) => " truncated=true\n",
-        });
-    }
-}
-
-const MESSAGE: &str = "message";
-
-/// The word in text lines, of one width, and its colour.
-fn shown(level: Level) -> (&'static str, &'static str) {
-    match level {
-        Level::Trace => ("TRACE  ", "2"),
-        Level::Debug => ("DEBUG  ", "36"),
-        Level::Info => ("INFO   ", "32"),
-        Level::Warning => ("WARNING", "33"),
-        Level::Error => ("ERROR  ", "31"),
-        Level::Critical => ("CRITICAL", "1;31"),
-    }
-}
-
-/// Which of the fields a visitor writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pass {
-    Everything,
-    Message,
-    Fields,
-    /// A span's: none of them is the message.
-    Span,
-}
-
-struct Visitor<'s> {
-    form: Form,
-    is_critical: bool,
-    scratch: &'s mut Scratch,
-    pass: Pass,
-    /// Only counted where somebody asks for them: for spans, and to see that there was a message.
-    lengths: Lengths,
-    is_truncated: bool,
-}
-
-type Lengths = Vec<usize>;
-
-impl<'s> Visitor<'s> {
-    fn new(form: Form, is_critical: bool, scratch: &'s mut Scratch, pass: Pass) -> Self {
-        Self { form, is_critical, scratch, pass, lengths: Lengths::new(), is_truncated: false }
-    }
-
-    fn is_wanted(&self, name: &str) -> bool {
-        if self.is_critical && name == SEVERITY {
-            return false;
-        }
-        match self.pass {
-            Pass::Everything | Pass::Span => true,
-            Pass::Message => name == MESSAGE,
-            Pass::Fields => name != MESSAGE,
-        }
-    }
-
-    /// Writes one field whose value `write` appends within the limit; returns false when it had to be cut.
-    fn field(&mut self, name: &'static str, write: impl FnOnce(&mut String) -> bool) {
-        let line = &mut self.scratch.line;
-        let start = line.len();
-        if start + name.len() + RESERVE > LIMIT {
-            self.is_truncated = true;
-            return;
-        }
-        self.form.key(line, name, self.pass);
-        if !write(line) {
-            self.is_truncated = true;
-        }
-        if line.len() > LIMIT {
-            line.truncate(start);
-            self.is_truncated = true;
-            return;
-        }
-        if matches!(self.pass, Pass::Span | Pass::Message) {
-            self.lengths.push(line.len() - start);
-        }
-        self.scratch.names.push(name);
-    }
-
-    fn literal(&mut self, field: &Field, write: impl FnOnce(&mut String)) {
-        let name = field.name();
-        if !self.is_wanted(name) {
-            return;
-        }
-        if is_secret(name) {
-            self.string(name, MASK);
-        } else {
-            self.field(name, |line| {
-                write(line);
-                true
-            });
-        }
-    }
-
-    fn string(&mut self, name: &'static str, value: &str) {
-        let is_cut = value.len() > MAX_VALUE_BYTES;
-        let value = escape::prefix(value, MAX_VALUE_BYTES);
-        let mut redacted = std::mem::take(&mut self.scratch.redacted);
-        let value = if is_secret(name) {
-            MASK
-        } else if redact(value, &mut redacted) {
-            &redacted
-        } else {
-            value
-        };
-        let is_message = name == MESSAGE && self.pass != Pass::Span;
-        let form = self.form;
-        self.field(name, |line| form.string(line, value, is_message) && !is_cut);
-        self.scratch.redacted = redacted;
-    }
-
-    fn formatted(&mut self, field: &Field, value: fmt::Arguments<'_>) {
-        let name = field.name();
-        if !self.is_wanted(name) {
-            return;
-        }
-        let mut text = std::mem::take(&mut self.scratch.value);
-        text.clear();
-        let is_whole = Bounded(&mut text).write_fmt(value).is_ok();
-        self.string(name, &text);
-        self.is_truncated |= !is_whole && text.len() >= MAX_VALUE_BYTES;
-        self.scratch.value = text;
-    }
-}
-
-impl Visit for Visitor<'_> {
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        if value.is_finite() {
-            // Debug writes `1.0` and `1e300`, which JSON reads as numbers too.
-            self.literal(field, |line| write!(line, "{value:?}").expect("a string takes all that is written"));
-        } else {
-            self.formatted(field, format_args!("{value}"));
-        }
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.literal(field, |line| line.push_str(itoa::Buffer::new().format(value)));
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.literal(field, |line| line.push_str(itoa::Buffer::new().format(value)));
-    }
-
-    fn record_i128(&mut self, field: &Field, value: i128) {
-        self.literal(field, |line| line.push_str(itoa::Buffer::new().format(value)));
-    }
-
-    fn record_u128(&mut self, field: &Field, value: u128) {
-        self.literal(field, |line| line.push_str(itoa::Buffer::new().format(value)));
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        let is_quoted = self.form == Form::Gelf;
-        self.literal(field, |line| {
-            line.push_str(match (value, is_quoted) {
-                (true, false) => "true",
-                (false, false) => "false",
-                (true, true) => "\"true\"",
-                (false, true) => "\"false\"",
-            });
-        });
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if self.is_wanted(field.name()) {
-            self.string(field.name(), value);
-        }
-    }
-
-    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        self.formatted(field, format_args!("{}", Chain(value)));
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.formatted(field, format_args!("{value:?}"));
-    }
-}
-
-impl Form {
-    fn key(self, line: &mut String, name: &str, pass: Pass) {
-        let name = name.strip_prefix("r#").unwrap_or(name);
-        let is_message = name == MESSAGE && pass != Pass::Span;
-        // Written by the line itself: a second one would make two values of one key.
-        let is_taken =
-            matches!(name, "timestamp" | "level" | "target" | "truncated") || (name == MESSAGE && !is_message);
-        match self {
-            Self::Json => {
-                line.push_str(",\"");
-                escape::push(line, name, Style::Quoted, LIMIT);
-                line.push_str(if is_taken { "_\":" } else { "\":" });
-            }
-            Self::Gelf if is_message => line.push_str(",\"short_message\":"),
-            Self::Gelf => {
-                line.push_str(",\"_");
-                let is_letter = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.');
-                line.extend(name.chars().map(|letter| if is_letter(letter) { letter } else { '_' }));
-                line.push_str(if is_taken || name == "id" { "_\":" } else { "\":" });
-            }
-            Self::Text | Self::ColouredText => {
-                line.push(' ');
-                if !is_message {
-                    escape::push(line, name, Style::Bare, LIMIT);
-                    line.push_str(if is_taken { "_=" } else { "=" });
+                if plan.message == Message::Elsewhere {
+                    event.record(visitor.passing(Pass::Message));
                 }
+                visitor.complete_message();
+                event.record(visitor.passing(Pass::Fields));
             }
-        }
+            let recorded = visitor.recorded();
+            // What is current belongs to the work; else what the innermost span that has one was opened in.
+            let mut correlation = correlation;
+            for written in &mut *lines {
+                written.line.limit_to(MAX_LINE_BYTES - END - TAIL);
+            }
+            spans(&mut |span: &Recorded| {
+                correlation = correlation.take().or_else(|| span.correlation.clone());
+                for ((written, form), fields) in lines.iter_mut().zip(&plan.forms).zip(span.forms()) {
+                    written.span((form, recorded), fields);
+                }
+            });
+            for (index, (encoder, form)) in self.all.iter().zip(&plan.forms).enumerate() {
+                let Some(written) = lines.get_mut(index) else { continue };
+                written.tail(encoder, (form, recorded), correlation.as_ref());
+                encoder.finish(&mut written.line, written.is_truncated);
+                let Written { line, is_truncated, .. } = &*written;
+                take(index, Line { text: line.bytes(), level, kind: plan.kind, is_truncated: *is_truncated });
+            }
+        });
     }
 
-    fn string(self, line: &mut String, value: &str, is_message: bool) -> bool {
-        let is_word = |letter: char| letter.is_alphanumeric() || "-_.:/+@*%,#".contains(letter);
-        let is_bare = match self {
-            Self::Json | Self::Gelf => false,
-            Self::Text | Self::ColouredText => is_message || (!value.is_empty() && value.chars().all(is_word)),
-        };
-        if is_bare {
-            return escape::push(line, value, Style::Bare, LIMIT);
-        }
-        line.push('"');
-        let is_whole = escape::push(line, value, Style::Quoted, LIMIT - 1);
-        line.push('"');
-        is_whole
-    }
-}
-
-/// An error with its causes.
-struct Chain<'e>(&'e (dyn Error + 'static));
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}", self.0)?;
-        let mut source = self.0.source();
-        for _ in 0..MAX_SOURCES {
-            let Some(cause) = source else { break };
-            write!(formatter, ": {cause}")?;
-            source = cause.source();
-        }
-        Ok(())
-    }
-}
-
-/// Takes what fits and then stops the formatting, so that a huge value is not formatted to its end.
-struct Bounded<'t>(&'t mut String);
-
-impl fmt::Write for Bounded<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = MAX_VALUE_BYTES.saturating_sub(self.0.len());
-        self.0.push_str(escape::prefix(text, room));
-        if text.len() <= room { Ok(()) } else { Err(fmt::Error) }
+    /// Encodes the fields of a span, or those that are recorded later.
+    pub(super) fn span(
+        &self,
+        metadata: &'static Metadata<'static>,
+        recorded: &mut Recorded,
+        record: impl FnOnce(&mut dyn Visit),
+    ) {
+        with_scratch(|scratch| {
+            let Scratch { recent, lines, texts, .. } = scratch;
+            let plan = recent.plan(&self.plans, metadata, (&self.all, &self.redactor));
+            lines.resize_with(self.all.len(), Written::default);
+            lines.iter_mut().for_each(Written::clear);
+            let mut visitor = Visitor::new(self, plan, lines, texts);
+            record(visitor.passing(Pass::Span));
+            recorded.take(plan, lines);
+        });
     }
 }
 
-#[derive(Default)]
+/// A line while it is written.
+#[derive(Debug)]
+struct Written {
+    line: Buffer,
+    is_truncated: bool,
+    /// Where each field stands that came from a span, or that is to go to one: its key's hash, where it begins, how long
+    /// its key is.
+    fields: Vec<Place>,
+    /// Which keys may be among these.
+    bloom: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    hash: u32,
+    start: usize,
+    key: usize,
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        Self { line: Buffer::new(MAX_LINE_BYTES), is_truncated: false, fields: Vec::new(), bloom: 0 }
+    }
+}
+
+impl Written {
+    fn clear(&mut self) {
+        self.line.clear();
+        self.is_truncated = false;
+        self.fields.clear();
+        self.bloom = 0;
+    }
+}
+
+/// What a thread needs to write lines, used again for each.
+#[derive(Debug, Default)]
 struct Scratch {
-    line: String,
-    value: String,
-    redacted: String,
-    /// The names written so far.
-    names: Vec<&'static str>,
+    recent: Recent,
+    lines: Vec<Written>,
     clock: Clock,
+    texts: Texts,
+}
+
+/// A value as it is formatted, and with its secrets masked.
+#[derive(Debug, Default)]
+struct Texts {
+    value: String,
+    masked: String,
 }
 
 fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
     thread_local! {
-        static SCRATCH: RefCell<Scratch> = RefCell::default();
+        static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
     }
     // Taken out rather than borrowed: a value's Debug may log an event itself, which then uses a new one. At the end
     // of a thread there is none left.
-    let mut scratch = SCRATCH.try_with(RefCell::take).unwrap_or_default();
+    let mut scratch = SCRATCH.try_with(Cell::take).ok().flatten().unwrap_or_default();
     let result = work(&mut scratch);
-    SCRATCH.try_with(|cell| cell.replace(scratch)).ok();
+    SCRATCH.try_with(|cell| cell.set(Some(scratch))).ok();
     result
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_value_that_never_ends_is_not_formatted_to_its_end() {
-        struct Endless;
-        impl fmt::Display for Endless {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                loop {
-                    formatter.write_str("ü")?;
-                }
-            }
-        }
-        let mut text = String::new();
-        assert!(write!(Bounded(&mut text), "{Endless}").is_err());
-        assert!(text.len() <= MAX_VALUE_BYTES);
-    }
-
-    #[test]
-    fn a_field_recorded_a_million_times_takes_the_room_of_one() {
-        let mut fields = SpanFields::default();
-        for _ in 0..1000 {
-            fields.replace("attempt", ",\"attempt\":7");
-            fields.replace("user", ",\"user\":8");
-        }
-        assert_eq!(fields.iter().map(|(_, field)| field).collect::<String>(), ",\"attempt\":7,\"user\":8");
-    }
 }

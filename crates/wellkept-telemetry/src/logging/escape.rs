@@ -1,4 +1,7 @@
-//! Escaping, so that no value can forge a line, an escape sequence or the end of a string.
+//! Escaping, so that no value can forge a line, an escape sequence or the end of a string; and the one look at each
+//! byte that says whether a value needs it, or has to be searched for secrets.
+
+use super::buffer::Buffer;
 
 /// What a text is escaped for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,51 +12,97 @@ pub(super) enum Style {
     Bare,
 }
 
-const PLAIN: u8 = 0;
-const CONTROL: u8 = 1;
-const QUOTE: u8 = 2;
-/// First byte of a sequence that may hold a control character beyond ASCII.
-const LEAD: u8 = 3;
+/// What a text holds somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Marks(u8);
 
-const KIND: [u8; 256] = {
-    let mut kind = [PLAIN; 256];
+impl Marks {
+    const CONTROL: u8 = 1;
+    const QUOTE: u8 = 2;
+    /// The first byte of a character that may be dangerous, of which only the rest says whether it is.
+    const LEAD: u8 = 4;
+    /// What every name with its value, every URL and every JSON Web Token holds.
+    const NAMED: u8 = 8;
+    /// What `Bearer` and `Basic` begin with.
+    const SCHEME: u8 = 16;
+    const DIGIT: u8 = 32;
+    const SPACE: u8 = 64;
+
+    /// Looks at each byte once.
+    #[inline]
+    pub(super) fn of(text: &[u8]) -> Self {
+        Self(text.iter().fold(0, |marks, &byte| marks | MARKS[usize::from(byte)]))
+    }
+
+    /// Whether something has to be escaped, in quotes or not.
+    #[inline]
+    pub(super) fn needs_escape(self) -> bool {
+        self.0 & (Self::CONTROL | Self::QUOTE | Self::LEAD) != 0
+    }
+
+    /// Whether there may be a secret: without these marks there is none.
+    #[inline]
+    pub(super) fn may_be_secret(self, length: usize) -> bool {
+        self.0 & Self::NAMED != 0
+            || self.0 & (Self::SCHEME | Self::SPACE) == Self::SCHEME | Self::SPACE
+            || (self.0 & Self::DIGIT != 0 && length >= 13)
+    }
+}
+
+const MARKS: [u8; 256] = {
+    let mut marks = [0; 256];
     let mut byte = 0;
     while byte < 0x20 {
-        kind[byte] = CONTROL;
+        marks[byte] = Marks::CONTROL;
         byte += 1;
     }
-    kind[0x7f] = CONTROL;
-    kind[b'"' as usize] = QUOTE;
-    kind[b'\\' as usize] = QUOTE;
-    kind[0xc2] = LEAD;
-    kind[0xe2] = LEAD;
-    kind
+    marks[0x7f] = Marks::CONTROL;
+    marks[b'"' as usize] = Marks::QUOTE;
+    marks[b'\\' as usize] = Marks::QUOTE;
+    // C1 controls; separators and marks of direction; the mark of a byte order.
+    marks[0xc2] = Marks::LEAD;
+    marks[0xd8] = Marks::LEAD;
+    marks[0xe2] = Marks::LEAD;
+    marks[0xef] = Marks::LEAD;
+    marks[b':' as usize] = Marks::NAMED;
+    marks[b'=' as usize] = Marks::NAMED;
+    marks[b'J' as usize] = Marks::NAMED;
+    marks[b'b' as usize] = Marks::SCHEME;
+    marks[b'B' as usize] = Marks::SCHEME;
+    marks[b' ' as usize] = Marks::SPACE;
+    byte = b'0' as usize;
+    while byte <= b'9' as usize {
+        marks[byte] = Marks::DIGIT;
+        byte += 1;
+    }
+    marks
 };
 
-/// Appends `text` until `out` is `limit` bytes long. Returns false when it had to be cut.
-pub(super) fn push(out: &mut String, text: &str, style: Style, limit: usize) -> bool {
+/// Appends `text` up to the buffer's limit. Returns false when it had to be cut.
+pub(super) fn push(out: &mut Buffer, text: &str, style: Style) -> bool {
     let bytes = text.as_bytes();
+    let escaped = match style {
+        Style::Quoted => Marks::CONTROL | Marks::QUOTE | Marks::LEAD,
+        Style::Bare => Marks::CONTROL | Marks::LEAD,
+    };
     let (mut copied, mut next) = (0, 0);
-    while let Some(offset) = bytes[next..].iter().position(|&byte| KIND[usize::from(byte)] != PLAIN) {
+    while let Some(offset) = bytes[next..].iter().position(|&byte| MARKS[usize::from(byte)] & escaped != 0) {
         let index = next + offset;
-        let byte = bytes[index];
         next = index + 1;
-        let (escaped, length) = match KIND[usize::from(byte)] {
-            QUOTE if style == Style::Bare => continue,
-            LEAD => match text.get(index..).and_then(|rest| rest.chars().next()) {
+        let (letter, length) = match MARKS[usize::from(bytes[index])] {
+            Marks::LEAD => match text.get(index..).and_then(|rest| rest.chars().next()) {
                 Some(letter) if is_dangerous(letter) => (letter, letter.len_utf8()),
                 _ => continue,
             },
-            _ => (char::from(byte), 1),
+            _ => (char::from(bytes[index]), 1),
         };
-        if !copy(out, &text[copied..index], limit) || out.len() + 6 > limit {
+        if !push_plain(out, &text[copied..index]) || !push_escape(out, letter) {
             return false;
         }
-        push_escape(out, escaped);
         copied = index + length;
         next = copied;
     }
-    copy(out, &text[copied..], limit)
+    push_plain(out, &text[copied..])
 }
 
 /// The first `length` bytes, fewer where a character would be split.
@@ -63,35 +112,40 @@ pub(super) fn prefix(text: &str, length: usize) -> &str {
     &text[..end]
 }
 
-/// C1 controls, line and paragraph separators, and the marks that turn the direction of what follows.
+/// C1 controls, line and paragraph separators, the marks that turn the direction of what follows, the mark of a byte
+/// order, and those around annotations.
 fn is_dangerous(letter: char) -> bool {
-    matches!(letter, '\u{80}'..='\u{9f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(
+        letter,
+        '\u{80}'..='\u{9f}' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+    )
 }
 
-fn push_escape(out: &mut String, letter: char) {
+/// Appends all of the escape, or nothing.
+fn push_escape(out: &mut Buffer, letter: char) -> bool {
     match letter {
-        '\n' => out.push_str("\\n"),
-        '\r' => out.push_str("\\r"),
-        '\t' => out.push_str("\\t"),
-        '"' => out.push_str("\\\""),
-        '\\' => out.push_str("\\\\"),
+        '\n' => out.push(b"\\n"),
+        '\r' => out.push(b"\\r"),
+        '\t' => out.push(b"\\t"),
+        '"' => out.push(b"\\\""),
+        '\\' => out.push(b"\\\\"),
         _ => {
-            let code = u32::from(letter);
-            out.push_str("\\u");
-            for shift in [12, 8, 4, 0] {
-                out.push(char::from_digit((code >> shift) & 0xf, 16).expect("four bits are one digit"));
-            }
+            // None of those above is beyond the basic plane.
+            let digit =
+                |shift: u32| b"0123456789abcdef"[usize::try_from(u32::from(letter) >> shift & 0xf).unwrap_or(0)];
+            out.push(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)])
         }
     }
 }
 
-fn copy(out: &mut String, text: &str, limit: usize) -> bool {
-    let room = limit.saturating_sub(out.len());
-    if text.len() <= room {
-        out.push_str(text);
+/// Appends what needs no escape, as much as there is room for.
+pub(super) fn push_plain(out: &mut Buffer, text: &str) -> bool {
+    if out.push(text.as_bytes()) {
         return true;
     }
-    out.push_str(prefix(text, room));
+    let room = out.room();
+    out.push(prefix(text, room).as_bytes());
     false
 }
 
@@ -102,21 +156,24 @@ mod tests {
     use super::*;
 
     fn escaped(text: &str, style: Style) -> String {
-        let mut out = String::new();
-        assert!(push(&mut out, text, style, usize::MAX));
-        out
+        let mut out = Buffer::new(8 * text.len() + 8);
+        assert!(push(&mut out, text, style));
+        if style == Style::Quoted && !Marks::of(text.as_bytes()).needs_escape() {
+            assert_eq!(out.bytes(), text.as_bytes(), "what is said to need no escape has none");
+        }
+        String::from_utf8(out.bytes().to_vec()).unwrap()
     }
 
     #[test]
     fn control_characters_of_all_kinds_are_escaped() {
-        let text = "a\nb\r\t\0\x1b[31m\x7f\u{85}\u{9b}\u{2028}\u{2029}\u{202e}ü—\"\\";
+        let text = "a\nb\r\t\0\x1b[31m\x7f\u{85}\u{9b}\u{2028}\u{2029}\u{202e}\u{200f}\u{feff}\u{61c}ü—ظ\"\\";
         insta::assert_snapshot!(
             escaped(text, Style::Quoted),
-            @r#"a\nb\r\t\u0000\u001b[31m\u007f\u0085\u009b\u2028\u2029\u202eü—\"\\"#
+            @r#"a\nb\r\t\u0000\u001b[31m\u007f\u0085\u009b\u2028\u2029\u202e\u200f\ufeff\u061cü—ظ\"\\"#
         );
         insta::assert_snapshot!(
             escaped(text, Style::Bare),
-            @r#"a\nb\r\t\u0000\u001b[31m\u007f\u0085\u009b\u2028\u2029\u202eü—"\"#
+            @r#"a\nb\r\t\u0000\u001b[31m\u007f\u0085\u009b\u2028\u2029\u202e\u200f\ufeff\u061cü—ظ"\"#
         );
     }
 
@@ -128,7 +185,7 @@ mod tests {
         }
 
         #[test]
-        fn no_style_lets_a_control_character_through(text in "[\\x00-\\u{a0}\\u{2020}-\\u{2070}]*") {
+        fn no_style_lets_a_control_character_through(text in "[\\x00-\\u{a0}\\u{600}-\\u{620}\\u{2000}-\\u{2070}\\u{fef0}-\\u{ffff}]*") {
             for style in [Style::Quoted, Style::Bare] {
                 prop_assert!(!escaped(&text, style).chars().any(|it| it.is_control() || is_dangerous(it)));
             }
@@ -136,11 +193,11 @@ mod tests {
 
         #[test]
         fn a_limit_is_never_passed_and_never_splits_an_escape(text in any::<String>(), limit in 0_usize..64) {
-            let mut out = String::new();
-            let whole = push(&mut out, &text, Style::Quoted, limit);
+            let mut out = Buffer::new(limit);
+            let whole = push(&mut out, &text, Style::Quoted);
             prop_assert!(out.len() <= limit);
-            prop_assert_eq!(whole, out == escaped(&text, Style::Quoted));
-            let json = format!("\"{out}\"");
+            prop_assert_eq!(whole, out.bytes() == escaped(&text, Style::Quoted).as_bytes());
+            let json = format!("\"{}\"", String::from_utf8(out.bytes().to_vec()).unwrap());
             prop_assert!(text.starts_with(&serde_json::from_str::<String>(&json).unwrap()));
         }
     }

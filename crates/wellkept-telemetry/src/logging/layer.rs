@@ -1,9 +1,7 @@
 //! Where `tracing` and the encoder meet: levels, spans, events.
 
-use std::fmt;
 use std::sync::Arc;
 
-use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
@@ -13,7 +11,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::Level;
-use super::encode::{Encoder, SEVERITY, SpanFields};
+use super::encode::{Encoders, Recorded};
 use super::sink::Sink;
 use super::upkeep::Upkeep;
 use crate::correlation::Correlation;
@@ -21,25 +19,21 @@ use crate::correlation::Correlation;
 #[derive(Debug)]
 pub(super) struct LogLayer {
     upkeep: Arc<Upkeep>,
-    /// Each distinct format, with the sinks that take it: an event is encoded once for all of these.
-    formats: Vec<(Encoder, Vec<Arc<Sink>>)>,
+    encoders: Encoders,
+    /// For each format, the sinks that take it.
+    sinks: Vec<Vec<Arc<Sink>>>,
     /// From which level on a layer beside this one wants to know of what is not logged.
     beside: LevelFilter,
 }
 
-/// The fields of a span in each format.
-struct Recorded(Vec<SpanFields>);
-
 impl LogLayer {
-    pub(super) fn new(upkeep: Arc<Upkeep>, sinks: Vec<(Encoder, Arc<Sink>)>, beside: LevelFilter) -> Self {
-        let mut formats: Vec<(Encoder, Vec<Arc<Sink>>)> = Vec::new();
-        for (encoder, sink) in sinks {
-            match formats.iter_mut().find(|(known, _)| *known == encoder) {
-                Some((_, sinks)) => sinks.push(sink),
-                None => formats.push((encoder, vec![sink])),
-            }
-        }
-        Self { upkeep, formats, beside }
+    /// For each format an encoder, and the sinks that take it.
+    pub(super) fn new(
+        upkeep: Arc<Upkeep>,
+        (encoders, sinks): (Encoders, Vec<Vec<Arc<Sink>>>),
+        beside: LevelFilter,
+    ) -> Self {
+        Self { upkeep, encoders, sinks, beside }
     }
 
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
@@ -48,13 +42,6 @@ impl LogLayer {
 
     fn lets_through(&self, metadata: &Metadata<'_>) -> bool {
         self.wants(metadata) || *metadata.level() <= self.beside
-    }
-
-    fn record(&self, recorded: &mut Recorded, record: &dyn Fn(&mut dyn Visit)) {
-        recorded.0.resize_with(self.formats.len(), SpanFields::default);
-        for ((encoder, _), fields) in self.formats.iter().zip(&mut recorded.0) {
-            fields.record(encoder, record);
-        }
     }
 }
 
@@ -81,15 +68,11 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
             return;
         }
         let Some(span) = context.span(id) else { return };
-        // For a task that takes only its span along.
-        if let Some(correlation) = correlation {
-            span.extensions_mut().replace(correlation);
+        // The correlation is for a task that takes only its span along.
+        let mut recorded = Recorded::of(correlation);
+        if self.beside == LevelFilter::OFF || self.wants(attributes.metadata()) {
+            self.encoders.span(attributes.metadata(), &mut recorded, |visitor| attributes.record(visitor));
         }
-        if self.beside != LevelFilter::OFF && !self.wants(attributes.metadata()) {
-            return;
-        }
-        let mut recorded = Recorded(Vec::new());
-        self.record(&mut recorded, &|visitor| attributes.record(visitor));
         span.extensions_mut().replace(recorded);
     }
 
@@ -100,8 +83,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
         }
         // Taken out meanwhile: a value's Debug may log an event itself, which reads the span's fields.
         let taken = span.extensions_mut().remove::<Recorded>();
-        let mut recorded = taken.unwrap_or(Recorded(Vec::new()));
-        self.record(&mut recorded, &|visitor| values.record(visitor));
+        let mut recorded = taken.unwrap_or_default();
+        self.encoders.span(span.metadata(), &mut recorded, |visitor| values.record(visitor));
         span.extensions_mut().replace(recorded);
     }
 
@@ -109,52 +92,22 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
         if self.beside != LevelFilter::OFF && !self.wants(event.metadata()) {
             return;
         }
-        let level = severity(event);
-        // Of all others the place has asked: whether an error is critical is known only now.
-        if level == Level::Error && !self.upkeep.levels.wants_level(event.metadata().target(), level) {
-            return;
-        }
-        if !self.upkeep.admits(event, level) {
-            return;
-        }
-        let of_span = || context.event_scope(event)?.find_map(|span| span.extensions().get::<Correlation>().cloned());
-        let correlation = Correlation::current().or_else(of_span);
-        for (index, (encoder, sinks)) in self.formats.iter().enumerate() {
-            let spans = |show: &mut dyn FnMut(&SpanFields)| {
-                for span in context.event_scope(event).into_iter().flatten() {
-                    if let Some(fields) = span.extensions().get::<Recorded>().and_then(|it| it.0.get(index)) {
-                        show(fields);
-                    }
+        let admits = |level| {
+            // Of all others the place has asked: whether an error is critical is known only now.
+            let is_wanted = level != Level::Error || self.upkeep.levels.wants_level(event.metadata().target(), level);
+            is_wanted && self.upkeep.admits(event, level)
+        };
+        let spans = |show: &mut dyn FnMut(&Recorded)| {
+            for span in context.event_scope(event).into_iter().flatten() {
+                if let Some(fields) = span.extensions().get() {
+                    show(fields);
                 }
-            };
-            encoder.event((event, level), &spans, correlation.as_ref(), |line| {
-                for sink in sinks {
-                    sink.push(line);
-                }
-            });
-        }
+            }
+        };
+        self.encoders.event(event, admits, &spans, Correlation::current(), |format, line| {
+            for sink in self.sinks.get(format).into_iter().flatten() {
+                sink.push(line);
+            }
+        });
     }
-}
-
-/// The level of an event, of which only an error can be a critical one.
-fn severity(event: &Event<'_>) -> Level {
-    let level = Level::from(*event.metadata().level());
-    if level == Level::Error && event.metadata().fields().field(SEVERITY).is_some() {
-        let mut critical = Critical(false);
-        event.record(&mut critical);
-        if critical.0 {
-            return Level::Critical;
-        }
-    }
-    level
-}
-
-struct Critical(bool);
-
-impl Visit for Critical {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.0 |= field.name() == SEVERITY && value == "critical";
-    }
-
-    fn record_debug(&mut self, _field: &Field, _value: &dyn fmt::Debug) {}
 }

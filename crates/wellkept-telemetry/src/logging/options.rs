@@ -24,6 +24,8 @@ pub struct Options {
     pub sinks: Vec<SinkOptions>,
     /// What is masked. Default: everything that is known to be a secret.
     pub redaction: Redaction,
+    /// How exactly the time is read. Default: exactly.
+    pub precision: Precision,
     /// Which machine says it. Written as `host`, in text not at all. Default: GELF, which must name one, takes the
     /// machine's own name; JSON has none.
     pub host: Option<String>,
@@ -50,6 +52,7 @@ impl Options {
             repeats: None,
             sinks: vec![sink],
             redaction: Redaction::default(),
+            precision: Precision::default(),
             host: None,
             service: None,
             #[cfg(feature = "otlp")]
@@ -170,6 +173,16 @@ pub enum Output {
     File(FileOptions),
     /// A receiver of GELF in the network.
     Gelf(GelfOptions),
+}
+
+/// How exactly the time of a line is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// To the millisecond that is written.
+    #[default]
+    Exact,
+    /// To the kernel's last tick (`CLOCK_REALTIME_COARSE`), which is one to ten milliseconds old: costs a fraction.
+    Coarse,
 }
 
 /// Whether levels are coloured.

@@ -87,7 +87,7 @@ impl Sink {
             queue.books.dropped.add(Loss::Closing, 1);
             return;
         }
-        let text = line.text.as_bytes();
+        let text = line.text;
         if !queue.admit(text, class) {
             let admitted;
             (queue, admitted) = self.shared.insist(queue, text, class);

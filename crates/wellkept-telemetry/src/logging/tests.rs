@@ -50,7 +50,7 @@ fn a_json_line_is_flat_and_in_order() {
         info!(answer = 42);
     });
     insta::assert_snapshot!(lines, @r#"
-    {"timestamp":"TIME","level":"warning","target":"orders","message":"ship it","attempts":3,"ratio":0.5,"ok":false,"wide":340282366920938463463374607431768211455,"nan":"NaN","shape":"Some(\"x\")","error":"the log's output can't be opened: refused: refused","user":"inner","correlation_id":"c-1","late":7}
+    {"timestamp":"TIME","level":"warning","target":"orders","message":"ship it","attempts":3,"ratio":0.5,"ok":false,"wide":"340282366920938463463374607431768211455","nan":"NaN","shape":"Some(\"x\")","error":"the log's output can't be opened: refused: refused","user":"inner","correlation_id":"c-1","late":7}
     {"timestamp":"TIME","level":"error","target":"wellkept_telemetry::logging::tests","message":"taken names","level_":"mine","timestamp_":1,"user":"inner","correlation_id":"c-1","late":7}
     {"timestamp":"TIME","level":"info","target":"wellkept_telemetry::logging::tests","message":"","answer":42,"user":"inner","correlation_id":"c-1","late":7}
     "#);

@@ -95,7 +95,7 @@ fn start(output: &Output, important: Important) -> Sink {
 }
 
 fn log(sink: &Sink, level: Level, text: &str) {
-    sink.push(Line { text: &format!("{text}\n"), level, kind: LineKind::Ordinary, is_truncated: false });
+    sink.push(Line { text: format!("{text}\n").as_bytes(), level, kind: LineKind::Ordinary, is_truncated: false });
 }
 
 /// Fills the queue to the last line while the output takes nothing.
