@@ -20,7 +20,7 @@ mod tls;
 pub use checks::CheckDefinition;
 pub use configuration::{Configuration, LoadError};
 pub use listeners::{Admin, Door, Haproxy, Listeners};
-pub use logging::LoggingSettings;
+pub use logging::{LoggingSettings, Outputs, StandardStream};
 pub use maintenance::MaintenanceRules;
 pub use once::{Verdicts, run_all};
 pub use reload::{ReloadOutcome, ReloadStats, Reloader};

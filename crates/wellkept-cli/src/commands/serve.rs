@@ -5,9 +5,9 @@ use std::io::IsTerminal;
 use tokio::runtime::Builder;
 use wellkept::Role;
 use wellkept::http::activated;
-use wellkept::program::{Configuration, Handlers, Start, StartError, serve};
+use wellkept::program::{Configuration, Handlers, LoggingSettings, StandardStream, Start, StartError, serve};
 use wellkept::shutdown::Report;
-use wellkept::telemetry::logging::{self, Format, Logging, Options, SinkOptions};
+use wellkept::telemetry::logging::{self, Format, Logging};
 
 use crate::arguments::Serve;
 use crate::exit::{Exit, Failure};
@@ -34,7 +34,13 @@ pub(crate) fn run(options: &Serve) -> Result<Exit, Failure> {
             () = handlers.asked_to_end() => return Ok(None),
         };
         let configuration = configuration.listening_on(options.listen.clone());
-        let logging = start_logging(&configuration)?;
+        // So must the disk that the log is written to.
+        let settings = configuration.logging.clone();
+        let starting = tokio::task::spawn_blocking(move || start_logging(&settings));
+        let logging = tokio::select! {
+            started = starting => started.map_err(|error| Failure::new(Exit::Failed, error))??,
+            () = handlers.asked_to_end() => return Ok(None),
+        };
         say_hello(&configuration);
         let report = serve(configuration, start, handlers, Some(logging.clone())).await;
         Ok(Some((report.map_err(failed)?, logging)))
@@ -50,11 +56,13 @@ fn failed(error: StartError) -> Failure {
     Failure::new(Exit::Shutdown(error.exit_code()), error)
 }
 
-fn start_logging(configuration: &Configuration) -> Result<Logging, Failure> {
-    let usual = if std::io::stdout().is_terminal() { Format::Text } else { Format::Json };
-    let sink = SinkOptions::stdout(configuration.logging.format.unwrap_or(usual));
-    let options = Options { level: configuration.logging.level.unwrap_or_default(), ..Options::to(sink) };
-    logging::init(options).map_err(|error| Failure::new(Exit::Failed, error))
+fn start_logging(settings: &LoggingSettings) -> Result<Logging, Failure> {
+    let is_for_people = match settings.outputs.stream {
+        StandardStream::Errors => std::io::stderr().is_terminal(),
+        StandardStream::Output | StandardStream::None => std::io::stdout().is_terminal(),
+    };
+    let usual = if is_for_people { Format::Text } else { Format::Json };
+    logging::init(settings.options(usual)).map_err(|error| Failure::new(Exit::Failed, error))
 }
 
 fn say_hello(configuration: &Configuration) {

@@ -123,7 +123,8 @@ impl Configuration {
         let of_checks = self.checks.iter().flat_map(|check| check.component.warnings());
         let of_shutdown = self.shutdown.warnings();
         let of_listeners = self.listeners.warnings();
-        of_checks.chain(of_shutdown.iter().map(ToString::to_string)).chain(of_listeners).collect()
+        let of_shutdown = of_shutdown.iter().map(ToString::to_string);
+        of_checks.chain(of_shutdown).chain(of_listeners).chain(self.logging.warnings()).collect()
     }
 
     fn read(document: Document, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, Diagnostics> {

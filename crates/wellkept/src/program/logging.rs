@@ -1,7 +1,11 @@
 //! The section `logging`: how the log looks, what goes into it, and where.
 
+mod outputs;
+
 use wellkept_config::{FromNode, Section, one_of};
-use wellkept_telemetry::logging::{Format, Level};
+use wellkept_telemetry::logging::{Format, Level, Options};
+
+pub use self::outputs::{Outputs, StandardStream};
 
 /// What the section says. Each key that is not there leaves its default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -10,14 +14,31 @@ pub struct LoggingSettings {
     pub format: Option<Format>,
     /// The least level that is logged. Default: info.
     pub level: Option<Level>,
+    /// Where it goes.
+    pub outputs: Outputs,
 }
 
 impl LoggingSettings {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let format = section.optional::<FormatWord>("format").map(|word| word.0);
         let level = section.optional::<LevelWord>("level").map(|word| word.0);
+        let outputs = Outputs::read(section);
         section.complete();
-        Self { format, level }
+        Self { format, level, outputs }
+    }
+
+    /// What the log is started with. `usual` is the format of the standard stream where none is named.
+    pub fn options(&self, usual: Format) -> Options {
+        Options {
+            level: self.level.unwrap_or_default(),
+            sinks: self.outputs.sinks(self.format.unwrap_or(usual)),
+            ..Options::default()
+        }
+    }
+
+    /// What is allowed and seldom meant, in words.
+    pub fn warnings(&self) -> Vec<String> {
+        self.outputs.warnings()
     }
 }
 

@@ -219,7 +219,8 @@ impl Reloader {
 /// How long a reload may take before it is said to hang.
 const RELOAD: Duration = Duration::from_secs(30);
 
-/// Reloads at each SIGHUP; once the shutdown has begun it says so instead.
+/// Reloads at each SIGHUP, and has log files opened anew, which is what whoever rotates them sends it for; once the
+/// shutdown has begun it says so instead.
 pub(super) async fn reload_on(
     mut hangup: Signal,
     reloader: Arc<Reloader>,
@@ -228,6 +229,10 @@ pub(super) async fn reload_on(
 ) {
     // Further signals meanwhile come to one more reload.
     while hangup.recv().await.is_some() {
+        // First of all: what is logged from now on belongs into the new file.
+        if let Some(logging) = &reloader.logging {
+            logging.reopen();
+        }
         // Whom nothing was said of being ready must not hear it because of a reload.
         let systemd = systemd.as_ref().filter(|_| reloader.checker.is_started());
         if let Some(systemd) = systemd {
@@ -313,6 +318,9 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
         ("store", old.store != new.store),
         ("history", old.history != new.history),
         ("logging.format", old.logging.format != new.logging.format),
+        ("logging.output", old.logging.outputs.stream != new.logging.outputs.stream),
+        ("logging.file", old.logging.outputs.file != new.logging.outputs.file),
+        ("logging.gelf", old.logging.outputs.gelf != new.logging.outputs.gelf),
         ("shutdown", old.shutdown != new.shutdown || old.handover != new.handover),
     ]
     .into_iter()

@@ -85,7 +85,7 @@ pub async fn serve(
     for warning in configuration.shutdown.warnings() {
         tracing::warn!(target: "wellkept::config", code = warning.code(), "{warning}");
     }
-    for warning in configuration.listeners.warnings() {
+    for warning in configuration.listeners.warnings().chain(configuration.logging.warnings()) {
         tracing::warn!(target: "wellkept::config", "{warning}");
     }
 

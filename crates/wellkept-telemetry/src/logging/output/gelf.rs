@@ -74,9 +74,16 @@ const DATAGRAM: std::ops::RangeInclusive<u16> = 512..=8192;
 
 /// A text that is no URL of a receiver.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected a URL such as udp://graylog:12201 or tcp://graylog:12201{hint}")]
+#[error("expected a URL such as udp://graylog:12201 or tcp://graylog:12201{}{hint}", if hint.is_empty() { "" } else { ": " })]
 pub struct GelfUrlError {
     hint: &'static str,
+}
+
+impl GelfUrlError {
+    /// What is wrong with it, where that can be said; empty otherwise.
+    pub fn hint(&self) -> &'static str {
+        self.hint
+    }
 }
 
 impl FromStr for GelfOptions {
@@ -89,25 +96,25 @@ impl FromStr for GelfOptions {
         let transport = match scheme {
             "udp" => GelfTransport::UDP,
             "tcp" => GelfTransport::Tcp,
-            "tls" | "tcps" | "https" => return Err(wrong("; TLS is not a part of it")),
+            "tls" | "tcps" | "https" => return Err(wrong("TLS is not a part of it")),
             _ => return Err(wrong("")),
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         let is_plain = !authority.contains(['/', '@', '?', '#']) && !authority.contains(char::is_whitespace);
         if !is_plain {
-            return Err(wrong("; nothing but a host and a port"));
+            return Err(wrong("nothing but a host and a port"));
         }
         let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((host, port)) => (host, port.strip_prefix(':').or(port.is_empty().then_some("")).ok_or(wrong(""))?),
             None => authority.rsplit_once(':').unwrap_or((authority, "")),
         };
         if host.is_empty() || (host.contains(':') && !authority.starts_with('[')) {
-            return Err(wrong("; an IPv6 address stands in brackets"));
+            return Err(wrong("an IPv6 address stands in brackets"));
         }
         let port = if port.is_empty() && !authority.ends_with(':') {
             GELF_PORT
         } else {
-            port.parse().ok().filter(|port| *port > 0).ok_or(wrong("; the port is a number up to 65535"))?
+            port.parse().ok().filter(|port| *port > 0).ok_or(wrong("the port is a number up to 65535"))?
         };
         Ok(Self { host: host.to_owned(), port, transport })
     }

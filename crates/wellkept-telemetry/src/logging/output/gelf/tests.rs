@@ -291,7 +291,7 @@ fn urls_of_receivers_are_read_and_shown() {
     {
         assert!(refused(url).starts_with("expected a URL such as udp://graylog:12201"), "{url}");
     }
-    assert!(refused("tls://graylog").ends_with("; TLS is not a part of it"));
-    assert!(refused("udp://graylog:1/path").ends_with("; nothing but a host and a port"));
-    assert!(refused("udp://me@graylog:1").ends_with("; nothing but a host and a port"));
+    assert!(refused("tls://graylog").ends_with(": TLS is not a part of it"));
+    assert!(refused("udp://graylog:1/path").ends_with(": nothing but a host and a port"));
+    assert!(refused("udp://me@graylog:1").ends_with(": nothing but a host and a port"));
 }
