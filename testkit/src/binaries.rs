@@ -25,6 +25,9 @@ pub fn missing_servers() -> Vec<&'static str> {
     if find_in_path("nginx").is_none() {
         missing.push("nginx-light");
     }
+    if find_in_path("logrotate").is_none() {
+        missing.push("logrotate");
+    }
     if find_in_path("unbound").is_none() {
         missing.push("unbound");
     }
@@ -100,6 +103,11 @@ pub(crate) fn haproxy() -> PathBuf {
 /// nginx.
 pub(crate) fn nginx() -> PathBuf {
     find_in_path("nginx").unwrap_or_else(|| missing("nginx", "nginx-light"))
+}
+
+/// logrotate.
+pub(crate) fn logrotate() -> PathBuf {
+    find_in_path("logrotate").unwrap_or_else(|| missing("logrotate", "logrotate"))
 }
 
 /// Unbound.
