@@ -18,7 +18,7 @@ fn options(address: SocketAddr, transport: GelfTransport) -> Options {
 }
 
 fn logged(options: Options, work: impl FnOnce(&Logging)) -> Logging {
-    let (subscriber, logging) = subscriber(options).unwrap();
+    let (subscriber, logging) = subscriber(options).expect("the log starts");
     tracing::subscriber::with_default(subscriber, || work(&logging));
     logging
 }

@@ -105,12 +105,12 @@ fn logrotate_takes_the_file_away_many_times_under_load_and_no_line_is_lost() {
 }
 
 fn read(path: &Path) -> String {
-    let bytes = fs::read(path).unwrap();
+    let bytes = fs::read(path).expect("the file can be read");
     let mut text = String::new();
     if path.extension().is_some_and(|extension| extension == "gz") {
-        GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).unwrap();
+        GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).expect("it is compressed whole");
     } else {
-        text = String::from_utf8(bytes).unwrap();
+        text = String::from_utf8(bytes).expect("lines are text");
     }
     text
 }
