@@ -1,9 +1,10 @@
 //! `cargo xtask docs`: the reference pages of the kinds of check, made from their modules' own documentation.
 //!
-//! Nothing is written twice: keys, defaults and types come from `Options`, the example from `KIND`, the rest from the
+//! The tables of the page on logging are made the same way. Nothing is written twice: keys, defaults and types come from `Options`, the example from `KIND`, the rest from the
 //! module's `//!`. `cargo xtask tidy` holds the pages to the modules.
 
 mod kind;
+mod logging;
 mod page;
 
 use std::fs;
@@ -61,11 +62,15 @@ fn made(tree: &Tree) -> (Vec<(String, String)>, Vec<Finding>) {
         Ok(source) => source,
         Err(finding) => return (Vec::new(), vec![finding]),
     };
-    let (kinds, findings) = source.kinds();
+    let (kinds, mut findings) = source.kinds();
     let mut pages: Vec<_> =
         kinds.iter().map(|kind| (format!("{PAGES}{}.md", kind.name), page::of_kind(kind))).collect();
     if !pages.is_empty() {
         pages.push((INDEX.to_owned(), page::index(&kinds)));
+    }
+    match logging::page(tree) {
+        Ok(page) => pages.extend(page),
+        Err(finding) => findings.push(finding),
     }
     (pages, findings)
 }

@@ -2,6 +2,7 @@
 
 mod gelf;
 mod json;
+mod own;
 mod plan;
 mod span;
 mod text;
@@ -190,8 +191,8 @@ impl Encoder {
     /// Whether the line itself writes a value of that name.
     fn is_taken(&self, name: &str) -> bool {
         match self.form {
-            Form::Gelf => gelf::is_taken(name),
-            _ => json::is_taken(name),
+            Form::Gelf => own::is_taken_in_gelf(name),
+            _ => own::is_taken(name),
         }
     }
 

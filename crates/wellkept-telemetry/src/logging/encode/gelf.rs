@@ -7,9 +7,6 @@ use crate::logging::clock::Clock;
 use crate::logging::escape::Style;
 
 pub(super) const MESSAGE_KEY: &[u8] = b",\"short_message\":";
-/// `id` is refused by the letter; the others are the server's own, or written by the line itself.
-const TAKEN: [&str; 9] =
-    ["id", "level", "timestamp", "message", "source", "short_message", "full_message", "target", "truncated"];
 
 pub(super) fn begin(line: &mut Buffer, clock: &Clock) {
     line.push(b"{\"version\":\"1.1\",\"timestamp\":");
@@ -22,10 +19,6 @@ pub(super) fn head(host: &str, level: Level, target: &str) -> Vec<u8> {
     let [host, target] = [host, target].map(|text| escaped(text, Style::Quoted));
     let level = level.syslog().to_string();
     [b",\"host\":\"", host.as_slice(), b"\",\"level\":", level.as_bytes(), b",\"_target\":\"", &target, b"\""].concat()
-}
-
-pub(super) fn is_taken(name: &str) -> bool {
-    TAKEN.contains(&name)
 }
 
 /// The letters that a name may have, and `_` for each other one.

@@ -7,7 +7,6 @@ use crate::logging::clock::Clock;
 use crate::logging::escape::Style;
 
 pub(super) const MESSAGE_KEY: &[u8] = b",\"message\":";
-const TAKEN: [&str; 5] = ["timestamp", "level", "target", "message", "truncated"];
 
 pub(super) fn begin(line: &mut Buffer, clock: &Clock) {
     line.push(b"{\"timestamp\":\"");
@@ -17,10 +16,6 @@ pub(super) fn begin(line: &mut Buffer, clock: &Clock) {
 pub(super) fn head(level: Level, target: &str) -> Vec<u8> {
     let target = escaped(target, Style::Quoted);
     [b"\",\"level\":\"", level.as_str().as_bytes(), b"\",\"target\":\"", &target, b"\""].concat()
-}
-
-pub(super) fn is_taken(name: &str) -> bool {
-    TAKEN.contains(&name)
 }
 
 pub(super) fn key(name: &str) -> Vec<u8> {
