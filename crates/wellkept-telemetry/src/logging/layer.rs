@@ -81,11 +81,14 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
         if self.beside != LevelFilter::OFF && !self.wants(span.metadata()) {
             return;
         }
-        // Taken out meanwhile: a value's Debug may log an event itself, which reads the span's fields.
-        let taken = span.extensions_mut().remove::<Recorded>();
-        let mut recorded = taken.unwrap_or_default();
-        self.encoders.span(span.metadata(), &mut recorded, |visitor| values.record(visitor));
-        span.extensions_mut().replace(recorded);
+        // Before the span is locked: a value's Debug may log an event itself, or record another field.
+        let mut later = Recorded::default();
+        self.encoders.span(span.metadata(), &mut later, |visitor| values.record(visitor));
+        let mut extensions = span.extensions_mut();
+        match extensions.get_mut::<Recorded>() {
+            Some(recorded) => recorded.add(&later),
+            None => extensions.insert(later),
+        }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {

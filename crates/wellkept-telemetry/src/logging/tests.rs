@@ -70,6 +70,36 @@ fn a_text_line_is_short_and_without_colours_off_a_terminal() {
 }
 
 #[test]
+fn while_a_value_is_recorded_others_see_and_record_the_fields_of_its_span() {
+    struct Busy;
+    impl std::fmt::Debug for Busy {
+        fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            info!(target: "work", "meanwhile");
+            tracing::Span::current().record("other", 2);
+            formatter.write_str("busy")
+        }
+    }
+    let lines = logged(Format::Json, |_| {
+        let empty = tracing::field::Empty;
+        let span = info_span!("work", user = "ann", late = empty, other = empty).entered();
+        span.record("late", tracing::field::debug(Busy));
+        info!(target: "work", "after");
+    });
+    insta::assert_snapshot!(lines, @r#"
+    {"timestamp":"TIME","level":"info","target":"work","message":"meanwhile","user":"ann"}
+    {"timestamp":"TIME","level":"info","target":"work","message":"after","user":"ann","other":2,"late":"busy"}
+    "#);
+}
+
+#[test]
+fn a_target_that_stands_for_a_message_is_escaped_as_one() {
+    let (subscriber, logging, memory) = to_memory(Format::Gelf);
+    tracing::subscriber::with_default(subscriber, || info!(target: "a\"b", ""));
+    assert!(logging.flush(SOON));
+    assert_eq!(json_of(&memory)["short_message"], "a\"b");
+}
+
+#[test]
 fn colours_come_when_asked_for() {
     let memory = Memory::default();
     let sink = SinkOptions { colour: Colour::Always, ..SinkOptions::writer(Format::Text, memory.clone()) };

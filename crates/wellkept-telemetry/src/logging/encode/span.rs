@@ -46,6 +46,20 @@ impl Recorded {
         }
     }
 
+    /// Takes what was recorded later; a field that was recorded before is replaced.
+    pub(in super::super) fn add(&mut self, later: &Self) {
+        self.forms.resize_with(later.forms.len(), SpanFields::default);
+        for (fields, later) in self.forms.iter_mut().zip(&later.forms) {
+            fields.is_truncated |= later.is_truncated;
+            let mut rest = later.bytes.as_slice();
+            for &SpanField { hash, key, length } in &later.fields {
+                let (field, after) = rest.split_at_checked(length).unwrap_or_default();
+                rest = after;
+                fields.replace(hash, key, field);
+            }
+        }
+    }
+
     pub(super) fn forms(&self) -> impl Iterator<Item = &SpanFields> {
         self.forms.iter()
     }

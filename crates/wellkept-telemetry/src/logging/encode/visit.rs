@@ -162,9 +162,12 @@ impl<'v> Visitor<'v> {
                 written.dropped(start);
                 continue;
             }
-            let value = match class {
-                Class::Message if value.is_empty() => encoder.no_message(&self.plan.target).unwrap_or_default(),
-                _ => value,
+            let (value, marks) = match class {
+                Class::Message if value.is_empty() => {
+                    let text = encoder.no_message(&self.plan.target).unwrap_or_default();
+                    (text, Marks::of(text.as_bytes()))
+                }
+                _ => (value, marks),
             };
             if class == Class::Message {
                 written.is_truncated |= !encoder.message(&mut written.line, value, (marks, is_whole));
