@@ -205,7 +205,9 @@ impl LogFile {
             rotated::put_aside(&self.options.path, (self.now)())?;
         }
         self.look(now);
-        self.keeper.wake();
+        if is_ours {
+            self.keeper.wake();
+        }
         Ok(())
     }
 

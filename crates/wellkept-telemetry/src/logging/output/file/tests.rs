@@ -304,6 +304,19 @@ fn while_a_moved_file_can_not_be_replaced_lines_go_into_it_and_while_a_removed_o
 }
 
 #[test]
+fn a_moved_file_that_can_not_be_replaced_wakes_nobody_however_much_goes_into_it() {
+    let mut log = Log::with(|options| options.max_size = Some(10));
+    log.settle();
+    fs::rename(log.path(), log.folder.path().join("elsewhere")).unwrap();
+    fs::create_dir(log.path()).unwrap();
+    log.file.reopen();
+    for _ in 0..20 {
+        log.write("a line\n");
+        assert!(log.file.keeper.is_idle());
+    }
+}
+
+#[test]
 fn a_line_torn_by_a_killed_process_does_not_run_into_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("orders.log");
