@@ -126,27 +126,18 @@ fn a_process_that_is_moved_is_read_in_its_new_group_and_one_that_is_gone_leaves_
 fn a_reading_that_hangs_holds_up_no_other_and_no_more_than_one_thread() {
     let machine = machine();
     let root = machine.root();
-    let system = System::new(&SystemOptions {
-        root: root.clone(),
-        deadline: Duration::from_millis(30),
-        ..SystemOptions::default()
-    });
-    assert!(system.read().memory.is_some());
-    // The file is another now, so that it is opened anew; that is where it hangs.
     let path = hang(&root.proc(""), "diskstats");
-    let own = System::new(&SystemOptions {
-        root: root.clone(),
-        deadline: Duration::from_millis(30),
-        ..SystemOptions::default()
-    });
+    // Long enough for all that does not hang, also on a machine that has other things to do.
+    let deadline = Duration::from_millis(250);
+    let own = System::new(&SystemOptions { root: root.clone(), deadline, ..SystemOptions::default() });
     let began = Instant::now();
-    for round in 1..=20 {
+    for round in 1..=100 {
         let readings = own.read();
         assert!(readings.disks.is_empty() && readings.memory.is_some() && readings.process.is_none());
         let disks = readings.states.iter().find(|state| state.reading == "disks").unwrap();
         assert_eq!((disks.age, disks.errors), (None, round));
     }
-    assert!(began.elapsed() < Duration::from_secs(2), "one deadline in all, and not one for each");
+    assert!(began.elapsed() < 40 * deadline, "one deadline in all, and not one for each: {:?}", began.elapsed());
     let state = own.0.0.lock();
     assert_eq!((state.held_up(), state.has_helper), (1, true));
     drop(state);
@@ -246,7 +237,8 @@ fn lists_keep_their_room_from_one_reading_to_the_next() {
 
 #[test]
 fn this_machine_is_read() {
-    let system = System::new(&SystemOptions::default());
+    // A busy machine may be slow to answer.
+    let system = System::new(&SystemOptions { deadline: Duration::from_secs(2), ..SystemOptions::default() });
     let held: Vec<fs::File> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
     let readings = system.read();
     let memory = readings.memory.unwrap();

@@ -162,7 +162,7 @@ fn a_name_that_is_not_known_yet_holds_nobody() {
         assert_eq!((written.bytes, written.failed), (0, 0));
         assert!(written.again.is_some());
         sender.close(Instant::now());
-        assert!(began.elapsed() < Duration::from_secs(1));
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     }
 }
 
@@ -227,17 +227,19 @@ fn a_receiver_that_never_reads_holds_nobody_and_gets_every_line_whole_once_it_do
     let (stream, _) = listener.accept().unwrap();
     let all: String = (0..2000).map(|number| line(number, &"x".repeat(10_000))).collect();
     let mut rest = all.as_bytes();
+    // As much at once as the writer hands over.
+    let block = all.split_inclusive('\n').take(6).map(str::len).sum();
     until(SOON, "the receiver's buffers to be full", || {
         let began = Instant::now();
-        let written = sender.write(rest);
+        let written = sender.write(&rest[..block]);
         rest = &rest[written.bytes..];
-        assert!(began.elapsed() < Duration::from_secs(2));
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         written.again == Some(Duration::from_millis(100)) && written.bytes == 0
     });
     assert!(rest.len() > all.len() / 2, "the kernel keeps little of it");
     let began = Instant::now();
     sender.close(Instant::now());
-    assert!(began.elapsed() < Duration::from_secs(1));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     drop(stream);
 }
 
