@@ -119,7 +119,7 @@ pub fn subscriber(
     let layer = LogLayer::new(Arc::clone(&upkeep), (encoders, sinks), beside.unwrap_or(LevelFilter::OFF));
     let subscriber = tracing_subscriber::registry().with(layer);
     #[cfg(feature = "otlp")]
-    let subscriber = subscriber.with(options.traces);
+    let subscriber = subscriber.with(options.traces.map(|traces| traces.masking(&options.redaction)).transpose()?);
     Ok((subscriber, Logging { sinks: handles.into(), upkeep }))
 }
 

@@ -113,28 +113,16 @@ impl RedactionError {
     }
 }
 
-/// Whether values under this name are secrets, as far as the built-in names go.
-#[cfg(feature = "otlp")]
-pub(crate) fn is_secret(name: &str) -> bool {
-    Names::default().hold(name)
-}
-
-/// As [`Redactor::redact`], without names or patterns of one's own.
-#[cfg(feature = "otlp")]
-pub(crate) fn redact(text: &str, out: &mut String) -> bool {
-    text::redact(text, &Names::default(), out)
-}
-
 /// What does it, compiled once.
-#[derive(Debug)]
-pub(super) struct Redactor {
+#[derive(Debug, Default)]
+pub(crate) struct Redactor {
     secrets: Secrets,
     names: Names,
     patterns: Vec<Regex>,
 }
 
 impl Redactor {
-    pub(super) fn new(redaction: &Redaction) -> Result<Self, RedactionError> {
+    pub(crate) fn new(redaction: &Redaction) -> Result<Self, RedactionError> {
         let counted =
             [("names", redaction.names.len(), MAX_NAMES), ("patterns", redaction.patterns.len(), MAX_PATTERNS)];
         for (what, found, most) in counted {
@@ -149,24 +137,24 @@ impl Redactor {
 
     /// Whether anything is masked.
     #[inline]
-    pub(super) fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         self.secrets == Secrets::Masked
     }
 
     /// Whether any text, even a number, may hold something that only a pattern of one's own finds.
     #[inline]
-    pub(super) fn has_patterns(&self) -> bool {
+    pub(crate) fn has_patterns(&self) -> bool {
         !self.patterns.is_empty()
     }
 
     /// Whether values under this name are secrets.
-    pub(super) fn is_secret(&self, name: &str) -> bool {
+    pub(crate) fn is_secret(&self, name: &str) -> bool {
         self.is_on() && self.names.hold(name)
     }
 
     /// Copies `text` to `out` with its secrets masked. Returns false when there are none; what `out` holds says nothing
     /// then.
-    pub(super) fn redact(&self, text: &str, out: &mut String) -> bool {
+    pub(crate) fn redact(&self, text: &str, out: &mut String) -> bool {
         if !self.is_on() {
             return false;
         }

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use tracing::field::{Field, Visit};
 
 use super::messages::{KeyValue, Value};
-use crate::logging::redact::{MASK, is_secret, redact};
+use crate::logging::redact::{MASK, Redactor};
 
 /// Longest value, in bytes; a longer one is cut and ends with `…`.
 pub(super) const MAX_VALUE: usize = 1024;
@@ -21,33 +21,44 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    pub(super) fn of(record: impl FnOnce(&mut dyn Visit)) -> Self {
-        let mut fields = Self::default();
-        record(&mut fields);
-        fields
+    pub(super) fn of(redactor: &Redactor, record: impl FnOnce(&mut dyn Visit)) -> Self {
+        let mut reader = Reader { redactor, fields: Self::default() };
+        record(&mut reader);
+        reader.fields
+    }
+}
+
+struct Reader<'r> {
+    redactor: &'r Redactor,
+    fields: Fields,
+}
+
+impl Reader<'_> {
+    fn add(&mut self, field: &Field, value: Value) {
+        let value = if self.redactor.is_secret(field.name()) { Value::Text(MASK.to_owned()) } else { value };
+        self.fields.attributes.push(KeyValue::new(field.name(), value));
     }
 
-    fn add(&mut self, field: &Field, value: Value) {
-        if is_secret(field.name()) {
-            self.attributes.push(KeyValue::text(field.name(), MASK));
-        } else {
-            self.attributes.push(KeyValue::new(field.name(), value));
-        }
+    /// A card's number is one as a number too.
+    fn add_number(&mut self, field: &Field, value: Value, text: &str) {
+        let mut masked = String::new();
+        let is_masked = self.redactor.redact(text, &mut masked);
+        self.add(field, if is_masked { Value::Text(masked) } else { value });
     }
 
     fn add_text(&mut self, field: &Field, text: &str) {
-        let name = field.name();
+        let (name, text) = (field.name(), safe(text, self.redactor));
         if name == "message" {
-            self.message = Some(safe(text));
+            self.fields.message = Some(text);
         } else if name.starts_with("otel.") {
-            self.directives.push((name, safe(text)));
+            self.fields.directives.push((name, text));
         } else {
-            self.add(field, Value::Text(safe(text)));
+            self.add(field, Value::Text(text));
         }
     }
 }
 
-impl Visit for Fields {
+impl Visit for Reader<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.add_text(field, value);
     }
@@ -60,24 +71,24 @@ impl Visit for Fields {
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.add(field, Value::Real(value));
+        self.add_number(field, Value::Real(value), &value.to_string());
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.add(field, Value::Whole(value));
+        self.add_number(field, Value::Whole(value), itoa::Buffer::new().format(value));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
         // There is no larger integer in OTLP.
         match i64::try_from(value) {
-            Ok(value) => self.add(field, Value::Whole(value)),
-            Err(_) => self.add(field, Value::Text(value.to_string())),
+            Ok(value) => self.record_i64(field, value),
+            Err(_) => self.add_text(field, itoa::Buffer::new().format(value)),
         }
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
         if field.name().starts_with("otel.") {
-            self.directives.push((field.name(), value.to_string()));
+            self.fields.directives.push((field.name(), value.to_string()));
         } else {
             self.add(field, Value::Truth(value));
         }
@@ -85,10 +96,10 @@ impl Visit for Fields {
 }
 
 /// The text with its secrets masked, and cut.
-pub(super) fn safe(text: &str) -> String {
+pub(super) fn safe(text: &str, redactor: &Redactor) -> String {
     let text = front(text, MAX_LOOKED_AT);
     let mut masked = String::new();
-    let text = if redact(text, &mut masked) { masked.as_str() } else { text };
+    let text = if redactor.redact(text, &mut masked) { masked.as_str() } else { text };
     if text.len() <= MAX_VALUE {
         return text.to_owned();
     }

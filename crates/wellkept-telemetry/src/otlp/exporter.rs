@@ -13,6 +13,7 @@ use super::delivery::{Delivery, Patience, Verdict};
 use super::messages::{Resource, ResourceSpans, Scope, ScopeSpans, Traces};
 use super::queue::{Queue, Turn};
 use super::transport::{Answer, Message, Signal, Transport, Unreachable};
+use crate::logging::redact::Redactor;
 
 /// Posts to one receiver, and tells the log when it goes and when it is back.
 pub(super) struct Receiver {
@@ -52,7 +53,7 @@ impl Receiver {
 
     /// Notes that some of it was refused.
     pub(super) fn refused_some(&self, rejected: u64, told: &str) {
-        let (signal, error) = (self.signal.as_str(), safe(told));
+        let (signal, error) = (self.signal.as_str(), safe(told, &Redactor::default()));
         tracing::warn!(target: "wellkept::otlp", signal, rejected, error, "the receiver refuses a part of a message");
     }
 }

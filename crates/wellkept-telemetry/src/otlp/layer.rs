@@ -14,7 +14,8 @@ use super::attributes::Fields;
 use super::queue::Queue;
 use super::span::{OpenSpan, Parent, Place};
 use crate::correlation::{Correlation, SpanId, TraceId, is_in_ratio};
-use crate::logging::Level;
+use crate::logging::redact::Redactor;
+use crate::logging::{Level, Redaction, RedactionError, Secrets};
 
 /// Ends a span before it closes: what is spawned from it may keep it open for long.
 const ENDED: &str = "otel.ended";
@@ -25,12 +26,14 @@ const ENDED: &str = "otel.ended";
 /// The first span that is opened while a [`Correlation`] is current is the correlation's own: it has its ids, and its parent
 /// is the caller's. Other spans are children of the one that they are opened in. Fields are attributes, with these
 /// exceptions: `otel.name` and `otel.kind` (`server`, `client`, `producer`, `consumer`) say what the span is,
-/// `otel.status_code` (`ok`, `error`) and `otel.status_description` how it went.
+/// `otel.status_code` (`ok`, `error`) and `otel.status_description` how it went. Secrets are masked: those that the log's
+/// [`Redaction`] names too, where it is put into the log.
 #[derive(Clone)]
 pub struct TraceLayer {
     queue: Arc<Queue>,
     filter: LevelFilter,
     ratio: f64,
+    redactor: Arc<Redactor>,
 }
 
 impl TraceLayer {
@@ -42,7 +45,13 @@ impl TraceLayer {
             Level::Warning => LevelFilter::WARN,
             Level::Error | Level::Critical => LevelFilter::ERROR,
         };
-        Self { queue, filter, ratio }
+        Self { queue, filter, ratio, redactor: Arc::default() }
+    }
+
+    /// Masks what the log masks; what is built in also where the log masks nothing, since this leaves the machine.
+    pub(crate) fn masking(self, redaction: &Redaction) -> Result<Self, RedactionError> {
+        let redaction = Redaction { secrets: Secrets::Masked, ..redaction.clone() };
+        Ok(Self { redactor: Arc::new(Redactor::new(&redaction)?), ..self })
     }
 
     /// From which level on spans and events are exported.
@@ -102,7 +111,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for TraceLayer {
         let open = place.is_recorded.then(|| {
             let state = correlation.as_ref().and_then(Correlation::tracestate);
             let mut open = OpenSpan::new(span.name(), place, parent, state);
-            open.record(Fields::of(|visitor| attributes.record(visitor)));
+            open.record(Fields::of(&self.redactor, |visitor| attributes.record(visitor)));
             open
         });
         let mut extensions = span.extensions_mut();
@@ -115,7 +124,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for TraceLayer {
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id).filter(is_open) else { return };
         // Read before the span is locked: a value's Debug may log an event itself.
-        let fields = Fields::of(|visitor| values.record(visitor));
+        let fields = Fields::of(&self.redactor, |visitor| values.record(visitor));
         let is_ended = fields.directives.iter().any(|(name, _)| *name == ENDED);
         let mut extensions = span.extensions_mut();
         if let Some(open) = extensions.get_mut::<OpenSpan>() {
@@ -134,7 +143,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for TraceLayer {
         }
         let span = context.event_scope(event).and_then(|mut scope| scope.find(|span| place_of(span).is_some()));
         let Some(span) = span.filter(is_open) else { return };
-        let fields = Fields::of(|visitor| event.record(visitor));
+        let fields = Fields::of(&self.redactor, |visitor| event.record(visitor));
         let level = Level::from(*event.metadata().level()).as_str();
         if let Some(open) = span.extensions_mut().get_mut::<OpenSpan>() {
             open.event(event.metadata().name(), level, fields);

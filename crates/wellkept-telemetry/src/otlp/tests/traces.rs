@@ -248,6 +248,28 @@ fn no_secret_reaches_the_receiver() {
 }
 
 #[test]
+fn what_the_log_is_told_to_mask_and_cards_that_are_numbers_are_masked_in_spans_too() {
+    let collector = Arc::new(Collector::default());
+    let otlp = collector.start(patient());
+    let redaction = logging::Redaction {
+        secrets: logging::Secrets::Shown,
+        names: vec!["tax_number".to_owned()],
+        patterns: vec![r"KD-\d{6}".to_owned(), r"\b815\b".to_owned()],
+    };
+    let options =
+        logging::Options { sinks: Vec::new(), traces: Some(otlp.layer()), redaction, ..logging::Options::default() };
+    let (subscriber, _logging) = logging::subscriber(options).unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        let span = info_span!("work", customer_tax_number = 4711, card = 4_111_111_111_111_111_u64, number = 815);
+        span.in_scope(|| tracing::info!(real = 4_111_111_111_111_111.0, "of KD-123456"));
+    });
+    assert!(otlp.flush(PATIENCE));
+    let shown = format!("{:?}", collector.spans());
+    assert!(["4711", "41111", "815", "123456"].iter().all(|secret| !shown.contains(secret)), "{shown}");
+    assert_eq!(shown.matches("***").count(), 5, "{shown}");
+}
+
+#[test]
 fn a_span_is_bounded_in_all_that_is_put_into_it() {
     let long = "ä".repeat(1 << 19);
     let spans = exported(patient(), || {
