@@ -22,6 +22,7 @@ use crate::exit::Exit;
   wellkept status                            what a running one knows, and what changed
   wellkept reload                            have a running one read its configuration again
   wellkept maintenance start --for 30m --reason \"new disks\"   take a running one out
+  wellkept log level sqlx debug --for 10m    have a running one say more of a module, for a while
   wellkept heartbeat backup -- /usr/local/bin/backup   run a job and report how it went
   wellkept config check wellkept.yaml        find every mistake in a file",
     after_help = "Exit codes: 0 clean, 1 not healthy, 64 usage, 69 can't reach or can't listen, 70 a part failed,
@@ -45,6 +46,9 @@ pub(crate) enum Command {
     /// Take a running service, or some of its components, out on purpose, and in again.
     #[command(subcommand)]
     Maintenance(MaintenanceCommand),
+    /// Show and change what a running server logs.
+    #[command(subcommand)]
+    Log(LogCommand),
     /// Report for a job, or run it and report how it went.
     Heartbeat(Heartbeat),
     /// Look after configuration files.
@@ -210,6 +214,52 @@ pub(crate) struct MaintenanceEnd {
   wellkept maintenance list
   wellkept maintenance list --server http://127.0.0.1:8081 --json")]
 pub(crate) struct MaintenanceList {
+    #[command(flatten)]
+    pub(crate) door: Door,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Set the level of the log or of a module, for a while if asked to, or take it back.
+    Level(LogLevel),
+    /// Show the levels, who set them and until when, and what became of the log's lines.
+    Status(LogStatus),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:
+  wellkept log level debug --for 10m                    everything, for ten minutes
+  wellkept log level sqlx debug --for 10m               one module and what is in it
+  wellkept log level h2 warning --reason \"too loud\"     until it is taken back
+  wellkept log level sqlx reset                         as the configuration has it
+  wellkept log level reset                              the same of all levels that were set",
+    after_help = "Levels: trace, debug, info, warning, error, critical. Security events, and what the log says of itself, are logged
+at any level. A level without --for stays until it is taken back, the configuration says something else there, or a restart."
+)]
+pub(crate) struct LogLevel {
+    /// The module, as targets begin, for example sqlx; and the level, or `reset`. Without a module, the
+    /// whole log.
+    #[arg(value_name = "[MODULE] LEVEL", required = true, num_args = 1..=2)]
+    pub(crate) what: Vec<String>,
+    /// After how long the level from before returns by itself: 1s to 7 days, for example 10m.
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) lasts: Option<String>,
+    /// Why, in one line.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) reason: String,
+    /// Who, in one line. Default: `USER`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) author: Option<String>,
+    #[command(flatten)]
+    pub(crate) door: Door,
+}
+
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  wellkept log status
+  wellkept log status --server http://127.0.0.1:8081 --json")]
+pub(crate) struct LogStatus {
     #[command(flatten)]
     pub(crate) door: Door,
 }

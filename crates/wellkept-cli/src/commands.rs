@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod config_check;
 pub(crate) mod heartbeat;
+pub(crate) mod log;
 pub(crate) mod maintenance;
 pub(crate) mod reload;
 pub(crate) mod serve;
@@ -11,6 +12,7 @@ pub(crate) mod status;
 use std::path::Path;
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use wellkept::config::{FromNode, quoted};
 use wellkept::program::Configuration;
 
@@ -40,4 +42,14 @@ fn duration(text: &str) -> Result<Duration, Failure> {
         let hint = if hint.is_empty() { hint } else { format!(" ({hint})") };
         Failure::new(Exit::Usage, format!("expected {}, found {}{hint}", Duration::EXPECTED, quoted(text)))
     })
+}
+
+/// Who asks for something: as given, or who runs the command.
+fn author(given: Option<&str>) -> String {
+    given.map(ToOwned::to_owned).or_else(|| std::env::var("USER").ok()).unwrap_or_default()
+}
+
+/// As a part of a path or a query.
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }

@@ -8,7 +8,7 @@ mod output;
 
 use std::process::ExitCode;
 
-use crate::arguments::{Arguments, Command, ConfigCommand, MaintenanceCommand};
+use crate::arguments::{Arguments, Command, ConfigCommand, LogCommand, MaintenanceCommand};
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
@@ -24,6 +24,8 @@ fn main() -> ExitCode {
         Command::Maintenance(MaintenanceCommand::Start(options)) => commands::maintenance::start(&options),
         Command::Maintenance(MaintenanceCommand::End(options)) => commands::maintenance::end(&options),
         Command::Maintenance(MaintenanceCommand::List(options)) => commands::maintenance::list(&options),
+        Command::Log(LogCommand::Level(options)) => commands::log::level(&options),
+        Command::Log(LogCommand::Status(options)) => commands::log::status(&options),
         Command::Heartbeat(options) => commands::heartbeat::run(&options),
         Command::Config(ConfigCommand::Check(options)) => commands::config_check::run(&options),
     };

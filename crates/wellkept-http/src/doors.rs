@@ -36,6 +36,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use wellkept_health::{Checker, Readiness, Status};
 use wellkept_shutdown::Shutdown;
+use wellkept_telemetry::events::Events;
 #[cfg(feature = "grpc")]
 use wellkept_telemetry::metrics::Audience;
 use wellkept_telemetry::metrics::Metrics;
@@ -60,6 +61,7 @@ pub(crate) mod groups;
 mod heartbeats;
 mod kubernetes;
 mod large;
+mod logging;
 mod maintenance;
 mod metrics;
 mod momentary;
@@ -99,6 +101,8 @@ struct Inner {
     large: large::LargeAnswers,
     groups: Arc<groups::Groups>,
     reload: reload::ReloadHook,
+    logging: logging::LoggingHandle,
+    events: Events,
     /// Runs of all components that are waited for.
     runs: Semaphore,
     #[cfg(feature = "grpc")]
@@ -147,6 +151,7 @@ impl Doors {
     /// them.
     pub fn new(checker: Checker, shutdown: Shutdown, access: Access, names: Names, metrics: Metrics) -> Self {
         let servers = collect::register(&metrics, &checker, &shutdown);
+        let events = Events::of(&metrics);
         let (reload, groups) = (reload::ReloadHook::default(), Arc::new(groups::Groups::default()));
         #[cfg(feature = "grpc")]
         let watches = Watches::new(checker.clone(), shutdown.clone(), Arc::clone(&groups));
@@ -164,6 +169,8 @@ impl Doors {
             groups,
             large: large::LargeAnswers::new(),
             reload,
+            logging: logging::LoggingHandle::default(),
+            events,
             runs: Semaphore::new(RUNS),
             #[cfg(feature = "grpc")]
             watches,
@@ -208,6 +215,11 @@ impl Doors {
     #[must_use]
     pub fn with_access(&self, access: Access) -> Self {
         Self { inner: Arc::clone(&self.inner), access: Arc::new(ArcSwap::from_pointee(access)) }
+    }
+
+    /// The books of typed events: what these doors tell of security is counted in them.
+    pub fn events(&self) -> &Events {
+        &self.inner.events
     }
 
     /// Shows a server's connections in the metrics. To be called once for each server, while the process starts.
@@ -255,7 +267,7 @@ impl Doors {
     }
 
     fn details() -> Routes {
-        details::routes().merge(trends::routes()).merge(maintenance::details())
+        details::routes().merge(trends::routes()).merge(maintenance::details()).merge(logging::details())
     }
 
     fn guarded(&self, routes: Routes) -> Routes {
@@ -264,7 +276,8 @@ impl Doors {
 
     /// What acts: each part's routes are merged here, and stand behind [`Doors::acting`].
     fn actions() -> Routes {
-        reload::routes().merge(control::routes()).merge(heartbeats::routes()).merge(maintenance::actions())
+        let components = control::routes().merge(heartbeats::routes()).merge(maintenance::actions());
+        reload::routes().merge(components).merge(logging::actions())
     }
 
     fn mount(&self, routes: Routes) -> Router {
@@ -334,7 +347,10 @@ async fn operators_only(State(doors): State<Doors>, request: Request, next: Next
     let (parts, body) = request.into_parts();
     match doors.caller(&parts) {
         Caller::Operator => next.run(Request::from_parts(parts, body)).await,
-        Caller::Public => ApiError::Unauthorized.into_response(),
+        Caller::Public => {
+            acting::tell_refused(&doors, &parts);
+            ApiError::Unauthorized.into_response()
+        }
     }
 }
 

@@ -26,43 +26,105 @@ pub(crate) const EVENT_TARGET: &str = "wellkept::event";
 pub const PERFORMANCE_TARGET: &str = "wellkept::event::performance";
 /// The target of security events, which pass every level.
 pub const SECURITY_TARGET: &str = "wellkept::event::security";
+/// The target of lines that say who did what, one for each act: none of them is left out because it repeats.
+pub const AUDIT_TARGET: &str = "wellkept::audit";
 /// The target of business events.
 pub const BUSINESS_TARGET: &str = "wellkept::event::business";
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::metrics::{Counter, Declaration, Histogram, Labelled, Limits, MetricError, Metrics};
 
 /// Most names of operations, and most of business events, so that labels stay few.
 pub const MAX_NAMES: usize = 256;
 
-/// The books of typed events: everything that is logged through it is counted by it. Cheap to clone.
-#[derive(Clone, Default)]
+const SECURITY: Declaration<'_> =
+    Declaration::counter("wellkept_security_events", "Security events, by their name in OWASP's vocabulary.")
+        .by(&["event"]);
+const BUSINESS: Declaration<'_> =
+    Declaration::counter("wellkept_business_events", "Business events, by the name that the application gave them.")
+        .by(&["event"]);
+const DURATION: Declaration<'_> = Declaration::histogram(
+    "wellkept_operation_duration_seconds",
+    "How long operations took, by name and by how they ended: succeeded, failed or cancelled.",
+)
+.by(&["operation", "outcome"]);
+const SLOW: Declaration<'_> =
+    Declaration::counter("wellkept_operations_slow", "Operations that took as long as is slow for them, by name.")
+        .by(&["operation"]);
+
+/// Where typed events are counted: all that is logged through it, in one call. Cheap to clone.
+#[derive(Clone)]
 pub struct Events(Arc<Inner>);
 
-#[derive(Default)]
 struct Inner {
-    security: Counts,
-    business: Mutex<BTreeMap<Box<str>, Arc<AtomicU64>>>,
-    operations: Mutex<BTreeMap<Box<str>, Arc<performance::Counts>>>,
+    security: Labelled<Counter, 1>,
+    business: Names<Labelled<Counter, 1>>,
+    durations: Names<Labelled<Histogram, 2>>,
+    slow: Labelled<Counter, 1>,
 }
 
-/// One count for each type of the vocabulary, in its order.
-struct Counts([AtomicU64; SECURITY_EVENTS.len()]);
-
-impl Default for Counts {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| AtomicU64::new(0)))
-    }
+/// A family whose names are declared before they are counted.
+struct Names<F> {
+    family: F,
+    known: Mutex<BTreeSet<Box<str>>>,
 }
 
 impl Events {
+    /// Events that are counted in this registry: `wellkept_security_events_total`, `wellkept_business_events_total`,
+    /// `wellkept_operation_duration_seconds` and `wellkept_operations_slow_total`. Made twice, they are counted together.
+    ///
+    /// # Errors
+    /// When the registry has something else under one of these names.
+    pub fn new(metrics: &Metrics) -> Result<Self, MetricError> {
+        let limits = Limits::default();
+        Ok(Self(Arc::new(Inner {
+            security: metrics.family(&SECURITY, limits)?,
+            business: Names::of(metrics.family(&BUSINESS, limits)?),
+            durations: Names::of(metrics.family(&DURATION, limits)?),
+            slow: metrics.family(&SLOW, limits)?,
+        })))
+    }
+
+    /// As [`new`](Self::new); where the registry has something else under one of the names, which the log then says, they
+    /// are logged and shown nowhere.
+    pub fn of(metrics: &Metrics) -> Self {
+        Self::new(metrics).unwrap_or_else(|error| {
+            tracing::error!(target: "wellkept::metrics", code = error.code(), %error, "events are not counted");
+            Self::default()
+        })
+    }
+
     fn count_security(&self, name: &str) {
-        let place = SECURITY_EVENTS.iter().position(|(known, ..)| *known == name);
-        if let Some(count) = place.and_then(|place| self.0.security.0.get(place)) {
-            count.fetch_add(1, Ordering::Relaxed);
+        self.0.security.with([name]).inc();
+    }
+}
+
+impl Default for Events {
+    /// Events that are counted in a registry that nobody sees.
+    fn default() -> Self {
+        Self::new(&Metrics::new()).expect("a new registry takes these names")
+    }
+}
+
+impl<F> Names<F> {
+    fn of(family: F) -> Self {
+        Self { family, known: Mutex::default() }
+    }
+
+    /// The family, once the name is known.
+    fn family(&self, name: &str) -> Result<&F, EventError> {
+        text::check_name(name)?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.contains(name) {
+            if known.len() >= MAX_NAMES {
+                return Err(EventError::TooMany);
+            }
+            known.insert(name.into());
         }
+        Ok(&self.family)
     }
 }
 
@@ -70,21 +132,6 @@ impl fmt::Debug for Events {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Events").finish_non_exhaustive()
     }
-}
-
-/// Finds what is kept under a name, or keeps something new under it.
-fn named<T: Default>(kept: &Mutex<BTreeMap<Box<str>, Arc<T>>>, name: &str) -> Result<Arc<T>, EventError> {
-    text::check_name(name)?;
-    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = kept.get(name) {
-        return Ok(Arc::clone(known));
-    }
-    if kept.len() >= MAX_NAMES {
-        return Err(EventError::TooMany);
-    }
-    let new = Arc::<T>::default();
-    kept.insert(name.into(), Arc::clone(&new));
-    Ok(new)
 }
 
 /// Why an event could not be declared.

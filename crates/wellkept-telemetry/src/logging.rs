@@ -33,7 +33,7 @@ pub use books::{Books, Dropped, Loss, SinkBooks};
 pub use level::Level;
 pub use levels::{
     LONGEST_LEVEL_CHANGE, LevelChange, LevelError, LevelRule, LevelSet, MAX_LEVEL_CHANGES, MAX_MODULE_BYTES,
-    MAX_MODULES, SHORTEST_LEVEL_CHANGE,
+    MAX_MODULES, SHORTEST_LEVEL_CHANGE, check_module,
 };
 pub use limit::RepeatLimit;
 pub use options::{Colour, Format, Important, Options, Output, Precision, SinkOptions};

@@ -15,6 +15,8 @@ use wellkept_health::{
 use wellkept_http::{Access, Address, AgentOptions, BindError, Doors, Listener, Names, Server, ServerOptions, Sockets};
 use wellkept_shutdown::systemd::Systemd;
 use wellkept_shutdown::{Cause, Hook, Phase, Report, Resource, Sequence, Shutdown, Status, Tracker, signals, watchdog};
+use wellkept_telemetry::events::{Events, SecurityEvent};
+use wellkept_telemetry::logging::Logging;
 use wellkept_telemetry::metrics::Metrics;
 
 mod doors;
@@ -66,6 +68,8 @@ pub struct Service {
     agent: Option<(SocketAddr, AgentOptions)>,
     succession: Option<Succession>,
     metrics: Metrics,
+    events: Events,
+    logging: Option<Logging>,
 }
 
 #[derive(Debug)]
@@ -110,6 +114,7 @@ impl Service {
         let (checker, engine) = Checker::new(settings);
         let tracker = options.max_in_flight_requests.map_or_else(Tracker::default, Tracker::new);
         let (shutdown, sequence) = Shutdown::with_tracker(options.shutdown, tracker);
+        let metrics = Metrics::new();
         Self {
             checker,
             engine,
@@ -125,7 +130,9 @@ impl Service {
             doors: Vec::new(),
             agent: None,
             succession: None,
-            metrics: Metrics::new(),
+            events: Events::of(&metrics),
+            metrics,
+            logging: None,
         }
     }
 
@@ -241,6 +248,41 @@ impl Service {
         &self.metrics
     }
 
+    /// Typed events of the application's own: a line of the log and a metric on the same page, from one call. Cheap to
+    /// clone, for whoever tells of something.
+    ///
+    /// ```
+    /// use wellkept::telemetry::{business, events::SecurityEvent};
+    ///
+    /// let service = wellkept::Service::new("orders", "1.4.2");
+    /// let events = service.events().clone();
+    /// events.security(SecurityEvent::AuthnLoginFail { user: "ann" }).log();
+    /// let placed = events.business("order_placed")?;
+    /// business!(placed, order = 4711);
+    /// # Ok::<(), wellkept::telemetry::events::EventError>(())
+    /// ```
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Has operators see this log's levels and books, and change its levels, at `/api/v1/logging` on [`Service::admin`] (and
+    /// by `wellkept log`), and has what waits in it written in the shutdown's flush.
+    ///
+    /// ```
+    /// use wellkept::telemetry::logging::{Options, subscriber};
+    ///
+    /// // In a program: `let logging = wellkept::telemetry::logging::init(Options::default())?;`
+    /// let (_subscriber, logging) = subscriber(Options::default())?;
+    /// let service = wellkept::Service::new("orders", "1.4.2").logging(&logging);
+    /// # drop(service);
+    /// # Ok::<(), wellkept::telemetry::logging::LoggingError>(())
+    /// ```
+    #[must_use]
+    pub fn logging(mut self, logging: &Logging) -> Self {
+        self.logging = Some(logging.clone());
+        self
+    }
+
     /// Makes this service's health the process-wide one, which
     /// [`default_checker`](wellkept_health::default_checker) returns anywhere.
     pub fn install_default(&self) -> Result<(), AlreadyInstalled> {
@@ -315,6 +357,10 @@ impl Service {
             Overdue::Wait => None,
         };
         let doors = Doors::new(self.checker.clone(), self.shutdown.clone(), nobody(), self.names, self.metrics);
+        if let Some(logging) = &self.logging {
+            doors.show_logging(logging);
+            write_at_the_end(logging, &self.shutdown);
+        }
 
         let (application, own) = (self.application, self.server.exempt.clone());
         let exempt = Arc::new(move |request: &Parts| {
@@ -365,7 +411,7 @@ impl Service {
             tell_systemd(&self.shutdown, &self.checker, role);
         }
         let report = self.sequence.run().await;
-        tell_end(&report);
+        tell_end(&report, doors.events());
         if let Some(watchdog) = watchdog {
             // A thread that blocks keeps the runtime from being dropped, and with it the process.
             watchdog.keep();
@@ -376,11 +422,15 @@ impl Service {
 
 /// One line for the end: how it came, how long it took, what was left. Where not all went well, another holds the whole
 /// report as JSON; otherwise it is for those who look closer.
-pub(crate) fn tell_end(report: &Report) {
+pub(crate) fn tell_end(report: &Report, events: &Events) {
     let (exit_code, seconds) = (report.exit_code(), report.duration_seconds);
     let (cut, errors) = (report.forced.len(), report.errors.len());
     let status = report.status.as_str();
     let whole = serde_json::to_string(report).unwrap_or_default();
+    if report.status == Status::Forced {
+        let what = format!("forced: {cut} cut short, {}", report.cause);
+        events.security(SecurityEvent::SysShutdown { user: "" }).description(&what).log();
+    }
     if report.status == Status::Successful {
         tracing::debug!(target: "wellkept", report = whole, "the report of the shutdown");
     } else {
@@ -419,6 +469,15 @@ pub(crate) fn follow(shutdown: &Shutdown, checker: &Checker) {
     shutdown.on_flush(Hook::blocking("history", move || match checker.history() {
         Some(history) if !history.flush(patience) => Err("records are left that the store has not taken"),
         _ => Ok(()),
+    }));
+}
+
+/// Has what waits in the log written in the flush.
+pub(crate) fn write_at_the_end(logging: &Logging, shutdown: &Shutdown) {
+    let (logging, patience) = (logging.clone(), shutdown.settings().flush);
+    // A reader of the log that is stuck is no fault of the service: what is lost is counted.
+    shutdown.on_flush(Hook::blocking("log", move || {
+        logging.flush(patience);
     }));
 }
 

@@ -2,7 +2,6 @@
 
 use jiff::civil::Time;
 use jiff::{Timestamp, ToSpan, Zoned};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use wellkept::checks::fetch::Method;
@@ -26,7 +25,7 @@ struct Answer {
 
 pub(crate) fn start(options: &MaintenanceStart) -> Result<Exit, Failure> {
     let (server, _) = super::find_server(&options.door)?;
-    let mut wanted = json!({ "reason": options.reason, "author": author(options.author.as_deref()) });
+    let mut wanted = json!({ "reason": options.reason, "author": super::author(options.author.as_deref()) });
     if !options.components.is_empty() {
         wanted["components"] = json!(options.components);
     }
@@ -61,10 +60,10 @@ pub(crate) fn end(options: &MaintenanceEnd) -> Result<Exit, Failure> {
     if meant.is_empty() && !options.all {
         return Err(nothing_to_end(&listed, None));
     }
-    let author = author(options.author.as_deref());
+    let author = super::author(options.author.as_deref());
     let mut ended = Answer::default();
     for one in meant {
-        let path = format!("{PATH}/{}?author={}", encoded(&one.id), encoded(&author));
+        let path = format!("{PATH}/{}?author={}", super::encoded(&one.id), super::encoded(&author));
         let answer = ask(&server, Method::DELETE, &path, None)?;
         ended.maintenances.extend(answer.maintenances);
         ended.kept = answer.kept;
@@ -128,14 +127,6 @@ fn table(maintenances: &[wire::Maintenance]) -> Table {
         ]);
     }
     table
-}
-
-fn author(given: Option<&str>) -> String {
-    given.map(ToOwned::to_owned).or_else(|| std::env::var("USER").ok()).unwrap_or_default()
-}
-
-fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 /// A time with its offset, or a time of day: the next one, by this machine's clock.

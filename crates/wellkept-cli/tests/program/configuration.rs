@@ -117,6 +117,33 @@ fn a_circuit_breaker_that_makes_no_sense_is_a_mistake() {
 }
 
 #[test]
+fn a_module_that_cannot_be_one_and_a_limit_that_makes_no_sense_are_mistakes() {
+    let (code, said) = check(
+        "checks: []
+logging:
+  modules:
+    'sqlx::': debug
+    h2: loud
+    fine: critical
+  repeats: { limit: 0, within: 2h, wthin: 1s }
+",
+    );
+    assert_eq!(code, Some(78));
+    insta::assert_snapshot!(said, @r"
+    app.yaml:4:5: a module is named as targets begin, for example sqlx or orders::import: 1 to 128 printable ASCII letters without spaces, in parts joined by `::`
+    app.yaml:5:9: expected debug, info, warning, error or critical, found `loud`
+    app.yaml:7:21: the limit is at least 1; `repeats: off` writes every line
+    app.yaml:7:32: the time is 1s to 1h
+    app.yaml:7:36: unknown key `wthin` in `repeats`, did you mean `within`?
+    ");
+    let (code, said) =
+        check("checks: []\nlogging: { modules: { sqlx: warning, 'wellkept::http': debug }, repeats: off }\n");
+    assert_eq!((code, said.as_str()), (Some(0), "app.yaml: valid, 0 checks\n"));
+    let (code, said) = check("checks: []\nlogging: { repeats: on }\n");
+    assert_eq!(code, Some(78), "{said}");
+}
+
+#[test]
 fn a_right_file_is_called_valid() {
     let (code, said) = check("checks:\n  - name: data\n    disk: { path: / }\n");
     assert_eq!((code, said.as_str()), (Some(0), "app.yaml: valid, 1 check\n"));

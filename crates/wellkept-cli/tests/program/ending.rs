@@ -58,6 +58,9 @@ fn the_whole_report_is_in_the_log_where_not_all_went_well_or_that_is_asked_for()
     assert_eq!(served.program.wait(PATIENCE).code(), Some(130));
     let report = reported(&served).unwrap();
     assert_eq!((&report["status"], &report["forced_by"]), (&"forced".into(), &json!({ "signal": "SIGINT" })));
+    let told = served.wait_for(|line| line["event"] == "sys_shutdown");
+    assert_eq!(told["level"], "warning");
+    assert!(told["description"].as_str().unwrap().starts_with("forced: "), "{told}");
 }
 
 #[test]
@@ -103,7 +106,8 @@ fn a_client_that_sends_nothing_does_not_hold_it() {
 #[test]
 fn a_reader_of_the_log_that_is_stuck_delays_no_probe_and_fails_no_end() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("wellkept.yaml"), "checks: []\n").unwrap();
+    let configuration = "checks: []\nlogging: { repeats: off }\n";
+    std::fs::write(folder.path().join("wellkept.yaml"), configuration).unwrap();
     let address = wellkept_testkit::free_address();
     let mut command = wellkept(folder.path());
     command.args(["serve", "--listen", &address.to_string()]).stdout(Stdio::piped()).stderr(Stdio::null());

@@ -14,6 +14,7 @@ mod grpc;
 mod handover;
 mod haproxy;
 mod jobs;
+mod levels;
 mod listening;
 mod local;
 mod maintenance;

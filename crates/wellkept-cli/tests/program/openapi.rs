@@ -11,8 +11,8 @@ use crate::served::{Served, listening, text};
 
 const SECRET: &str = "a-long-enough-secret";
 
-/// What the description can't say: a component's settings must fit each other, a run of all ends within a minute, and a
-/// maintenance has one end, which is to come.
+/// What the description can't say: a component's settings must fit each other, a run of all ends within a minute, a
+/// maintenance has one end, which is to come, and a level is set for seconds to days.
 const TOOL: &str = "\
 [checks]
 enabled = true
@@ -21,6 +21,10 @@ not_a_server_error.expected-statuses = [\"2xx\", \"3xx\", \"4xx\", 503]
 
 [[operations]]
 include-path = \"/api/v1/components/{name}\"
+checks.positive_data_acceptance.enabled = false
+
+[[operations]]
+include-path = \"/api/v1/logging\"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]

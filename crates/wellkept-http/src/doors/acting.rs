@@ -8,13 +8,14 @@ use axum::extract::{FromRequest, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, ORIGIN};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use wellkept_telemetry::events::{AUDIT_TARGET, SecurityEvent};
 
 use super::Doors;
 use super::routes::Routes;
@@ -47,6 +48,39 @@ pub(super) struct Actor {
     pub(super) peer: Option<Peer>,
 }
 
+impl Actor {
+    /// What security events call it.
+    pub(super) fn user(&self) -> &'static str {
+        self.credential.as_str()
+    }
+
+    /// Logs and counts a security event of what it does.
+    pub(super) fn tell(&self, doors: &Doors, event: SecurityEvent<'_>) {
+        tell(doors, self.peer, None, event);
+    }
+}
+
+/// Logs and counts that a token was refused. Who bears none has not tried one.
+pub(super) fn tell_refused(doors: &Doors, request: &Parts) {
+    if request.headers.contains_key(AUTHORIZATION) {
+        let peer = request.extensions.get::<Arrival>().map(|arrival| arrival.peer);
+        tell(doors, peer, Some(request), SecurityEvent::AuthnLoginFail { user: "" });
+    }
+}
+
+fn tell(doors: &Doors, peer: Option<Peer>, request: Option<&Parts>, event: SecurityEvent<'_>) {
+    let shown = peer.map(|peer| peer.to_string()).unwrap_or_default();
+    let mut record = doors.events().security(event);
+    record = match peer.and_then(Peer::tcp) {
+        Some(address) => record.source_ip(address.ip()),
+        None => record.peer(&shown),
+    };
+    if let Some(request) = request {
+        record = record.request(request.method.as_str(), request.uri.path());
+    }
+    record.log();
+}
+
 impl fmt::Display for Actor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.peer {
@@ -59,18 +93,21 @@ impl fmt::Display for Actor {
 async fn act(State(doors): State<Doors>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let Some(credential) = doors.access.load().credential(&parts) else {
+        tell_refused(&doors, &parts);
         return ApiError::Unauthorized.into_response();
     };
     let actor = Actor { credential, peer: parts.extensions.get::<Arrival>().map(|arrival| arrival.peer) };
     let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
     if !is_of_this_origin(&parts) {
-        tracing::warn!(target: "wellkept::http", by = %actor, %method, path, "a page of another origin was refused");
+        let origin = parts.headers.get(ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()));
+        let referer = origin.as_deref().unwrap_or_default();
+        tell(&doors, actor.peer, Some(&parts), SecurityEvent::MaliciousCors { user: actor.user(), referer });
         return ApiError::ForeignOrigin.into_response();
     }
     parts.extensions.insert(actor);
     let response = next.run(Request::from_parts(parts, body)).await;
     let status = response.status().as_u16();
-    tracing::info!(target: "wellkept::http", by = %actor, %method, path, status, "acted");
+    tracing::info!(target: AUDIT_TARGET, by = %actor, %method, path, status, "acted");
     response
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Response;
@@ -9,8 +10,9 @@ use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wellkept_health::{Change, Checked, Component, ControlError, Group, Origin, Switched, Tuning, Which, Window, wire};
+use wellkept_telemetry::events::SecurityEvent;
 
-use super::acting::{Input, Nothing};
+use super::acting::{Actor, Input, Nothing};
 use super::aside::aside;
 use super::period::Period;
 use super::routes::{Operation, Routes};
@@ -92,20 +94,28 @@ struct Switch {
 /// `POST /api/v1/components/{name}/enable`
 async fn enable(
     State(doors): State<Doors>,
+    Extension(actor): Extension<Actor>,
     Segment(name): Segment,
     Input(Nothing {}): Input<Nothing>,
 ) -> Result<Response, Refusal> {
     let changed = doors.inner.checker.enable(&name)? == Switched::Now;
+    if changed {
+        actor.tell(&doors, SecurityEvent::SysMonitorEnabled { user: actor.user(), monitor: &name });
+    }
     Ok(json(StatusCode::OK, &Switch { name, enabled: true, changed }))
 }
 
 /// `POST /api/v1/components/{name}/disable`
 async fn disable(
     State(doors): State<Doors>,
+    Extension(actor): Extension<Actor>,
     Segment(name): Segment,
     Input(Nothing {}): Input<Nothing>,
 ) -> Result<Response, Refusal> {
     let changed = doors.inner.checker.disable(&name)? == Switched::Now;
+    if changed {
+        actor.tell(&doors, SecurityEvent::SysMonitorDisabled { user: actor.user(), monitor: &name });
+    }
     Ok(json(StatusCode::OK, &Switch { name, enabled: false, changed }))
 }
 

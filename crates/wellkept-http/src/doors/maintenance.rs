@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wellkept_health::{Checker, End, Kept, MaintenanceError, NewMaintenance, Target, wire};
+use wellkept_telemetry::events::SecurityEvent;
 
 use super::acting::{Actor, Input};
 use super::period::Period;
@@ -112,6 +113,7 @@ async fn begin(
     let target = wanted.components.map_or(Target::Service, Target::components);
     let author = wanted.author.unwrap_or_else(|| actor.to_string());
     let begun = checker.begin_maintenance(NewMaintenance { target, end, reason: wanted.reason, author })?;
+    actor.tell(&doors, SecurityEvent::AuthzAdmin { user: actor.user(), action: "maintenance_begin" });
     let begun = begun.iter().map(|one| wire::Maintenance::of(one, one.since)).collect();
     Ok(json(StatusCode::CREATED, &changed(checker, begun).await))
 }
@@ -133,6 +135,7 @@ async fn end(
     let Query(Ending { author }) = ending.map_err(|error| Refusal::bad_query(error.body_text()))?;
     let checker = &doors.inner.checker;
     let ended = checker.end_maintenance(&id, &author.unwrap_or_else(|| actor.to_string()))?;
+    actor.tell(&doors, SecurityEvent::AuthzAdmin { user: actor.user(), action: "maintenance_end" });
     let ended = wire::Maintenance { active: false, ..wire::Maintenance::of(&ended, ended.since) };
     Ok(json(StatusCode::OK, &changed(checker, vec![ended]).await))
 }

@@ -1,15 +1,15 @@
 //! Business events: what the application is there for, under names of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{EventError, Events, named};
+use super::{EventError, Events};
+use crate::metrics::Counter;
 
 /// A kind of business event, declared once. Cheap to clone. [`business!`](crate::business) logs one.
 #[derive(Debug, Clone)]
 pub struct Business {
     name: Arc<str>,
-    count: Arc<AtomicU64>,
+    counter: Counter,
 }
 
 impl Events {
@@ -27,8 +27,8 @@ impl Events {
     /// # Errors
     /// When the name can't be a label, or [`MAX_NAMES`](super::MAX_NAMES) are declared.
     pub fn business(&self, name: &str) -> Result<Business, EventError> {
-        let count = named(&self.0.business, name)?;
-        Ok(Business { name: name.into(), count })
+        let counter = self.0.business.family(name)?.with([name]);
+        Ok(Business { name: name.into(), counter })
     }
 }
 
@@ -41,7 +41,7 @@ impl Business {
     /// Counts one: a part of [`business!`](crate::business), which logs it besides.
     #[doc(hidden)]
     pub fn count(&self) -> &Self {
-        self.count.fetch_add(1, Ordering::Relaxed);
+        self.counter.inc();
         self
     }
 }
@@ -52,13 +52,14 @@ impl Business {
 /// and the fields. It is counted whether or not the log's level lets the line through.
 #[macro_export]
 macro_rules! business {
-    ($event:expr $(, $($fields:tt)*)?) => {{
-        let event: &$crate::events::Business = $crate::events::Business::count(&$event);
-        $crate::logging::tracing::info!(
-            target: $crate::events::BUSINESS_TARGET,
-            { event = event.name() $(, $($fields)*)? },
-            "{}",
-            event.name()
-        );
-    }};
+    ($event:expr $(, $($fields:tt)*)?) => {
+        match $crate::events::Business::count(&$event) {
+            event => $crate::logging::tracing::info!(
+                target: $crate::events::BUSINESS_TARGET,
+                { event = event.name() $(, $($fields)*)? },
+                "{}",
+                event.name()
+            ),
+        }
+    };
 }

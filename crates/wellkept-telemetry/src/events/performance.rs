@@ -3,27 +3,20 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::text::bounded;
-use super::{EventError, Events, PERFORMANCE_TARGET, named};
+use super::{EventError, Events, PERFORMANCE_TARGET};
+use crate::metrics::{Counter, Histogram};
 
 /// A kind of operation, declared once. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Operation {
     name: Arc<str>,
     slow_after: Option<Duration>,
-    counts: Arc<Counts>,
-}
-
-/// What is known of all runs of one operation.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    succeeded: AtomicU64,
-    failed: AtomicU64,
-    cancelled: AtomicU64,
-    slow: AtomicU64,
+    /// By outcome, in the order of [`Outcome`].
+    durations: [Histogram; 3],
+    slow: Counter,
 }
 
 /// How a run ended.
@@ -35,6 +28,8 @@ enum Outcome {
 }
 
 impl Outcome {
+    const ALL: [Self; 3] = [Self::Succeeded, Self::Failed, Self::Cancelled];
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
@@ -63,8 +58,9 @@ impl Events {
     /// # Errors
     /// When the name can't be a label, or [`MAX_NAMES`](super::MAX_NAMES) are declared.
     pub fn operation(&self, name: &str, slow_after: Option<Duration>) -> Result<Operation, EventError> {
-        let counts = named(&self.0.operations, name)?;
-        Ok(Operation { name: name.into(), slow_after, counts })
+        let family = self.0.durations.family(name)?;
+        let durations = Outcome::ALL.map(|outcome| family.with([name, outcome.as_str()]));
+        Ok(Operation { name: name.into(), slow_after, durations, slow: self.0.slow.with([name]) })
     }
 }
 
@@ -97,14 +93,15 @@ impl Operation {
 
     fn over(&self, outcome: Outcome, took: Duration, reason: Option<&str>) {
         let is_slow = self.slow_after.is_some_and(|slow_after| took >= slow_after);
-        let count = match outcome {
-            Outcome::Succeeded => &self.counts.succeeded,
-            Outcome::Failed => &self.counts.failed,
-            Outcome::Cancelled => &self.counts.cancelled,
+        let [succeeded, failed, cancelled] = &self.durations;
+        let duration = match outcome {
+            Outcome::Succeeded => succeeded,
+            Outcome::Failed => failed,
+            Outcome::Cancelled => cancelled,
         };
-        count.fetch_add(1, Ordering::Relaxed);
+        duration.observe(took.as_secs_f64());
         if is_slow {
-            self.counts.slow.fetch_add(1, Ordering::Relaxed);
+            self.slow.inc();
         }
         let (operation, outcome_word, duration_seconds) = (self.name(), outcome.as_str(), took.as_secs_f64());
         let slow_after_seconds = self.slow_after.map(|slow_after| slow_after.as_secs_f64());

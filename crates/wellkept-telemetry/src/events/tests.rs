@@ -172,3 +172,30 @@ fn names_are_checked_once_and_bounded() {
     events.business("event_7").unwrap();
     events.operation("one_more", None).unwrap();
 }
+
+#[test]
+fn a_line_and_its_metric_come_from_one_call_and_every_part_counts_in_the_same_books() {
+    let metrics = crate::metrics::Metrics::new();
+    let (events, others) = (Events::new(&metrics).unwrap(), Events::of(&metrics));
+    events.security(SecurityEvent::AuthnLoginFail { user: "ann" }).log();
+    others.security(SecurityEvent::AuthnLoginFail { user: "bob" }).log();
+    crate::business!(events.business("order_placed").unwrap(), order = 1);
+    let import = events.operation("import", Some(Duration::ZERO)).unwrap();
+    import.begin().failed("no file");
+    drop(import.begin());
+    let page = metrics.page(None, crate::metrics::Audience::Everyone).body;
+    for line in [
+        "wellkept_security_events_total{event=\"authn_login_fail\"} 2",
+        "wellkept_business_events_total{event=\"order_placed\"} 1",
+        "wellkept_operation_duration_seconds_count{operation=\"import\",outcome=\"failed\"} 1",
+        "wellkept_operation_duration_seconds_count{operation=\"import\",outcome=\"cancelled\"} 1",
+        "wellkept_operation_duration_seconds_count{operation=\"import\",outcome=\"succeeded\"} 0",
+        "wellkept_operations_slow_total{operation=\"import\"} 2",
+    ] {
+        assert!(page.lines().any(|shown| shown == line), "{line} is missing: {page}");
+    }
+    let taken = crate::metrics::Metrics::new();
+    taken.gauge("wellkept_security_events", "Something else.").unwrap();
+    assert_eq!(Events::new(&taken).unwrap_err().code(), "metrics.declared_otherwise");
+    Events::of(&taken).security(SecurityEvent::SessionCreated { user: "ann" }).log();
+}

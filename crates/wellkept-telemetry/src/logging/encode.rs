@@ -23,7 +23,7 @@ use super::levels::{OWN_TARGET, is_in};
 use super::redact::Redactor;
 use super::{Format, Level, Precision};
 use crate::correlation::{Correlation, LogStyle};
-use crate::events::SECURITY_TARGET;
+use crate::events::{AUDIT_TARGET, SECURITY_TARGET};
 
 pub(super) use self::span::Recorded;
 
@@ -71,7 +71,8 @@ pub(super) enum LineKind {
 
 impl LineKind {
     fn of(target: &str) -> Self {
-        if is_in(target, SECURITY_TARGET) { Self::Security } else { Self::Ordinary }
+        let is_kept = is_in(target, SECURITY_TARGET) || is_in(target, AUDIT_TARGET);
+        if is_kept { Self::Security } else { Self::Ordinary }
     }
 }
 

@@ -15,8 +15,8 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 
-pub use self::change::{LevelChange, LevelError, LevelRule, LevelSet};
-use self::change::{check_module, check_text};
+use self::change::check_text;
+pub use self::change::{LevelChange, LevelError, LevelRule, LevelSet, check_module};
 use self::table::Table;
 use super::Level;
 

@@ -11,7 +11,7 @@ use tracing::{Event, Level as TracingLevel, Metadata};
 
 use super::levels::OWN_TARGET;
 use super::{Level, levels};
-use crate::events::EVENT_TARGET;
+use crate::events::{AUDIT_TARGET, EVENT_TARGET};
 
 /// Longest text that a summary repeats, in bytes. Of a longer one it names the target alone: a part of it might be a part
 /// of a secret, which nobody would recognise any more.
@@ -27,7 +27,8 @@ const WAYS: usize = 8;
 /// was left out, whether or not it still comes: `connection refused … repeated 1,234 times in 10 s`, with the fields `of`
 /// (its target) and `repeated`. Then it is written again up to the limit.
 ///
-/// Never left out are critical events, security events, and every other typed event, whose lines and metrics agree. Some 500
+/// Never left out are critical events, security events, every other typed event, whose lines and metrics agree, and what
+/// is logged under [`AUDIT_TARGET`]. Some 500
 /// different lines are counted at the same time; where there are more, all of them are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RepeatLimit {
@@ -311,7 +312,7 @@ impl fmt::Debug for Repeats {
 }
 
 fn is_exempt(target: &str) -> bool {
-    levels::is_in(target, EVENT_TARGET) || levels::is_in(target, OWN_TARGET)
+    [EVENT_TARGET, AUDIT_TARGET, OWN_TARGET].iter().any(|exempt| levels::is_in(target, exempt))
 }
 
 fn millis(time: Duration) -> u64 {

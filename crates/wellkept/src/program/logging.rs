@@ -2,13 +2,13 @@
 
 mod outputs;
 
-use wellkept_config::{FromNode, Section, one_of};
-use wellkept_telemetry::logging::{Format, Level, Options};
+use wellkept_config::{FromNode, Node, Section, one_of};
+use wellkept_telemetry::logging::{Format, Level, LevelError, MAX_MODULES, Options, RepeatLimit, check_module};
 
 pub use self::outputs::{Outputs, StandardStream};
 
 /// What the section says. Each key that is not there leaves its default.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggingSettings {
     /// `json`, `gelf` or `text`. Default: text on a terminal, JSON elsewhere.
     pub format: Option<Format>,
@@ -16,6 +16,22 @@ pub struct LoggingSettings {
     pub level: Option<Level>,
     /// Where it goes.
     pub outputs: Outputs,
+    /// Levels of modules, by how their targets begin; the longest that fits counts. Default: none.
+    pub modules: Vec<(String, Level)>,
+    /// How often the same line is written. Default: 100 times within 10 s; `off` is as often as it comes.
+    pub repeats: Option<RepeatLimit>,
+}
+
+impl Default for LoggingSettings {
+    fn default() -> Self {
+        Self {
+            format: None,
+            level: None,
+            outputs: Outputs::default(),
+            modules: Vec::new(),
+            repeats: Some(RepeatLimit::default()),
+        }
+    }
 }
 
 impl LoggingSettings {
@@ -23,8 +39,10 @@ impl LoggingSettings {
         let format = section.optional::<FormatWord>("format").map(|word| word.0);
         let level = section.optional::<LevelWord>("level").map(|word| word.0);
         let outputs = Outputs::read(section);
+        let modules = read_modules(section);
+        let repeats = read_repeats(section);
         section.complete();
-        Self { format, level, outputs }
+        Self { format, level, outputs, modules, repeats }
     }
 
     /// What the log is started with. `usual` is the format of the standard stream where none is named.
@@ -32,6 +50,8 @@ impl LoggingSettings {
         Options {
             level: self.level.unwrap_or_default(),
             sinks: self.outputs.sinks(self.format.unwrap_or(usual)),
+            modules: self.modules.clone(),
+            repeats: self.repeats,
             ..Options::default()
         }
     }
@@ -40,6 +60,48 @@ impl LoggingSettings {
     pub fn warnings(&self) -> Vec<String> {
         self.outputs.warnings()
     }
+}
+
+fn read_modules(section: &mut Section<'_>) -> Vec<(String, Level)> {
+    let entries = section.entries("modules").unwrap_or_default();
+    if entries.len() > MAX_MODULES {
+        let at = section.position_of("modules");
+        let error = LevelError::TooManyModules;
+        section.report(at, error.code(), error.to_string());
+        return Vec::new();
+    }
+    let mut modules = Vec::with_capacity(entries.len());
+    for (module, position, node) in entries {
+        if let Err(error) = check_module(&module) {
+            section.report(position, error.code(), error.to_string());
+        }
+        modules.extend(section.value::<LevelWord>(node).map(|level| (module, level.0)));
+    }
+    modules
+}
+
+fn read_repeats(section: &mut Section<'_>) -> Option<RepeatLimit> {
+    let is_off = |node: &Node| node.scalar().is_some_and(|word| word.text() == "off");
+    if section.node("repeats").is_some_and(is_off) {
+        return None;
+    }
+    let usual = RepeatLimit::default();
+    let limit = section.section("repeats", |section| {
+        let limit = RepeatLimit { lines: section.or("limit", usual.lines), within: section.or("within", usual.within) };
+        section.complete();
+        let times = RepeatLimit::SHORTEST..=RepeatLimit::LONGEST;
+        for (key, fits, range) in [
+            ("limit", limit.lines > 0, "the limit is at least 1; `repeats: off` writes every line"),
+            ("within", times.contains(&limit.within), "the time is 1s to 1h"),
+        ] {
+            if !fits {
+                let at = section.position_of(key);
+                section.report(at, "config.range", range);
+            }
+        }
+        Some(limit)
+    });
+    Some(limit.unwrap_or(usual))
 }
 
 struct FormatWord(Format);

@@ -12,6 +12,7 @@ use wellkept_health::{Checker, Component, RegisterError, Replaced};
 use wellkept_http::{Doors, Reloaded};
 use wellkept_shutdown::Shutdown;
 use wellkept_shutdown::systemd::Systemd;
+use wellkept_telemetry::events::SecurityEvent;
 use wellkept_telemetry::logging::Logging;
 
 use super::configuration::{Configuration, LoadError};
@@ -164,6 +165,11 @@ impl Reloader {
             ReloadOutcome::Rejected(_) => &self.counters.rejected,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        if matches!(outcome, ReloadOutcome::Applied { .. }) {
+            // Whoever asked by a request is told of there; a signal says of nobody.
+            let event = SecurityEvent::AuthzAdmin { user: "", action: "config_reload" };
+            self.doors.events().security(event).description(outcome.as_str()).log();
+        }
         log(&outcome);
         outcome
     }
@@ -191,7 +197,10 @@ impl Reloader {
         };
         self.set_windows(&new);
         if let Some(logging) = &self.logging {
-            logging.set_level(new.logging.level.unwrap_or_default());
+            // Can't fail: the configuration refuses all that the log would.
+            if let Err(error) = logging.set_levels(new.logging.level.unwrap_or_default(), &new.logging.modules) {
+                tracing::error!(target: "wellkept::config", code = error.code(), %error, "the levels are as before");
+            }
         }
         if !same_access {
             self.doors.set_access(access);
@@ -321,6 +330,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
         ("logging.output", old.logging.outputs.stream != new.logging.outputs.stream),
         ("logging.file", old.logging.outputs.file != new.logging.outputs.file),
         ("logging.gelf", old.logging.outputs.gelf != new.logging.outputs.gelf),
+        ("logging.repeats", old.logging.repeats != new.logging.repeats),
         ("shutdown", old.shutdown != new.shutdown || old.handover != new.handover),
     ]
     .into_iter()

@@ -13,7 +13,7 @@ use wellkept_http::{
     Address, Agent, BindError, Doors, Figure, FigureKind, FigureValues, Figures, Listener, Listening, Server,
     ServerOptions, Sockets, Tls,
 };
-use wellkept_shutdown::{EntranceKind, Hook, Phase, Report, Shutdown, Tracker, signals, watchdog};
+use wellkept_shutdown::{EntranceKind, Phase, Report, Shutdown, Tracker, signals, watchdog};
 #[cfg(feature = "postgres")]
 use wellkept_store::{PostgresJobs, PostgresMaintenances, PostgresStore};
 use wellkept_store::{ReopeningStore, SqliteStore, StoreError};
@@ -31,7 +31,7 @@ use super::succession::{Gate, HandoverPlace, Start, refuse_unclaimed, take_in_ma
 use super::tls::RunningTls;
 use crate::service::{
     OVERDUE, Role, Settled, SuccessionError, begin, door_options, follow, grpc_options, offer, settle, tell_end,
-    tell_systemd, watch_runtime,
+    tell_systemd, watch_runtime, write_at_the_end,
 };
 
 /// How long the start waits to learn whose the store's file is.
@@ -114,6 +114,9 @@ pub async fn serve(
     let names = configuration.listeners.names;
     let access = configuration.listeners.access();
     let doors = Doors::new(checker.clone(), shutdown.clone(), access, names, metrics);
+    if let Some(logging) = &logging {
+        doors.show_logging(logging);
+    }
     let reloader = Reloader::start(configuration, checker.clone(), (doors.clone(), tls), logging.clone(), own)
         .map_err(StartError::Checks)?;
     let reloader = Arc::new(reloader);
@@ -126,12 +129,8 @@ pub async fn serve(
     doors.on_reload(move || reload_once(Arc::clone(&reloads), ending.clone()));
 
     let doors_runtime = DoorsRuntime::start().map_err(StartError::Thread)?;
-    if let Some(logging) = logging {
-        let patience = shutdown.settings().flush;
-        // A reader of the log that is stuck is no fault of the service: what is lost is counted.
-        shutdown.on_flush(Hook::blocking("log", move || {
-            logging.flush(patience);
-        }));
+    if let Some(logging) = &logging {
+        write_at_the_end(logging, &shutdown);
     }
 
     let ending = shutdown.clone();
@@ -159,7 +158,7 @@ pub async fn serve(
     let systemd = tell_systemd(&shutdown, &checker, role);
     tokio::spawn(reload_on(handlers.hangup, Arc::clone(&reloader), shutdown.clone(), systemd));
     let report = sequence.run().await;
-    tell_end(&report);
+    tell_end(&report, doors.events());
     Ok(report)
 }
 

@@ -98,7 +98,11 @@ impl LevelError {
     }
 }
 
-pub(super) fn check_module(module: &str) -> Result<(), LevelError> {
+/// Whether this can be the name of a module.
+///
+/// # Errors
+/// [`LevelError::Module`] when it can't.
+pub fn check_module(module: &str) -> Result<(), LevelError> {
     let is_printable = module.bytes().all(|byte| byte.is_ascii_graphic());
     let is_whole = module.split("::").all(|part| !part.is_empty() && !part.starts_with(':') && !part.ends_with(':'));
     if is_printable && is_whole && module.len() <= MAX_MODULE_BYTES { Ok(()) } else { Err(LevelError::Module) }
