@@ -17,6 +17,7 @@ mod jobs;
 mod levels;
 mod listening;
 mod local;
+mod logging;
 mod maintenance;
 mod metrics;
 mod names;

@@ -80,6 +80,8 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
         fn what_is_compressed_is_read_by_another_decoder(messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..5000), 1..4)) {
             let (mut gzip, mut zlib) = (Compressor::new(Compression::Gzip), Compressor::new(Compression::Zlib));
