@@ -29,29 +29,36 @@
 //! ```
 
 mod attributes;
+mod books;
 mod delivery;
 mod exporter;
 mod layer;
 mod messages;
+mod metrics;
 mod options;
+mod push;
 mod queue;
 mod span;
 mod transport;
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+pub use books::{PointBooks, SpanBooks, SpanLoss};
 pub use layer::TraceLayer;
 pub use options::{InvalidVariable, Options};
 pub use queue::{MAX_QUEUED_BYTES, MAX_QUEUED_SPANS};
 pub use span::{MAX_ATTRIBUTES, MAX_EVENTS, MAX_SPAN_BYTES};
 pub use transport::{Answer, Message, Signal, Transport, Unreachable};
 
+use crate::metrics::{Audience, Collector, Metrics};
 use delivery::Patience;
 use exporter::Receiver;
+use messages::Resource;
+use push::Pushing;
 use queue::Queue;
 
 /// A running export. Cheap to clone; the exporter's thread ends when the last one is dropped, after one try with what waits.
@@ -60,6 +67,9 @@ pub struct Otlp(Arc<Inner>);
 
 struct Inner {
     queue: Arc<Queue>,
+    pushing: OnceLock<Arc<Pushing>>,
+    transport: Arc<dyn Transport>,
+    resource: Resource,
     options: Options,
 }
 
@@ -77,11 +87,25 @@ impl Otlp {
             return Err(OtlpError::Ratio);
         }
         let queue = Arc::new(Queue::new(options.delay));
-        let (exported, resource) = (Arc::clone(&queue), options.resource());
-        let receiver = Receiver::new(transport, Signal::Traces, options.timeout);
-        let run = move || exporter::run(&exported, receiver, &resource, patience);
-        thread::Builder::new().name("wk-otlp-traces".to_owned()).spawn(run).map_err(OtlpError::Thread)?;
-        Ok(Self(Arc::new(Inner { queue, options })))
+        let resource = options.resource();
+        let (exported, of) = (Arc::clone(&queue), resource.clone());
+        let receiver = Receiver::new(Arc::clone(&transport), Signal::Traces, options.timeout);
+        spawn("wk-otlp-traces", move || exporter::run(&exported, receiver, &of, patience))?;
+        Ok(Self(Arc::new(Inner { queue, pushing: OnceLock::new(), transport, resource, options })))
+    }
+
+    /// Pushes these metrics every [`interval`](Options::interval), from now on: a fresh reading each time, as `audience`
+    /// sees it, whose counters and histograms count since the start. A push that fails is not sent again, for the next one
+    /// says all that it said. What is said first counts.
+    pub fn push(&self, metrics: &Metrics, audience: Audience) -> Result<(), OtlpError> {
+        let pushing = Arc::new(Pushing::default());
+        if self.0.pushing.set(Arc::clone(&pushing)).is_err() {
+            return Ok(());
+        }
+        let Inner { transport, resource, options, .. } = &*self.0;
+        let receiver = Receiver::new(Arc::clone(transport), Signal::Metrics, options.timeout);
+        let (metrics, resource, interval) = (metrics.clone(), resource.clone(), options.interval);
+        spawn("wk-otlp-metrics", move || push::run(&pushing, (&metrics, audience), receiver, &resource, interval))
     }
 
     /// What turns spans of `tracing` into exported ones.
@@ -89,15 +113,30 @@ impl Otlp {
         TraceLayer::new(Arc::clone(&self.0.queue), self.0.options.level, self.0.options.ratio)
     }
 
-    /// Has all spans that have ended exported now, and waits for it, at most for `deadline`; blocks the thread. Returns
-    /// whether all have left the queue in time. A receiver that asked to be left alone is.
+    /// Has all spans that have ended exported now, and a last reading of the metrics, and waits for it, at most for
+    /// `deadline`; blocks the thread. Returns whether the queue is empty of them and the reading has arrived. A receiver that
+    /// asked to be left alone is.
     pub fn flush(&self, deadline: Duration) -> bool {
-        self.0.queue.flush(deadline)
+        let end = Instant::now() + deadline.min(queue::LONGEST);
+        let pushing = self.0.pushing.get().map(|pushing| (pushing, pushing.ask()));
+        let are_spans_out = self.0.queue.flush(deadline);
+        let is_reading_out = pushing.is_none_or(|(pushing, wanted)| pushing.wait(wanted, end));
+        are_spans_out && is_reading_out
     }
 
     /// What became of the spans so far.
     pub fn books(&self) -> SpanBooks {
         self.0.queue.books()
+    }
+
+    /// What became of the points of metrics so far.
+    pub fn points(&self) -> PointBooks {
+        self.0.pushing.get().map(|pushing| pushing.books()).unwrap_or_default()
+    }
+
+    /// The books as metrics, for [`Metrics::collector`]. It keeps nothing running.
+    pub fn collector(&self) -> impl Collector {
+        books::OtlpCollector(Arc::downgrade(&self.0))
     }
 
     /// What was chosen.
@@ -109,69 +148,19 @@ impl Otlp {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.queue.close();
+        if let Some(pushing) = self.pushing.get() {
+            pushing.close();
+        }
     }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), OtlpError> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).map(drop).map_err(OtlpError::Thread)
 }
 
 impl fmt::Debug for Otlp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Otlp").field("books", &self.books()).finish_non_exhaustive()
-    }
-}
-
-/// What became of the spans that were recorded: `accepted = exported + dropped + pending`, at every instant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SpanBooks {
-    /// Spans that ended.
-    pub accepted: u64,
-    /// Spans that the receiver took.
-    pub exported: u64,
-    /// Spans that were lost, by reason.
-    pub dropped: [(SpanLoss, u64); SpanLoss::ALL.len()],
-    /// Spans that wait, or are on their way.
-    pub pending: u64,
-}
-
-impl SpanBooks {
-    /// All spans that were lost.
-    pub fn lost(&self) -> u64 {
-        self.dropped.iter().map(|(_, lost)| lost).sum()
-    }
-
-    /// Those that were lost for this reason.
-    pub fn lost_to(&self, reason: SpanLoss) -> u64 {
-        self.dropped[reason as usize].1
-    }
-}
-
-/// Why a span was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SpanLoss {
-    /// There was no room for it: the receiver is slow or away, or more is recorded than it takes.
-    QueueFull,
-    /// The receiver took the message without it.
-    Rejected,
-    /// The receiver refused the message, and would again.
-    Refused,
-    /// The receiver was away for too long.
-    Undelivered,
-    /// The export had ended.
-    Closed,
-}
-
-impl SpanLoss {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::QueueFull, Self::Rejected, Self::Refused, Self::Undelivered, Self::Closed];
-
-    /// The stable word: `queue_full`, `rejected`, `refused`, `undelivered`, `closed`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue_full",
-            Self::Rejected => "rejected",
-            Self::Refused => "refused",
-            Self::Undelivered => "undelivered",
-            Self::Closed => "closed",
-        }
     }
 }
 

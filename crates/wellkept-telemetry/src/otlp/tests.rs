@@ -16,6 +16,7 @@ use crate::correlation::{Correlation, Incoming, Trust};
 use crate::logging;
 
 mod delivery;
+mod pushes;
 mod traces;
 
 /// Longest that anything here takes on a busy machine.
