@@ -92,6 +92,16 @@ fn while_a_value_is_recorded_others_see_and_record_the_fields_of_its_span() {
 }
 
 #[test]
+fn no_field_has_a_name_that_servers_of_gelf_drop() {
+    let (subscriber, logging, memory) = to_memory(Format::Gelf);
+    tracing::subscriber::with_default(subscriber, || info!(host = "db1", short_message = "brief", id = 7, "said"));
+    assert!(logging.flush(SOON));
+    let line = json_of(&memory);
+    assert_eq!((&line["_host_"], &line["_short_message_"], &line["_id_"]), (&"db1".into(), &"brief".into(), &7.into()));
+    assert!(line["_host"].is_null() && line["short_message"] == "said", "{line}");
+}
+
+#[test]
 fn a_target_that_stands_for_a_message_is_escaped_as_one() {
     let (subscriber, logging, memory) = to_memory(Format::Gelf);
     tracing::subscriber::with_default(subscriber, || info!(target: "a\"b", ""));
