@@ -21,7 +21,15 @@ logging:
 ",
     );
     assert_eq!(code, Some(78));
-    insta::assert_snapshot!(said, @"");
+    insta::assert_snapshot!(said, @"
+    app.yaml:3:11: expected stdout, stderr or none, found `stdin`
+    app.yaml:4:17: expected the path of a file, such as /var/log/orders/orders.log
+    app.yaml:4:30: at least 16KiB, or `off`
+    app.yaml:4:43: expected a duration such as 1h, 1d or 7d, or off, found `1` (add a unit: 1s?)
+    app.yaml:4:52: at most 10000 files
+    app.yaml:4:74: unknown key `compres` in `file`, did you mean `compress`?
+    app.yaml:5:16: expected a URL such as udp://graylog:12201 or tcp://graylog:12201, found `tls://graylog:12201` (TLS is not a part of it)
+    ");
     let (code, said) = check(
         "checks: []
 logging:
@@ -30,7 +38,7 @@ logging:
 ",
     );
     assert_eq!(code, Some(78));
-    insta::assert_snapshot!(said, @"");
+    insta::assert_snapshot!(said, @"app.yaml:4:46: `compression` is for a receiver by udp://");
 }
 
 #[test]
@@ -56,7 +64,7 @@ fn a_log_file_that_can_not_be_written_ends_the_start_and_says_what_to_do() {
         assert_ne!(output.status.code(), Some(0));
         text(&output.stderr).replace(&folder.path().display().to_string(), "FOLDER")
     };
-    insta::assert_snapshot!(start(&folder.path().join("log/orders.log")), @"");
+    insta::assert_snapshot!(start(&folder.path().join("log/orders.log")), @"wellkept: the log file FOLDER/log/orders.log can't be opened: the folder FOLDER/log does not exist; create it, or have it created with `create_folder: true`");
     let said = start(Path::new("/sys/orders.log"));
     assert!(
         said.contains("/sys belongs to user 0 and group 0 with mode 0555, and this process runs as user"),

@@ -59,8 +59,8 @@ pub enum GelfTransport {
         datagram: u16,
     },
     /// Frames that end with a zero byte, never compressed. A line counts as written when the kernel has all of it:
-    /// when the connection breaks later, up to 128 KiB that the receiver has not taken are lost, which TCP does not
-    /// tell. Whatever the kernel has not got whole goes to the receiver again on the next connection, in order.
+    /// when the connection breaks later, what the receiver has not read is lost, which TCP does not tell: at most
+    /// 128 KiB on this side, and what the receiver's machine has buffered. Whatever the kernel has not got whole goes to the receiver again on the next connection, in order.
     Tcp,
 }
 
