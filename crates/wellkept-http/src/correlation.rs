@@ -70,7 +70,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let correlation = accept(request.headers(), self.trust);
+        // One layer is enough: a request that has been through another keeps what it got there.
+        let known = request.extensions().get::<Correlation>().cloned();
+        let correlation = known.unwrap_or_else(|| accept(request.headers(), self.trust));
         request.extensions_mut().insert(correlation.clone());
         let inner = correlation.clone().in_scope(|| self.inner.call(request));
         CorrelationFuture { inner: correlation.clone().scope(inner), correlation }

@@ -16,6 +16,7 @@ mod haproxy;
 mod layer;
 mod server;
 mod sockets;
+mod spans;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -34,5 +35,6 @@ pub use server::{
     ServerOptions, ServerStats, TimeoutStats,
 };
 pub use sockets::{ActivationError, Listening, SharedSocket, Sockets, activated};
+pub use spans::{RequestSpanBody, RequestSpanFuture, RequestSpanLayer, RequestSpanService};
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsError, TlsFiles, TlsIdentity, TlsPart, TlsPlace};

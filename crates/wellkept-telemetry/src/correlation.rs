@@ -36,6 +36,10 @@ use context::{Parent, state};
 /// Longest id that is taken from a caller, in characters.
 pub const MAX_ID: usize = 128;
 
+/// The target of the spans that stand for whole requests. They are for traces: the log, which has the ids of the
+/// correlation, does not show their fields.
+pub const REQUEST_TARGET: &str = "wellkept::request";
+
 /// What one piece of work is known by. Cheap to clone.
 #[derive(Clone)]
 pub struct Correlation(Arc<Inner>);

@@ -90,14 +90,15 @@ impl Otlp {
         let resource = options.resource();
         let (exported, of) = (Arc::clone(&queue), resource.clone());
         let receiver = Receiver::new(Arc::clone(&transport), Signal::Traces, options.timeout);
-        spawn("wk-otlp-traces", move || exporter::run(&exported, receiver, &of, patience))?;
+        spawn("wk-otlp-traces", move || exporter::run(&exported, receiver, &of, patience))
+            .map_err(OtlpError::Thread)?;
         Ok(Self(Arc::new(Inner { queue, pushing: OnceLock::new(), transport, resource, options })))
     }
 
     /// Pushes these metrics every [`interval`](Options::interval), from now on: a fresh reading each time, as `audience`
     /// sees it, whose counters and histograms count since the start. A push that fails is not sent again, for the next one
     /// says all that it said. What is said first counts.
-    pub fn push(&self, metrics: &Metrics, audience: Audience) -> Result<(), OtlpError> {
+    pub fn push(&self, metrics: &Metrics, audience: Audience) -> io::Result<()> {
         let pushing = Arc::new(Pushing::default());
         if self.0.pushing.set(Arc::clone(&pushing)).is_err() {
             return Ok(());
@@ -154,8 +155,8 @@ impl Drop for Inner {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), OtlpError> {
-    thread::Builder::new().name(name.to_owned()).spawn(run).map(drop).map_err(OtlpError::Thread)
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
 }
 
 impl fmt::Debug for Otlp {

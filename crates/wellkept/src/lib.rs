@@ -4,6 +4,8 @@
 //! [`health`], [`checks`], [`shutdown`], [`http`], [`telemetry`], [`net`] and [`config`].
 #![cfg_attr(feature = "program", doc = "\nThe program `wellkept` stands on the module [`program`].")]
 
+#[cfg(feature = "otlp")]
+pub mod otlp;
 mod service;
 
 #[cfg(feature = "program")]

@@ -70,6 +70,8 @@ pub struct Service {
     metrics: Metrics,
     events: Events,
     logging: Option<Logging>,
+    #[cfg(feature = "otlp")]
+    otlp: Option<wellkept_telemetry::otlp::Otlp>,
 }
 
 #[derive(Debug)]
@@ -133,6 +135,8 @@ impl Service {
             events: Events::of(&metrics),
             metrics,
             logging: None,
+            #[cfg(feature = "otlp")]
+            otlp: None,
         }
     }
 
@@ -283,6 +287,16 @@ impl Service {
         self
     }
 
+    /// Exports by OTLP: a span for each of the application's requests, and what else is traced; the metrics; the rest of
+    /// both in the shutdown's flush. The spans come out where the log was started with
+    /// [`Otlp::layer`](wellkept_telemetry::otlp::Otlp::layer): the example stands at [`otlp`](crate::otlp).
+    #[cfg(feature = "otlp")]
+    #[must_use]
+    pub fn otlp(mut self, otlp: &wellkept_telemetry::otlp::Otlp) -> Self {
+        self.otlp = Some(otlp.clone());
+        self
+    }
+
     /// Makes this service's health the process-wide one, which
     /// [`default_checker`](wellkept_health::default_checker) returns anywhere.
     pub fn install_default(&self) -> Result<(), AlreadyInstalled> {
@@ -348,6 +362,15 @@ impl Service {
     ) -> Result<Report, ServeError> {
         let signals = signals::install().map_err(ServeError::Signals)?;
         follow(&self.shutdown, &self.checker);
+        #[cfg(feature = "otlp")]
+        let app = match &self.otlp {
+            Some(otlp) => {
+                crate::otlp::follow(otlp, &self.shutdown);
+                crate::otlp::push(otlp, &self.metrics).map_err(ServeError::Thread)?;
+                app.layer(wellkept_http::RequestSpanLayer).layer(wellkept_http::CorrelationLayer::default())
+            }
+            None => app,
+        };
         for warning in self.shutdown.settings().warnings() {
             tracing::warn!(target: "wellkept", code = warning.code(), "{warning}");
         }

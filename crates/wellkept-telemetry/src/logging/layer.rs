@@ -14,7 +14,7 @@ use super::Level;
 use super::encode::{Encoders, Recorded};
 use super::sink::Sink;
 use super::upkeep::Upkeep;
-use crate::correlation::Correlation;
+use crate::correlation::{Correlation, REQUEST_TARGET};
 
 #[derive(Debug)]
 pub(super) struct LogLayer {
@@ -38,6 +38,11 @@ impl LogLayer {
 
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
         self.upkeep.levels.wants(metadata)
+    }
+
+    /// Whether the fields of a span are in the lines.
+    fn shows(&self, metadata: &Metadata<'_>) -> bool {
+        self.beside == LevelFilter::OFF || (metadata.target() != REQUEST_TARGET && self.wants(metadata))
     }
 
     fn lets_through(&self, metadata: &Metadata<'_>) -> bool {
@@ -70,7 +75,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
         let Some(span) = context.span(id) else { return };
         // The correlation is for a task that takes only its span along.
         let mut recorded = Recorded::of(correlation);
-        if self.beside == LevelFilter::OFF || self.wants(attributes.metadata()) {
+        if self.shows(attributes.metadata()) {
             self.encoders.span(attributes.metadata(), &mut recorded, |visitor| attributes.record(visitor));
         }
         span.extensions_mut().replace(recorded);
@@ -78,7 +83,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        if self.beside != LevelFilter::OFF && !self.wants(span.metadata()) {
+        if !self.shows(span.metadata()) {
             return;
         }
         // Before the span is locked: a value's Debug may log an event itself, or record another field.

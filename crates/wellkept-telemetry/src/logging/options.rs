@@ -32,7 +32,7 @@ pub struct Options {
     /// Which service says it. Written as `service`, in text not at all. Default: none.
     pub service: Option<String>,
     /// Where ended spans go besides ([`Otlp::layer`](crate::otlp::Otlp::layer)). What is exported there is not decided by
-    /// the levels here. Default: nowhere.
+    /// the levels here; what is masked is. Default: nowhere.
     #[cfg(feature = "otlp")]
     pub traces: Option<crate::otlp::TraceLayer>,
 }

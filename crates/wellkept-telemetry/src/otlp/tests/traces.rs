@@ -270,6 +270,26 @@ fn what_the_log_is_told_to_mask_and_cards_that_are_numbers_are_masked_in_spans_t
 }
 
 #[test]
+fn the_log_does_not_show_the_fields_of_requests_spans() {
+    let collector = Arc::new(Collector::default());
+    let otlp = collector.start(patient());
+    let (lines, written) = mpsc::channel();
+    let output = logging::Output::Writer(Box::new(Lines(lines)));
+    let sink = logging::SinkOptions { output, ..logging::SinkOptions::default() };
+    let options = logging::Options { traces: Some(otlp.layer()), ..logging::Options::to(sink) };
+    let (subscriber, log) = logging::subscriber(options).unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        let request =
+            info_span!(target: crate::correlation::REQUEST_TARGET, "request", otel.kind = "server", route = "/");
+        request.in_scope(|| info_span!("work", item = 7).in_scope(|| tracing::info!("done")));
+    });
+    assert!(otlp.flush(PATIENCE) && log.flush(PATIENCE));
+    let written: String = written.try_iter().collect();
+    assert!(written.contains("\"item\":7") && !written.contains("otel") && !written.contains("route"), "{written}");
+    assert_eq!(collector.spans().len(), 2);
+}
+
+#[test]
 fn a_span_is_bounded_in_all_that_is_put_into_it() {
     let long = "ä".repeat(1 << 19);
     let spans = exported(patient(), || {
