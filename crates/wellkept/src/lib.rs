@@ -36,6 +36,11 @@ mod readme {}
 #[doc = include_str!("../../../docs/library.md")]
 mod library {}
 
+/// Those of the export.
+#[cfg(all(doctest, feature = "otlp"))]
+#[doc = include_str!("../../../docs/otlp.md")]
+mod export {}
+
 /// And those of what is said about where to listen.
 #[cfg(all(doctest, feature = "tls"))]
 #[doc = include_str!("../../../docs/listening.md")]

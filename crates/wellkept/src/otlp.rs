@@ -43,6 +43,12 @@ pub fn start_with_tls(options: Options, tls: tls::Client) -> Result<Otlp, StartE
     Ok(Otlp::start(options, Arc::new(transport))?)
 }
 
+/// Whether an export could be started with these options.
+#[cfg(feature = "program")]
+pub(crate) fn check(options: &Options) -> Result<(), StartError> {
+    HttpTransport::new(options, &tls::Client::new()).map(drop)
+}
+
 /// Why there is no export.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -66,6 +72,11 @@ impl StartError {
             Self::Url => "otlp.endpoint",
             Self::Otlp(error) => error.code(),
         }
+    }
+
+    #[cfg(feature = "program")]
+    pub(crate) fn is_of_a_header(&self) -> bool {
+        matches!(self, Self::Request(InvalidRequest::HeaderName | InvalidRequest::HeaderValue))
     }
 }
 

@@ -11,6 +11,8 @@ mod logging;
 mod machine;
 mod maintenance;
 mod once;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod reload;
 mod serve;
 mod store;

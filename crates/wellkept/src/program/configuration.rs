@@ -37,6 +37,9 @@ pub struct Configuration {
     pub history: Retention,
     /// The log's format and level.
     pub logging: LoggingSettings,
+    /// Where metrics are pushed. Nowhere unless the section is there.
+    #[cfg(feature = "otlp")]
+    pub otlp: Option<crate::otlp::Options>,
     /// The checks.
     pub checks: Vec<CheckDefinition>,
     /// How the runtime that the checks run on is watched, and what happens when it stays stalled. Default: after 5 s
@@ -92,6 +95,8 @@ impl Configuration {
             store: StoreLocation::usual(None),
             history: Retention::default(),
             logging: LoggingSettings::default(),
+            #[cfg(feature = "otlp")]
+            otlp: None,
             checks: machine::checks(),
             liveness: WatchOptions::default(),
             maintenance: MaintenanceRules::default(),
@@ -145,6 +150,16 @@ impl Configuration {
             let history = root.section("history", |section| Some(history::read(section)));
             let liveness = root.section("liveness", |section| Some(liveness::read(section)));
             let logging = root.section("logging", |section| Some(LoggingSettings::read(section)));
+            #[cfg(feature = "otlp")]
+            let otlp = root.section("otlp", |section| {
+                let service = service.clone().unwrap_or_else(machine::host_name);
+                super::otlp::read(section, &service, version.as_deref().unwrap_or_default())
+            });
+            #[cfg(not(feature = "otlp"))]
+            if root.has("otlp") {
+                let at = root.position_of("otlp");
+                root.report(at, "config.not_built", "`otlp` is not in this build: it needs feature `otlp`");
+            }
             let defaults = root.section("defaults", |section| Some(Timing::read_defaults(section))).unwrap_or_default();
             let (checks, names) = checks::read(root, &defaults);
             if let (Some((retention, at)), Some(checks)) = (history, &checks) {
@@ -158,7 +173,7 @@ impl Configuration {
                 let at = root.position_of("alerts");
                 root.report(at, "config.not_available", "`alerts` is not a part of this version yet");
             }
-            root.known(&["alerts"]);
+            root.known(&["alerts", "otlp"]);
             root.complete();
             Some(Self {
                 service: service.unwrap_or_else(machine::host_name),
@@ -168,6 +183,8 @@ impl Configuration {
                 store,
                 history: history.map(|(retention, _)| retention).unwrap_or_default(),
                 logging: logging.unwrap_or_default(),
+                #[cfg(feature = "otlp")]
+                otlp,
                 checks: checks?,
                 liveness: liveness.unwrap_or_default(),
                 maintenance: maintenance.unwrap_or_default(),

@@ -309,6 +309,10 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
     let admin = |configuration: &Configuration| configuration.listeners.admin.as_ref().map(|admin| admin.door.clone());
     let [http_listen, http_mode, http_tls] = moved(http(old), http(new));
     let [admin_listen, admin_mode, admin_tls] = moved(admin(old), admin(new));
+    #[cfg(feature = "otlp")]
+    let otlp = old.otlp != new.otlp;
+    #[cfg(not(feature = "otlp"))]
+    let otlp = false;
     [
         ("service.name", old.service != new.service),
         ("service.id", old.id != new.id),
@@ -331,6 +335,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
         ("logging.file", old.logging.outputs.file != new.logging.outputs.file),
         ("logging.gelf", old.logging.outputs.gelf != new.logging.outputs.gelf),
         ("logging.repeats", old.logging.repeats != new.logging.repeats),
+        ("otlp", otlp),
         ("shutdown", old.shutdown != new.shutdown || old.handover != new.handover),
     ]
     .into_iter()

@@ -113,6 +113,13 @@ pub async fn serve(
     let metrics = metrics(logging.clone(), Arc::clone(&books));
     let names = configuration.listeners.names;
     let access = configuration.listeners.access();
+    #[cfg(feature = "otlp")]
+    if let Some(options) = configuration.otlp.clone() {
+        let otlp = crate::otlp::start(options).map_err(StartError::Otlp)?;
+        crate::otlp::push(&otlp, &metrics).map_err(StartError::Thread)?;
+        // Keeps it running until then, too.
+        crate::otlp::follow(&otlp, &shutdown);
+    }
     let doors = Doors::new(checker.clone(), shutdown.clone(), access, names, metrics);
     if let Some(logging) = &logging {
         doors.show_logging(logging);
@@ -491,6 +498,10 @@ pub enum StartError {
     #[cfg(feature = "postgres")]
     #[error(transparent)]
     Postgres(wellkept_store::PostgresError),
+    /// Metrics can't be pushed as it is configured.
+    #[cfg(feature = "otlp")]
+    #[error("otlp: {0}")]
+    Otlp(crate::otlp::StartError),
     /// The signal handlers could not be installed.
     #[error("the signal handlers can't be installed: {0}")]
     Signals(std::io::Error),
@@ -511,6 +522,8 @@ impl StartError {
             | Self::NoHandover => 78,
             #[cfg(feature = "postgres")]
             Self::Postgres(_) => 78,
+            #[cfg(feature = "otlp")]
+            Self::Otlp(_) => 78,
             Self::Bind(_) | Self::Succession(_) => 69,
             Self::Signals(_) | Self::Thread(_) => 70,
         }
