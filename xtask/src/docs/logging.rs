@@ -10,13 +10,16 @@ const PAGE: &str = "docs/logging.md";
 const FIELDS: &str = "crates/wellkept-telemetry/src/logging/encode/own.rs";
 const LEVELS: &str = "crates/wellkept-telemetry/src/logging/level.rs";
 const NAMES: &str = "crates/wellkept-telemetry/src/logging/redact/names.rs";
+const SECURITY: &str = "crates/wellkept-telemetry/src/events/vocabulary.rs";
 const END: &str = "<!-- end -->";
 
 /// The page with its tables made anew.
 pub(super) fn page(tree: &Tree) -> Result<Option<(String, String)>, Finding> {
     let Some(text) = tree.text(PAGE) else { return Ok(None) };
     let mut text = text.to_owned();
-    for (name, make) in [("fields", fields as fn(&Tree) -> _), ("levels", levels), ("names", names)] {
+    for (name, make) in
+        [("fields", fields as fn(&Tree) -> _), ("levels", levels), ("security", security), ("names", names)]
+    {
         let table: Result<String, Finding> = make(tree);
         text = filled(&text, name, &table?).ok_or_else(|| {
             Finding::new(PAGE, 1, format!("has no place for what is made: `{}` and `{END}` after it", begin(name)))
@@ -77,6 +80,27 @@ fn levels(tree: &Tree) -> Result<String, Finding> {
         let _ = writeln!(table, "| `{word}` | {} | {} |", find(&syslog, level), find(&otel, level));
     }
     if words.is_empty() { Err(Finding::new(LEVELS, 1, "has no words for levels")) } else { Ok(table) }
+}
+
+/// From the lines of the macro that declares the events: a text, and below it `Variant("name", Level) { field: type, … }`.
+fn security(tree: &Tree) -> Result<String, Finding> {
+    let source = tree.text(SECURITY).unwrap_or_default();
+    let mut table = "| event | level | fields | what it tells |\n|---|---|---|---|\n".to_owned();
+    let mut count = 0;
+    for (text, event) in source.lines().zip(source.lines().skip(1)) {
+        let event = event.trim().split_once("(\"").and_then(|(_, rest)| rest.split_once("\", "));
+        let Some((name, rest)) = event else { continue };
+        let (Some(text), Some((level, fields))) = (text.trim().strip_prefix("/// "), rest.split_once(") {")) else {
+            continue;
+        };
+        let fields = fields.trim_end_matches('}').split(',').filter_map(|field| field.split_once(':'));
+        let fields: Vec<String> = fields.map(|(field, _)| format!("`{}`", field.trim())).collect();
+        let level = level.to_lowercase();
+        let besides = if name == "upload_validation" { "; passed: `info`" } else { "" };
+        let _ = writeln!(table, "| `{name}` | `{level}`{besides} | {} | {text} |", fields.join(", "));
+        count += 1;
+    }
+    if count == 0 { Err(Finding::new(SECURITY, 1, "has no events")) } else { Ok(table) }
 }
 
 fn names(tree: &Tree) -> Result<String, Finding> {

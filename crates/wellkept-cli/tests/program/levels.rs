@@ -127,6 +127,9 @@ fn a_line_that_repeats_is_left_out_and_told_of() {
     let acted = output.lines().filter(|line| line.contains("\"acted\"")).count();
     assert_eq!(acted, 20, "who did what is never left out");
     assert!(served.logged(&["status"])["suppressed"].as_u64().unwrap() > 5);
+    let page = served.get("/metrics").text();
+    let counted = page.lines().find_map(|line| line.strip_prefix("wellkept_log_events_suppressed_total "));
+    assert!(counted.unwrap().parse::<f64>().unwrap() > 5.0, "{page}");
 }
 
 #[test]

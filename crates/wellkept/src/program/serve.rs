@@ -377,7 +377,7 @@ fn metrics(logging: Option<Logging>, reloader: Arc<std::sync::OnceLock<Arc<Reloa
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Figures(move || {
         let mut figures = reloader.get().map(|reloader| reload_figures(reloader.stats())).unwrap_or_default();
-        figures.extend(logging.iter().flat_map(|logging| log_figures(logging.stats())));
+        figures.extend(logging.iter().flat_map(|logging| log_figures(logging.stats(), logging.suppressed())));
         figures
     })));
     let metrics = Metrics::new();
@@ -406,7 +406,7 @@ fn reload_figures(stats: ReloadStats) -> Vec<Figure> {
     ]
 }
 
-fn log_figures(books: Books) -> Vec<Figure> {
+fn log_figures(books: Books, suppressed: u64) -> Vec<Figure> {
     let counter =
         |name, help, value| Figure { name, help, kind: FigureKind::Counter, values: FigureValues::One(value as f64) };
     vec![
@@ -414,6 +414,7 @@ fn log_figures(books: Books) -> Vec<Figure> {
         counter("wellkept_log_lines_written", "Lines of the log that its output took.", books.written),
         counter("wellkept_log_lines_spilled", "Lines of the log that were put aside on the disk.", books.spilled),
         counter("wellkept_log_lines_truncated", "Lines of the log that were cut.", books.truncated),
+        counter("wellkept_log_events_suppressed", "Events that the log left out because they repeated.", suppressed),
         Figure {
             name: "wellkept_log_lines_dropped",
             help: "Lines of the log that reach nobody, by the reason.",
