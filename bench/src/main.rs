@@ -7,6 +7,7 @@ mod instance;
 mod leave;
 mod load;
 mod local;
+mod metrics;
 mod peers;
 mod polite;
 mod probes;
@@ -43,14 +44,16 @@ Parts:
   targets  a thousand HTTP targets from one process, beside Debian's blackbox exporter
   peers    what a flood of probes does to a dependency, beside health libraries in Rust, Node and Python
   tracking what it costs to count a request in flight, beside what else would count
+  metrics  the page of metrics, counting, finding a counter, beside the other registries of Rust
   leave    from the last byte, or the end of the announcement, to the end of the process; ten thousand idle connections
   stop     requests lost at 1,008 stops under load, beside axum, axum-server and tokio-graceful-shutdown (only when named)
   rolling  a hundred restarts of two instances behind a real HAProxy under load (only when named)
   soak     the memory of a thousand components over --minutes (default 2), history in --store sqlite (default), memory
 ";
 
-const PARTS: [&str; 12] = [
-    "probes", "reads", "checks", "local", "celery", "targets", "peers", "tracking", "leave", "soak", "stop", "rolling",
+const PARTS: [&str; 13] = [
+    "probes", "reads", "checks", "local", "celery", "targets", "peers", "tracking", "metrics", "leave", "soak", "stop",
+    "rolling",
 ];
 /// Of these, those that take too long to be run unasked.
 const ONLY_WHEN_NAMED: [&str; 2] = ["stop", "rolling"];
@@ -136,7 +139,7 @@ fn each_alone(parts: &[String], arguments: &[String]) -> ExitCode {
 
 fn run(part: &str, options: &Options) {
     println!("\n## {part}\n");
-    if !["peers", "stop", "tracking", "leave", "rolling"].contains(&part) {
+    if !["peers", "stop", "tracking", "metrics", "leave", "rolling"].contains(&part) {
         println!("| what | wellkept | peer | ratio | target |");
         println!("|---|---|---|---|---|");
     }
@@ -149,6 +152,7 @@ fn run(part: &str, options: &Options) {
         "targets" => targets::run(options.effort),
         "peers" => peers::run(options.effort),
         "tracking" => tracking::run(options.effort),
+        "metrics" => metrics::run(options.effort),
         "leave" => leave::run(options.effort),
         "stop" => stop::run(&options.stop, options.effort),
         "rolling" => rolling::run(options.effort),

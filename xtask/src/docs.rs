@@ -1,10 +1,12 @@
-//! `cargo xtask docs`: the reference pages of the kinds of check, made from their modules' own documentation.
+//! `cargo xtask docs`: the reference pages of the kinds of check, made from their modules' own documentation, the tables of
+//! the page on logging, and the list of metrics, made from their declarations.
 //!
-//! The tables of the page on logging are made the same way. Nothing is written twice: keys, defaults and types come from `Options`, the example from `KIND`, the rest from the
+//! Nothing is written twice: keys, defaults and types come from `Options`, the example from `KIND`, the rest from the
 //! module's `//!`. `cargo xtask tidy` holds the pages to the modules.
 
 mod kind;
 mod logging;
+mod metrics;
 mod page;
 
 use std::fs;
@@ -68,9 +70,11 @@ fn made(tree: &Tree) -> (Vec<(String, String)>, Vec<Finding>) {
     if !pages.is_empty() {
         pages.push((INDEX.to_owned(), page::index(&kinds)));
     }
-    match logging::page(tree) {
-        Ok(page) => pages.extend(page),
-        Err(finding) => findings.push(finding),
+    for page in [logging::page(tree), metrics::page(tree)] {
+        match page {
+            Ok(page) => pages.extend(page),
+            Err(finding) => findings.push(finding),
+        }
     }
     (pages, findings)
 }

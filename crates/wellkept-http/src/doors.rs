@@ -267,7 +267,8 @@ impl Doors {
     }
 
     fn details() -> Routes {
-        details::routes().merge(trends::routes()).merge(maintenance::details()).merge(logging::details())
+        let parts = [trends::routes(), maintenance::details(), logging::details(), metrics::json::routes()];
+        parts.into_iter().fold(details::routes(), Routes::merge)
     }
 
     fn guarded(&self, routes: Routes) -> Routes {

@@ -27,6 +27,7 @@ mod books;
 mod collector;
 mod declaration;
 mod exemplar;
+mod exporter;
 mod foreign;
 mod instruments;
 mod labelled;
@@ -44,6 +45,7 @@ use std::time::SystemTime;
 pub use collector::{Audience, COLLECTOR_LIMIT, Collector, FamilyReadings, Readings};
 pub use declaration::{Declaration, Kind, MAX_FAMILIES, MAX_HELP, MAX_LABELS, MAX_NAME, MetricError};
 pub use exemplar::{Exemplar, MAX_EXEMPLAR, Trace};
+pub use exporter::{MAX_EXPORTERS, MetricsExportError, MetricsExportSettings, MetricsExporter};
 pub use instruments::{Counter, FloatCounter, Gauge, Held, Histogram, Instrument, SECONDS};
 pub use labelled::{Labelled, MAX_SERIES, OVERFLOW};
 pub use names::MAX_VALUE;
@@ -52,6 +54,7 @@ pub use reading::{Family, HistogramValue, Labels, Number, Reading, Sample, Value
 
 use books::Books;
 use collector::{Collectors, Entry, Failure, Owned, Read};
+use exporter::Exports;
 use instruments::{checked_bounds, sealed};
 use labelled::{CellOf, Settings, Shown, Table};
 use text::Page;
@@ -67,6 +70,7 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     families: RwLock<Families>,
     collectors: Collectors,
+    exports: Exports,
     books: Arc<Books>,
     since: SystemTime,
     /// How long the latest page was, which the next is about.
@@ -300,6 +304,11 @@ impl Metrics {
             entry.failures().map(|(failure, count)| ([entry.name.as_str(), failure.as_str()], count))
         });
         readings.family(&books::FAILURES).samples(failures);
+        let exports = self.0.exports.all().clone();
+        let fates = exports
+            .iter()
+            .flat_map(|export| export.fates().map(|(fate, count)| ([export.name.as_str(), fate.as_str()], count)));
+        readings.family(&books::EXPORTS).samples(fates);
         readings.value(&books::EXEMPLARS, books.exemplars_dropped.0.load(Ordering::Relaxed));
         readings.value(&books::VALUES, books.values_refused());
         // They are constants, and a test reads them.
@@ -363,6 +372,7 @@ impl Default for Inner {
         Self {
             families: RwLock::default(),
             collectors: Collectors::default(),
+            exports: Exports::default(),
             books: Arc::default(),
             since: SystemTime::now(),
             length: AtomicUsize::new(0),

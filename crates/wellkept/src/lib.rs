@@ -41,6 +41,11 @@ mod library {}
 #[doc = include_str!("../../../docs/otlp.md")]
 mod export {}
 
+/// And those of metrics.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/metrics.md")]
+mod metrics {}
+
 /// And those of what is said about where to listen.
 #[cfg(all(doctest, feature = "tls"))]
 #[doc = include_str!("../../../docs/listening.md")]

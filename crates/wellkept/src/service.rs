@@ -371,6 +371,7 @@ impl Service {
             }
             None => app,
         };
+        export_to_the_end(&self.shutdown, &self.metrics);
         for warning in self.shutdown.settings().warnings() {
             tracing::warn!(target: "wellkept", code = warning.code(), "{warning}");
         }
@@ -501,6 +502,14 @@ pub(crate) fn write_at_the_end(logging: &Logging, shutdown: &Shutdown) {
     // A reader of the log that is stuck is no fault of the service: what is lost is counted.
     shutdown.on_flush(Hook::blocking("log", move || {
         logging.flush(patience);
+    }));
+}
+
+/// Has the exporters of metrics take them once more in the flush.
+fn export_to_the_end(shutdown: &Shutdown, metrics: &Metrics) {
+    let (metrics, patience) = (metrics.clone(), shutdown.settings().flush);
+    shutdown.on_flush(Hook::blocking("metrics", move || {
+        if metrics.flush_exports(patience) { Ok(()) } else { Err("an exporter has not taken the last metrics") }
     }));
 }
 

@@ -1,5 +1,7 @@
 //! `GET /metrics`: Prometheus text or OpenMetrics, as the scraper asks. Always 200, whatever the health.
 
+pub(super) mod json;
+
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -76,18 +78,24 @@ impl Doors {
         }
     }
 
-    /// Writes a page. One of ten thousand components takes a while: not on the thread that answers probes.
     async fn metrics_page(&self, kind: Kind) -> Result<Held, ApiError> {
+        let metrics = self.inner.metrics.clone();
+        self.in_turn(move || Some(metrics.text(kind.format, kind.audience).into_bytes())).await
+    }
+
+    /// Writes a page when it is its turn. One of ten thousand components takes a while: not on the thread that answers
+    /// probes.
+    async fn in_turn(&self, write: impl FnOnce() -> Option<Vec<u8>> + Send + 'static) -> Result<Held, ApiError> {
         let writer = tokio::time::timeout(PATIENCE, Arc::clone(&self.inner.pages.writers).acquire_owned()).await;
         let Ok(Ok(writer)) = writer else { return Err(ApiError::Busy) };
-        let metrics = self.inner.metrics.clone();
         let written = aside(move || {
-            let page = metrics.text(kind.format, kind.audience);
+            let page = write();
             // Kept until here also when nobody waits any more: what goes on is what counts.
             drop(writer);
             page
         });
         let page = tokio::time::timeout(WRITING, written).await.unwrap_or(Err(ApiError::Busy))?;
+        let page = page.ok_or(ApiError::Internal)?;
         self.inner.large.hold_page(page.into()).ok_or(ApiError::Busy)
     }
 }

@@ -24,6 +24,7 @@ mod at_once;
 mod formats;
 mod health_json;
 mod kubernetes;
+mod metrics;
 mod openapi;
 mod trends;
 mod upstream;

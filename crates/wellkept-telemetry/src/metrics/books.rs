@@ -36,6 +36,12 @@ pub(super) const FAILURES: Declaration<'_> = Declaration::counter(
 )
 .by(&["collector", "reason"]);
 
+pub(super) const EXPORTS: Declaration<'_> = Declaration::counter(
+    "wellkept_metrics_exports",
+    "What was handed to an exporter of metrics, by what became of it; what came due while it was busy is skipped.",
+)
+.by(&["exporter", "fate"]);
+
 pub(super) const EXEMPLARS: Declaration<'_> = Declaration::counter(
     "wellkept_metrics_exemplars_dropped",
     "Exemplars dropped: longer than 128 characters, or with names or values that none may have.",
@@ -47,4 +53,4 @@ pub(super) const VALUES: Declaration<'_> = Declaration::counter(
 );
 
 /// The families of the books.
-pub(super) const OWN: [Declaration<'_>; 4] = [OVERFLOW, FAILURES, EXEMPLARS, VALUES];
+pub(super) const OWN: [Declaration<'_>; 5] = [OVERFLOW, FAILURES, EXPORTS, EXEMPLARS, VALUES];

@@ -300,7 +300,7 @@ pub enum MetricError {
         other: String,
     },
     /// The registry is full.
-    #[error("there are too many metrics: a registry takes 10,000 families")]
+    #[error("there are too many: a registry takes 10,000 families and 16 exporters")]
     TooMany,
     /// A collector or an exporter of that name is there already.
     #[error("there is a collector or an exporter `{0}` already")]
