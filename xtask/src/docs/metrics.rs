@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use syn::{Expr, ExprCall, ExprMethodCall, Item, Lit};
+use syn::parse::{ParseStream, Parser as _};
+use syn::{Expr, ExprCall, ExprMethodCall, Ident, Item, Lit, LitStr, Token, bracketed};
 
 use crate::tidy::{Finding, Tree};
 
@@ -27,8 +28,9 @@ pub(super) fn page(tree: &Tree) -> Result<Option<(String, String)>, Finding> {
         return Err(Finding::new(PAGE, 1, format!("the line `{}` is missing", MARK.trim())));
     };
     let mut families = BTreeMap::new();
-    for (file, source) in
-        tree.with_extension("rs").filter(|(file, source)| is_source(file) && source.contains("Declaration"))
+    for (file, source) in tree
+        .with_extension("rs")
+        .filter(|(file, source)| is_source(file) && (source.contains("Declaration") || source.contains("families!")))
     {
         let parsed =
             syn::parse_file(source).map_err(|error| Finding::new(file, 1, format!("can't be read: {error}")))?;
@@ -66,6 +68,10 @@ fn of_items(items: &[Item], found: &mut Vec<Family>) -> Result<(), String> {
             Item::Mod(module) if !module.attrs.iter().any(|attribute| attribute.path().is_ident("cfg")) => {
                 of_items(module.content.as_ref().map(|(_, items)| items.as_slice()).unwrap_or_default(), found)?;
             }
+            Item::Macro(list) if list.mac.path.is_ident("families") => {
+                let listed = families.parse2(list.mac.tokens.clone());
+                found.extend(listed.map_err(|error| format!("`families!` can't be read: {error}"))?);
+            }
             Item::Impl(block) => {
                 for item in &block.items {
                     if let syn::ImplItem::Const(constant) = item {
@@ -77,6 +83,48 @@ fn of_items(items: &[Item], found: &mut Vec<Family>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// `families! { ALL: ORDERS = counter "orders" ["channel"], "Orders."; … }`, which makes such constants.
+fn families(input: ParseStream<'_>) -> syn::Result<Vec<Family>> {
+    input.parse::<Ident>()?;
+    input.parse::<Token![:]>()?;
+    let mut found = Vec::new();
+    while !input.is_empty() {
+        input.parse::<Ident>()?;
+        input.parse::<Token![=]>()?;
+        let (kind, name) = (input.parse::<Ident>()?, input.parse::<LitStr>()?);
+        let mut labels = Vec::new();
+        if input.peek(syn::token::Bracket) {
+            let list;
+            bracketed!(list in input);
+            let list = list.parse_terminated(<LitStr as syn::parse::Parse>::parse, Token![,])?;
+            labels.extend(list.iter().map(LitStr::value));
+        }
+        input.parse::<Token![,]>()?;
+        let help = input.parse::<LitStr>()?;
+        input.parse::<Token![;]>()?;
+        found.push(Family { labels, ..family(&kind.to_string(), &name.value(), &help.value()) });
+    }
+    Ok(found)
+}
+
+/// A family without labels.
+fn family(kind: &str, name: &str, help: &str) -> Family {
+    let suffix = match kind {
+        "counter" => "_total",
+        "info" => "_info",
+        _ => "",
+    };
+    let name = name.strip_suffix(suffix).unwrap_or(name);
+    let unit = UNITS.iter().find(|unit| name.rsplit_once('_').is_some_and(|(_, last)| last == **unit));
+    Family {
+        name: format!("{name}{suffix}"),
+        kind: kind.to_owned(),
+        unit: unit.map(|unit| (*unit).to_owned()),
+        labels: Vec::new(),
+        help: help.to_owned(),
+    }
 }
 
 /// The declarations in the value of a constant: one, or some in arrays and tuples.
@@ -111,20 +159,7 @@ fn declaration(expression: &Expr) -> Result<Option<Family>, String> {
                         .to_owned(),
                 );
             };
-            let suffix = match kind.as_str() {
-                "counter" => "_total",
-                "info" => "_info",
-                _ => "",
-            };
-            let name = name.strip_suffix(suffix).unwrap_or(name);
-            let unit = UNITS.iter().find(|unit| name.rsplit_once('_').is_some_and(|(_, last)| last == **unit));
-            Ok(Some(Family {
-                name: format!("{name}{suffix}"),
-                kind: kind.clone(),
-                unit: unit.map(|unit| (*unit).to_owned()),
-                labels: Vec::new(),
-                help: help.clone(),
-            }))
+            Ok(Some(family(kind, name, help)))
         }
         Expr::MethodCall(ExprMethodCall { receiver, method, args, .. }) => {
             let Some(family) = declaration(receiver)? else { return Ok(None) };
@@ -170,6 +205,10 @@ mod tests {
             Declaration::gauge("basket_euros", "Worth.").unit("euros"),
             wellkept_telemetry::metrics::Declaration::histogram("latency_seconds", "Latency."),
         ];
+        families! { ALL:
+            READ = counter "read_bytes" ["device", "where"], "Bytes read.";
+            ROOM = gauge "room", "Room.";
+        }
         const OTHER: Duration = Duration::from_secs(1);
         #[cfg(test)]
         mod tests {
@@ -191,6 +230,8 @@ mod tests {
             "| metric | type | unit | labels | what it says |\n|---|---|---|---|---|\n\
              | `basket_euros` | gauge | euros | | Worth. |\n\
              | `latency_seconds` | histogram | seconds | | Latency. |\n\
+             | `read_bytes_total` | counter | bytes | `device`, `where` | Bytes read. |\n\
+             | `room` | gauge | | | Room. |\n\
              | `worked_seconds_total` | counter | seconds | `who`, `where` | Time \\| worked. |\n"
         );
     }
