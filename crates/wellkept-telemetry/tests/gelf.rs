@@ -82,6 +82,54 @@ fn a_receiver_that_never_reads_delays_no_line_and_no_end_and_the_books_balance()
 }
 
 #[test]
+fn a_receiver_that_dies_in_the_middle_of_a_burst_loses_what_it_had_and_nothing_twice() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let logging = logged(options(address, GelfTransport::Tcp), |logging| {
+        let receiver = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            drop(listener);
+            let mut bytes = vec![0; 50_000];
+            stream.read_exact(&mut bytes).unwrap();
+            // What has come since is lost with it: the answer to it is a reset.
+            drop(stream);
+            let listener = TcpListener::bind(address).unwrap();
+            let (mut again, _) = listener.accept().unwrap();
+            let mut rest = Vec::new();
+            again.read_to_end(&mut rest).unwrap();
+            let whole = bytes.iter().rposition(|byte| *byte == 0).unwrap();
+            bytes.truncate(whole + 1);
+            [numbers(&bytes), numbers(&rest)]
+        });
+        for number in 0..5000 {
+            tracing::warn!(number, "in a burst");
+            if number % 1000 == 0 {
+                assert!(logging.flush(SOON));
+            }
+        }
+        assert!(logging.close(SOON));
+        let [before, after] = receiver.join().unwrap();
+        assert!(before.iter().copied().eq(0..before.len() as u64), "in order, and once");
+        assert!(after.windows(2).all(|pair| pair[0] + 1 == pair[1]), "in order, and none missing");
+        assert!(before.last() < after.first(), "none twice");
+        assert_eq!(after.last(), Some(&4999));
+        // What it missed was with the kernels when it died, and counts as written.
+        let count = (before.len() + after.len()) as u64;
+        assert!(logging.stats().written > count);
+    });
+    let books = logging.stats();
+    assert!(books.balance());
+    assert_eq!((books.dropped.total(), books.pending), (0, 0));
+}
+
+/// The numbers of the lines, in the order of the frames.
+fn numbers(bytes: &[u8]) -> Vec<u64> {
+    let frames = bytes.split(|byte| *byte == 0).filter(|frame| !frame.is_empty());
+    let messages = frames.map(|frame| serde_json::from_slice::<Value>(frame).expect("each frame is whole"));
+    messages.filter_map(|message| message["_number"].as_u64()).collect()
+}
+
+#[test]
 fn a_receiver_that_restarts_on_its_port_gets_what_the_books_say() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();

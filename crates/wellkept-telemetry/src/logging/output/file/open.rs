@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, ErrorKind, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,6 +14,10 @@ use rustix::process::{getegid, geteuid};
 
 use super::rotated::folder_of;
 use super::{Folder, is_denied, span_of};
+
+/// How often a share of the lock is asked for, and the pause between.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// An open file, held with a lock that others may share.
 #[derive(Debug)]
@@ -64,11 +69,13 @@ impl OpenFile {
         if !metadata.is_file() {
             return Err(failed(Why::NoFile));
         }
-        let is_held = hold(&file);
+        // Only of a file that nobody else writes to is it known that its last line will have no other end.
+        let is_alone = !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
         let bytes = metadata.len();
         let time = if bytes == 0 { Timestamp::now() } else { changed(&metadata) };
         let mut last = [b'\n'];
-        let is_torn = bytes > 0 && file.read_exact_at(&mut last, bytes - 1).is_ok() && last != *b"\n";
+        let is_torn = is_alone && bytes > 0 && file.read_exact_at(&mut last, bytes - 1).is_ok() && last != *b"\n";
+        let is_held = hold(&file);
         Ok(Self { file, identity: (metadata.dev(), metadata.ino()), bytes, time, is_torn, is_held })
     }
 
@@ -152,10 +159,15 @@ impl OpenFile {
     }
 }
 
-/// Takes a share of the lock. Another process may have it alone for a moment, to mend the end of the file; a file system
-/// without locks has one process that writes there, as far as can be known.
+/// Takes a share of the lock. Another process may have it alone for a moment, to look at the end of the file; a file
+/// system without locks has one process that writes there, as far as can be known.
 fn hold(file: &File) -> bool {
-    !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+    (0..TRIES).any(|number| {
+        if number > 0 {
+            thread::sleep(PAUSE);
+        }
+        !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+    })
 }
 
 fn changed(metadata: &fs::Metadata) -> Timestamp {

@@ -326,6 +326,16 @@ fn a_line_torn_by_a_killed_process_does_not_run_into_the_next() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "whole\nto\nnext\n");
 }
 
+#[test]
+fn a_line_that_another_process_is_still_writing_is_not_taken_for_torn() {
+    let mut log = Log::with(|_| ());
+    fs::write(log.path(), "half a ").unwrap();
+    let mut other = LogFile::open_at(log.file.options.clone(), clock).unwrap();
+    log.write("line\n");
+    other.write(b"next\n");
+    assert_eq!(log.files(), ["half a line\nnext\n"]);
+}
+
 /// Started again below, where the folder that the variable names has room for 16 KiB.
 #[test]
 fn on_a_full_disk() {

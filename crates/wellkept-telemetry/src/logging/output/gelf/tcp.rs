@@ -181,6 +181,7 @@ fn open(address: SocketAddr) -> io::Result<TcpStream> {
     sockopt::set_socket_send_buffer_size(&stream, KERNEL_BYTES)?;
     sockopt::set_socket_keepalive(&stream, true)?;
     sockopt::set_tcp_keepidle(&stream, STALLED / 2)?;
+    #[cfg(target_os = "linux")]
     sockopt::set_tcp_user_timeout(&stream, u32::try_from(STALLED.as_millis()).unwrap_or(u32::MAX))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     Ok(stream)
