@@ -3,9 +3,9 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::books::Books;
@@ -246,7 +246,9 @@ pub(super) struct Entry {
     pub(super) name: String,
     pub(super) audience: Audience,
     collector: Box<dyn Collector>,
-    is_running: AtomicBool,
+    /// Since when it runs, where it does.
+    running: Mutex<Option<Instant>>,
+    ended: Condvar,
     failures: [AtomicU64; Failure::ALL.len()],
 }
 
@@ -255,7 +257,7 @@ pub(super) struct Entry {
 pub(super) enum Failure {
     Panic,
     Timeout,
-    /// It still runs since a scrape before.
+    /// It still runs since a scrape before, and has for longer than it may.
     Busy,
     Invalid,
     /// A family of that name is on the page already.
@@ -286,8 +288,8 @@ impl Collectors {
         if entries.iter().any(|entry| entry.name == name) {
             return Err(MetricError::NameTaken(name.to_owned()));
         }
-        let (is_running, failures) = (AtomicBool::new(false), Default::default());
-        entries.push(Arc::new(Entry { name: name.to_owned(), audience, collector, is_running, failures }));
+        let (running, ended, failures) = (Mutex::new(None), Condvar::new(), Default::default());
+        entries.push(Arc::new(Entry { name: name.to_owned(), audience, collector, running, ended, failures }));
         Ok(())
     }
 
@@ -363,16 +365,15 @@ fn round(
 
 impl Entry {
     fn run(&self, books: &Books) -> Result<Vec<Family>, Failure> {
-        if self.is_running.swap(true, Ordering::Acquire) {
-            return Err(Failure::Busy);
-        }
+        self.begin()?;
         let collected = catch_unwind(AssertUnwindSafe(|| {
             let mut readings = Readings::default();
             self.collector.collect(&mut readings);
             books.exemplars_dropped.0.fetch_add(readings.exemplars_dropped, Ordering::Relaxed);
             readings.end()
         }));
-        self.is_running.store(false, Ordering::Release);
+        *self.running() = None;
+        self.ended.notify_one();
         match collected {
             Ok(Ok(families)) => Ok(families),
             Ok(Err(fault)) => {
@@ -384,6 +385,24 @@ impl Entry {
                 Err(Failure::Panic)
             }
         }
+    }
+
+    /// Waits for the run of another reader, who asks at the same time; one that takes too long is not waited for.
+    fn begin(&self) -> Result<(), Failure> {
+        let mut running = self.running();
+        while let Some(since) = *running {
+            let left = COLLECTOR_LIMIT.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return Err(Failure::Busy);
+            }
+            running = self.ended.wait_timeout(running, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *running = Some(Instant::now());
+        Ok(())
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn count(&self, failure: Failure) {

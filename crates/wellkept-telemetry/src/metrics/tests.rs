@@ -371,6 +371,26 @@ fn a_collector_that_panics_hangs_or_says_nonsense_is_left_out_and_the_page_says_
 }
 
 #[test]
+fn who_reads_at_the_same_time_in_another_way_gets_all_families_too() {
+    let metrics = Metrics::new();
+    add(&metrics, "slow", |readings| {
+        std::thread::yield_now();
+        readings.value(&Declaration::gauge("slow", ""), 1.0);
+    });
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    assert!(metrics.read(Audience::Operators).family("slow").is_some());
+                }
+            });
+        }
+    });
+    let page = page(&metrics, None);
+    assert!(!page.contains("collector=\"slow\""), "{page}");
+}
+
+#[test]
 fn a_foreign_registry_that_writes_nonsense_is_left_out() {
     let mut registry = Registry::default();
     registry.register("fine", "Fine", ForeignGauge::<i64>::default());
