@@ -7,6 +7,7 @@ mod block;
 mod books;
 mod buffer;
 mod clock;
+mod collector;
 mod encode;
 mod escape;
 mod layer;

@@ -382,3 +382,30 @@ fn to_memory(format: Format) -> (impl tracing::Subscriber + Send + Sync, Logging
     let (subscriber, logging) = subscriber(Options::to(SinkOptions::writer(format, memory.clone()))).unwrap();
     (subscriber, logging, memory)
 }
+
+#[test]
+fn the_books_stand_on_the_metrics_page_for_each_sink() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let sinks = vec![
+        SinkOptions::writer(Format::Json, Memory::default()),
+        SinkOptions::new("full", Format::Text, Output::Writer(Box::new(full))),
+    ];
+    let (subscriber, logging) = subscriber(Options { sinks, ..Options::default() }).unwrap();
+    tracing::subscriber::with_default(subscriber, || (0..3).for_each(|number| info!(number, "line")));
+    assert!(logging.flush(SOON));
+    let metrics = crate::metrics::Metrics::new();
+    metrics.collector("log", logging, crate::metrics::Audience::Everyone).unwrap();
+    let page = metrics.page(None, crate::metrics::Audience::Everyone).body;
+    for line in [
+        "wellkept_log_lines_accepted_total{sink=\"writer\"} 3",
+        "wellkept_log_lines_written_total{sink=\"writer\"} 3",
+        "wellkept_log_lines_written_total{sink=\"full\"} 0",
+        "wellkept_log_lines_dropped_total{sink=\"full\",reason=\"output_failed\"} 3",
+        "wellkept_log_lines_pending{sink=\"full\"} 0",
+        "wellkept_log_lines_spilled_total{sink=\"full\"} 0",
+        "wellkept_log_lines_truncated_total{sink=\"full\"} 0",
+        "wellkept_log_events_suppressed_total 0",
+    ] {
+        assert!(page.lines().any(|it| it == line), "{line} is not on\n{page}");
+    }
+}
