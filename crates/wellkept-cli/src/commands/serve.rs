@@ -48,7 +48,8 @@ pub(crate) fn run(options: &Serve) -> Result<Exit, Failure> {
     // What still hangs in a check is left behind: nobody waits for it.
     runtime.shutdown_background();
     let Some((report, logging)): Option<(Report, Logging)> = served? else { return Ok(Exit::Clean) };
-    logging.flush(std::time::Duration::from_secs(1));
+    // The last line has the books of the log. A reader that is stuck is no fault of the service.
+    logging.close(std::time::Duration::from_secs(1));
     Ok(Exit::Shutdown(report.exit_code()))
 }
 

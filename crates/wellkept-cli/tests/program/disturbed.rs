@@ -48,9 +48,9 @@ fn a_log_whose_reader_is_gone_or_that_finds_no_room_changes_nothing() {
         until(PATIENCE, "the door to open", || http::request(address, "GET", "/readyz", &[], b"").is_ok());
         until(PATIENCE, "a line to fail", || {
             let page = http::get(address, "/metrics").text();
-            let failed = page
-                .lines()
-                .find_map(|line| line.strip_prefix("wellkept_log_lines_dropped_total{reason=\"output_failed\"} "));
+            let failed = page.lines().find_map(|line| {
+                line.strip_prefix("wellkept_log_lines_dropped_total{sink=\"stdout\",reason=\"output_failed\"} ")
+            });
             failed.is_some_and(|failed| failed.parse::<f64>().unwrap() > 0.0)
         });
         let pid = rustix::process::Pid::from_child(&program);

@@ -118,7 +118,7 @@ fn a_reader_of_the_log_that_is_stuck_delays_no_probe_and_fails_no_end() {
     until(PATIENCE, "lines to wait", || {
         kill_process(pid, Signal::HUP).unwrap();
         let page = http::get(address, "/metrics").text();
-        let waiting = page.lines().find_map(|line| line.strip_prefix("wellkept_log_lines_pending "));
+        let waiting = page.lines().find_map(|line| line.strip_prefix("wellkept_log_lines_pending{sink=\"stdout\"} "));
         waiting.and_then(|waiting| waiting.parse::<f64>().ok()).is_some_and(|waiting| waiting > 10.0)
     });
     assert_eq!(http::get(address, "/readyz").status, 200);

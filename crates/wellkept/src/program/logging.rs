@@ -2,8 +2,12 @@
 
 mod outputs;
 
-use wellkept_config::{FromNode, Node, Section, one_of};
-use wellkept_telemetry::logging::{Format, Level, LevelError, MAX_MODULES, Options, RepeatLimit, check_module};
+use std::path::PathBuf;
+
+use wellkept_config::{ByteSize, FromNode, Node, Section, one_of};
+use wellkept_telemetry::logging::{
+    Format, Level, LevelError, MAX_MODULES, Options, RepeatLimit, SpillOptions, check_module,
+};
 
 pub use self::outputs::{Outputs, StandardStream};
 
@@ -16,6 +20,8 @@ pub struct LoggingSettings {
     pub level: Option<Level>,
     /// Where it goes.
     pub outputs: Outputs,
+    /// Where important lines are put aside while an output takes none. Default: nowhere.
+    pub spill: Option<SpillOptions>,
     /// Levels of modules, by how their targets begin; the longest that fits counts. Default: none.
     pub modules: Vec<(String, Level)>,
     /// How often the same line is written. Default: 100 times within 10 s; `off` is as often as it comes.
@@ -28,6 +34,7 @@ impl Default for LoggingSettings {
             format: None,
             level: None,
             outputs: Outputs::default(),
+            spill: None,
             modules: Vec::new(),
             repeats: Some(RepeatLimit::default()),
         }
@@ -39,17 +46,22 @@ impl LoggingSettings {
         let format = section.optional::<FormatWord>("format").map(|word| word.0);
         let level = section.optional::<LevelWord>("level").map(|word| word.0);
         let outputs = Outputs::read(section);
+        let spill = section.section("spill", read_spill);
         let modules = read_modules(section);
         let repeats = read_repeats(section);
         section.complete();
-        Self { format, level, outputs, modules, repeats }
+        Self { format, level, outputs, spill, modules, repeats }
     }
 
     /// What the log is started with. `usual` is the format of the standard stream where none is named.
     pub fn options(&self, usual: Format) -> Options {
+        let mut sinks = self.outputs.sinks(self.format.unwrap_or(usual));
+        for sink in &mut sinks {
+            sink.important.spill.clone_from(&self.spill);
+        }
         Options {
             level: self.level.unwrap_or_default(),
-            sinks: self.outputs.sinks(self.format.unwrap_or(usual)),
+            sinks,
             modules: self.modules.clone(),
             repeats: self.repeats,
             ..Options::default()
@@ -102,6 +114,22 @@ fn read_repeats(section: &mut Section<'_>) -> Option<RepeatLimit> {
         Some(limit)
     });
     Some(limit.unwrap_or(usual))
+}
+
+/// Smallest file of what is put aside: some lines of the longest.
+const SMALLEST_SPILL: u64 = 64 << 10;
+
+fn read_spill(section: &mut Section<'_>) -> Option<SpillOptions> {
+    let folder = section.required::<PathBuf>("folder");
+    let max_size = section.optional::<ByteSize>("max_size").map(ByteSize::as_u64);
+    section.complete();
+    if max_size.is_some_and(|size| size < SMALLEST_SPILL) {
+        let at = section.position_of("max_size");
+        section.report(at, "config.range", "at least 64KiB");
+    }
+    let mut spill = SpillOptions::new(folder?);
+    spill.max_bytes = max_size.unwrap_or(spill.max_bytes);
+    Some(spill)
 }
 
 struct FormatWord(Format);

@@ -333,6 +333,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
         ("logging.format", old.logging.format != new.logging.format),
         ("logging.output", old.logging.outputs.stream != new.logging.outputs.stream),
         ("logging.file", old.logging.outputs.file != new.logging.outputs.file),
+        ("logging.spill", old.logging.spill != new.logging.spill),
         ("logging.gelf", old.logging.outputs.gelf != new.logging.outputs.gelf),
         ("logging.repeats", old.logging.repeats != new.logging.repeats),
         ("otlp", otlp),

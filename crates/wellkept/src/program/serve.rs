@@ -17,7 +17,7 @@ use wellkept_shutdown::{EntranceKind, Phase, Report, Shutdown, Tracker, signals,
 #[cfg(feature = "postgres")]
 use wellkept_store::{PostgresJobs, PostgresMaintenances, PostgresStore};
 use wellkept_store::{ReopeningStore, SqliteStore, StoreError};
-use wellkept_telemetry::logging::{Books, Logging, Loss};
+use wellkept_telemetry::logging::Logging;
 use wellkept_telemetry::metrics::{Audience, Metrics};
 
 use super::checks::{EVENT_LOOP, HISTORY};
@@ -376,12 +376,12 @@ fn say_where(what: &str, scheme: &str, address: &Address, paths: &str) {
 fn metrics(logging: Option<Logging>, reloader: Arc<std::sync::OnceLock<Arc<Reloader>>>) -> Metrics {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Figures(move || {
-        let mut figures = reloader.get().map(|reloader| reload_figures(reloader.stats())).unwrap_or_default();
-        figures.extend(logging.iter().flat_map(|logging| log_figures(logging.stats(), logging.suppressed())));
-        figures
+        reloader.get().map(|reloader| reload_figures(reloader.stats())).unwrap_or_default()
     })));
     let metrics = Metrics::new();
-    if let Err(error) = metrics.mount("program", registry, Audience::Everyone) {
+    let program = metrics.mount("program", registry, Audience::Everyone);
+    let log = logging.map_or(Ok(()), |logging| metrics.collector("log", logging, Audience::Everyone));
+    for error in [program.err(), log.err()].into_iter().flatten() {
         tracing::error!(target: "wellkept::metrics", code = error.code(), "{error}");
     }
     metrics
@@ -402,33 +402,6 @@ fn reload_figures(stats: ReloadStats) -> Vec<Figure> {
             help: "When the running configuration was applied.",
             kind: FigureKind::Gauge,
             values: FigureValues::One(stats.applied_at as f64 / 1000.0),
-        },
-    ]
-}
-
-fn log_figures(books: Books, suppressed: u64) -> Vec<Figure> {
-    let counter =
-        |name, help, value| Figure { name, help, kind: FigureKind::Counter, values: FigureValues::One(value as f64) };
-    vec![
-        counter("wellkept_log_lines_accepted", "Lines handed to the log.", books.accepted),
-        counter("wellkept_log_lines_written", "Lines of the log that its output took.", books.written),
-        counter("wellkept_log_lines_spilled", "Lines of the log that were put aside on the disk.", books.spilled),
-        counter("wellkept_log_lines_truncated", "Lines of the log that were cut.", books.truncated),
-        counter("wellkept_log_events_suppressed", "Events that the log left out because they repeated.", suppressed),
-        Figure {
-            name: "wellkept_log_lines_dropped",
-            help: "Lines of the log that reach nobody, by the reason.",
-            kind: FigureKind::Counter,
-            values: FigureValues::By(
-                "reason",
-                Loss::ALL.map(|loss| (loss.as_str(), books.dropped.of(loss) as f64)).into(),
-            ),
-        },
-        Figure {
-            name: "wellkept_log_lines_pending",
-            help: "Lines of the log that wait to be written.",
-            kind: FigureKind::Gauge,
-            values: FigureValues::One(books.pending as f64),
         },
     ]
 }
