@@ -306,7 +306,7 @@ fn text_field(expression: &Expr, wanted: &str) -> Option<String> {
 }
 
 /// The lines of documentation, without the space that each begins with.
-fn documentation(attributes: &[Attribute]) -> String {
+pub(super) fn documentation(attributes: &[Attribute]) -> String {
     let lines = attributes.iter().filter(|attribute| attribute.path().is_ident("doc")).filter_map(|attribute| {
         let line = text(&attribute.meta.require_name_value().ok()?.value)?;
         Some(line.strip_prefix(' ').unwrap_or(&line).to_owned())

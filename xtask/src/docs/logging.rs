@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use syn::{Expr, ExprMatch, Item, Lit, Pat, Stmt};
 
+use super::kind::documentation;
 use crate::tidy::{Finding, Tree};
 
 const PAGE: &str = "docs/logging.md";
@@ -11,15 +12,21 @@ const FIELDS: &str = "crates/wellkept-telemetry/src/logging/encode/own.rs";
 const LEVELS: &str = "crates/wellkept-telemetry/src/logging/level.rs";
 const NAMES: &str = "crates/wellkept-telemetry/src/logging/redact/names.rs";
 const SECURITY: &str = "crates/wellkept-telemetry/src/events/vocabulary.rs";
+const LOSSES: &str = "crates/wellkept-telemetry/src/logging/books.rs";
 const END: &str = "<!-- end -->";
 
 /// The page with its tables made anew.
 pub(super) fn page(tree: &Tree) -> Result<Option<(String, String)>, Finding> {
     let Some(text) = tree.text(PAGE) else { return Ok(None) };
     let mut text = text.to_owned();
-    for (name, make) in
-        [("fields", fields as fn(&Tree) -> _), ("levels", levels), ("security", security), ("names", names)]
-    {
+    let made = [
+        ("fields", fields as fn(&Tree) -> _),
+        ("levels", levels),
+        ("security", security),
+        ("names", names),
+        ("losses", losses),
+    ];
+    for (name, make) in made {
         let table: Result<String, Finding> = make(tree);
         text = filled(&text, name, &table?).ok_or_else(|| {
             Finding::new(PAGE, 1, format!("has no place for what is made: `{}` and `{END}` after it", begin(name)))
@@ -121,6 +128,22 @@ fn names(tree: &Tree) -> Result<String, Finding> {
     }
     names.sort();
     if names.is_empty() { Err(Finding::new(NAMES, 1, "has no built-in names")) } else { Ok(names.join(", ") + "\n") }
+}
+
+fn losses(tree: &Tree) -> Result<String, Finding> {
+    let items = parsed(tree, LOSSES)?;
+    let losses = items.iter().find_map(|item| match item {
+        Item::Enum(one) if one.ident == "Loss" => Some(&one.variants),
+        _ => None,
+    });
+    let words = arms(&items, "as_str");
+    let mut table = "| reason | what it means |\n|---|---|\n".to_owned();
+    for variant in losses.into_iter().flatten() {
+        let word = words.iter().find(|(known, _)| variant.ident == known).map(|(_, word)| word.as_str());
+        let said = documentation(&variant.attrs).replace('\n', " ");
+        let _ = writeln!(table, "| `{}` | {} |", word.unwrap_or_default(), said.trim());
+    }
+    if words.is_empty() { Err(Finding::new(LOSSES, 1, "has no words for losses")) } else { Ok(table) }
 }
 
 /// What each variant is matched to in a method: `Self::A | Self::B => "x"` is `x` for both.

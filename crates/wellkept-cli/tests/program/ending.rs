@@ -126,3 +126,46 @@ fn a_reader_of_the_log_that_is_stuck_delays_no_probe_and_fails_no_end() {
     let status = wellkept_testkit::until_some(PATIENCE, "the end", || program.try_wait().unwrap());
     assert_eq!(status.code(), Some(0));
 }
+
+#[test]
+fn the_last_line_of_the_log_has_its_books_and_what_was_put_aside_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let spill = folder.path().join("spill");
+    std::fs::create_dir(&spill).unwrap();
+    let kept =
+        r#"{"timestamp":"2026-01-15T10:30:00.123Z","level":"error","target":"before","message":"of the run before"}"#;
+    let head = format!("wellkept-log-spill 1 {:020}\n", 42);
+    std::fs::write(spill.join("stdout.1.spill"), format!("{head}{kept}\n")).unwrap();
+    let configuration =
+        format!("checks: []\nlogging: {{ spill: {{ folder: {}, max_size: 1MiB }} }}\n", spill.display());
+    std::fs::write(folder.path().join("wellkept.yaml"), configuration).unwrap();
+    let mut served = Served::again(folder);
+    served.wait_for(|line| line["message"] == "of the run before");
+    let page = served.get("/metrics").text();
+    let figure = |name: &str| {
+        let of_output = format!("wellkept_log_lines_{name}{{sink=\"stdout\"}} ");
+        page.lines().find_map(|line| line.strip_prefix(&of_output)?.parse::<f64>().ok())
+    };
+    assert_eq!(figure("accepted_total"), Some(figure("written_total").unwrap() + figure("pending").unwrap()));
+    served.program.signal(Signal::TERM);
+    assert_eq!(served.program.wait(PATIENCE).code(), Some(0));
+    let output = served.program.stdout();
+    let last: Value = serde_json::from_str(output.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["message"], &last["sink"]), (&"log closed".into(), &"stdout".into()));
+    let lines = output.lines().count();
+    assert_eq!((&last["written"], &last["accepted"]), (&lines.into(), &lines.into()));
+    assert_eq!((&last["dropped"], &last["pending"]), (&0.into(), &0.into()));
+    let left = std::fs::read_to_string(served.folder.path().join("spill/stdout.1.spill")).unwrap();
+    assert_eq!(left, head);
+}
+
+#[test]
+fn a_spill_that_can_hold_nothing_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = "checks: []\nlogging: { spill: { folder: /tmp/x, max_size: 1KiB } }\n";
+    std::fs::write(folder.path().join("wellkept.yaml"), configuration).unwrap();
+    let output = crate::served::run(folder.path(), &["config", "check", "wellkept.yaml"]);
+    assert!(!output.status.success());
+    let said = crate::served::text(&[output.stdout, output.stderr].concat());
+    assert!(said.contains("wellkept.yaml:2:47: at least 64KiB"), "{said}");
+}
