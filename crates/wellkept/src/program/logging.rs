@@ -1,12 +1,13 @@
 //! The section `logging`: how the log looks, what goes into it, and where.
 
 mod outputs;
+mod redact;
 
 use std::path::PathBuf;
 
 use wellkept_config::{ByteSize, FromNode, Node, Section, one_of};
 use wellkept_telemetry::logging::{
-    Format, Level, LevelError, MAX_MODULES, Options, RepeatLimit, SpillOptions, check_module,
+    Format, Level, LevelError, MAX_MODULES, Options, Redaction, RepeatLimit, SpillOptions, check_module,
 };
 
 pub use self::outputs::{Outputs, StandardStream};
@@ -22,6 +23,8 @@ pub struct LoggingSettings {
     pub outputs: Outputs,
     /// Where important lines are put aside while an output takes none. Default: nowhere.
     pub spill: Option<SpillOptions>,
+    /// What is masked besides what always is. Default: nothing.
+    pub redaction: Redaction,
     /// Levels of modules, by how their targets begin; the longest that fits counts. Default: none.
     pub modules: Vec<(String, Level)>,
     /// How often the same line is written. Default: 100 times within 10 s; `off` is as often as it comes.
@@ -35,6 +38,7 @@ impl Default for LoggingSettings {
             level: None,
             outputs: Outputs::default(),
             spill: None,
+            redaction: Redaction::default(),
             modules: Vec::new(),
             repeats: Some(RepeatLimit::default()),
         }
@@ -46,11 +50,12 @@ impl LoggingSettings {
         let format = section.optional::<FormatWord>("format").map(|word| word.0);
         let level = section.optional::<LevelWord>("level").map(|word| word.0);
         let outputs = Outputs::read(section);
+        let redaction = section.section("redact", redact::read).unwrap_or_default();
         let spill = section.section("spill", read_spill);
         let modules = read_modules(section);
         let repeats = read_repeats(section);
         section.complete();
-        Self { format, level, outputs, spill, modules, repeats }
+        Self { format, level, outputs, spill, redaction, modules, repeats }
     }
 
     /// What the log is started with. `usual` is the format of the standard stream where none is named.
@@ -64,6 +69,7 @@ impl LoggingSettings {
             sinks,
             modules: self.modules.clone(),
             repeats: self.repeats,
+            redaction: self.redaction.clone(),
             ..Options::default()
         }
     }

@@ -334,6 +334,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
         ("logging.output", old.logging.outputs.stream != new.logging.outputs.stream),
         ("logging.file", old.logging.outputs.file != new.logging.outputs.file),
         ("logging.spill", old.logging.spill != new.logging.spill),
+        ("logging.redact", old.logging.redaction != new.logging.redaction),
         ("logging.gelf", old.logging.outputs.gelf != new.logging.outputs.gelf),
         ("logging.repeats", old.logging.repeats != new.logging.repeats),
         ("otlp", otlp),
