@@ -8,10 +8,10 @@ use self::Namesake::{Renamed, Wins};
 pub(super) struct Own {
     pub(super) json: &'static str,
     pub(super) gelf: &'static str,
-    #[expect(dead_code, reason = "the page on the log is made from it")]
-    pub(super) text: &'static str,
-    #[expect(dead_code, reason = "the page on the log is made from it")]
-    pub(super) holds: &'static str,
+    #[expect(dead_code, reason = "`docs/logging.md` is made from it")]
+    text: &'static str,
+    #[expect(dead_code, reason = "`docs/logging.md` is made from it")]
+    holds: &'static str,
     pub(super) namesake: Namesake,
 }
 

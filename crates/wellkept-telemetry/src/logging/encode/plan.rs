@@ -113,16 +113,17 @@ impl Plan {
         let is_event = metadata.is_event();
         let names: Vec<&str> = metadata.fields().iter().map(|field| field.name()).collect();
         let may_be_critical = is_event && level == Level::Error && names.contains(&SEVERITY);
-        let class = |&name: &&str| match name {
-            MESSAGE if is_event => Class::Message,
+        let message = names.iter().position(|&name| name == MESSAGE).filter(|_| is_event);
+        let class = |(index, &name): (usize, &&str)| match name {
+            _ if Some(index) == message => Class::Message,
             SEVERITY if may_be_critical => Class::Severity,
             _ if redactor.is_secret(name) => Class::Secret,
             _ => Class::Plain,
         };
-        let message = match names.iter().position(|&name| name == MESSAGE) {
-            Some(0) if is_event => Message::First,
-            Some(_) if is_event => Message::Elsewhere,
-            _ => Message::Nowhere,
+        let place = match message {
+            Some(0) => Message::First,
+            Some(_) => Message::Elsewhere,
+            None => Message::Nowhere,
         };
         let mut target = String::new();
         if !redactor.redact(metadata.target(), &mut target) {
@@ -132,20 +133,29 @@ impl Plan {
             level,
             kind: LineKind::of(metadata.target()),
             may_be_critical,
-            message,
-            classes: names.iter().map(class).collect(),
-            forms: encoders.iter().map(|encoder| FormPlan::new(encoder, level, &target, &names, is_event)).collect(),
+            message: place,
+            classes: names.iter().enumerate().map(class).collect(),
+            forms: encoders
+                .iter()
+                .map(|encoder| FormPlan::new(encoder, level, &target, &names, (is_event, message)))
+                .collect(),
             target: target.into(),
         }
     }
 }
 
 impl FormPlan {
-    fn new(encoder: &Encoder, level: Level, target: &str, names: &[&str], is_event: bool) -> Self {
+    fn new(
+        encoder: &Encoder,
+        level: Level,
+        target: &str,
+        names: &[&str],
+        (is_event, message): (bool, Option<usize>),
+    ) -> Self {
         let mut keys: Vec<Key> = Vec::with_capacity(names.len());
-        for &name in names {
+        for (index, &name) in names.iter().enumerate() {
             let name = name.strip_prefix("r#").unwrap_or(name);
-            if name == MESSAGE && is_event {
+            if Some(index) == message {
                 keys.push(Key::new(encoder.message_key()));
                 continue;
             }

@@ -124,7 +124,7 @@ impl<'v> Visitor<'v> {
     #[inline]
     fn number(&mut self, field: &Field, size: u128, text: &str, is_wide: bool) {
         let Some((index, class)) = self.wanted(field) else { return };
-        if class == Class::Plain {
+        if class != Class::Secret {
             let redactor = &self.encoders.redactor;
             let is_masked = redactor.is_on() && size >= FIRST_CARD && is_card(size);
             if !is_masked && !is_wide && !redactor.has_patterns() {
