@@ -10,6 +10,7 @@
 //! 95 % of its memory is about to be killed whatever its host has left.
 
 mod cgroup;
+mod collect;
 mod collector;
 mod cpu;
 mod disk;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use collect::{ProcessCollector, SystemCollector};
 pub use collector::{ReadingState, Readings, System, SystemOptions};
 pub use cpu::{CpuSample, CpuUsage, LoadAverage};
 pub use disk::{Disk, Permissions};
@@ -87,7 +89,7 @@ pub enum Source {
 
 impl Source {
     /// The word for metadata: `cgroup` or `host`.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Cgroup => "cgroup",
             Self::Host => "host",

@@ -135,10 +135,19 @@ impl System {
     /// Reads everything anew. Blocks: as a rule a fraction of a millisecond, one deadline for each reading that hangs for the first
     /// time, and two seconds at most. Must not be called on a thread that runs tasks.
     pub fn read(&self) -> Readings {
+        self.read_some(|_| true)
+    }
+
+    /// All but this process.
+    pub(super) fn read_machine(&self) -> Readings {
+        self.read_some(|reading| reading != readers::PROCESS)
+    }
+
+    fn read_some(&self, is_wanted: fn(&str) -> bool) -> Readings {
         let shared = &self.0.0;
         let gives_up = Instant::now() + PATIENCE;
         let mut state = shared.lock();
-        state.want();
+        state.want(is_wanted);
         loop {
             if state.is_idle() {
                 break;
@@ -165,7 +174,7 @@ impl System {
             let patience = late.min(gives_up).saturating_duration_since(now);
             state = shared.done.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
-        state.readings(shared.stale_after)
+        state.readings(shared.stale_after, is_wanted)
     }
 
     /// Where none can be started, nothing is read.

@@ -17,7 +17,10 @@ use super::kept::{Buffer, Kept};
 use super::{Descriptors, Disk, Process, ReadingError, SystemRoot};
 
 pub(super) use mounts::Mounted;
+pub(super) use process::ProcessReader;
 
+/// The name of the reading of this process.
+pub(super) const PROCESS: &str = "process";
 /// Most disks or interfaces that are shown.
 const MOST_DEVICES: usize = 64;
 
@@ -58,7 +61,7 @@ pub(super) fn all(root: &SystemRoot) -> Vec<(&'static str, Box<dyn Reader>)> {
         ("processes", Box::new(process::ProcessesReader::new(root, groups.clone()))),
         ("pressure", Box::new(pressure::PressureReader::new(root, groups))),
         ("descriptors", Box::new(process::DescriptorsReader::new(root))),
-        ("process", Box::new(process::ProcessReader::new(root))),
+        (PROCESS, Box::new(ProcessReader::new(root))),
         ("filesystems", Box::new(mounts::MountsReader::new(root))),
     ]
 }

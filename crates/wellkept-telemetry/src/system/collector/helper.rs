@@ -87,9 +87,9 @@ impl Unit {
 }
 
 impl State {
-    /// Asks for everything. What is held up has failed once more.
-    pub(super) fn want(&mut self) {
-        for unit in &mut self.units {
+    /// Asks for what is wanted. What is held up has failed once more.
+    pub(super) fn want(&mut self, is_wanted: fn(&str) -> bool) {
+        for unit in self.units.iter_mut().filter(|unit| is_wanted(unit.name)) {
             match unit.phase {
                 Phase::Idle => unit.phase = Phase::Wanted,
                 Phase::HeldUp => unit.fail(),
@@ -146,9 +146,9 @@ impl State {
         }
     }
 
-    pub(super) fn readings(&self, stale_after: Duration) -> Readings {
+    pub(super) fn readings(&self, stale_after: Duration, is_wanted: fn(&str) -> bool) -> Readings {
         let mut readings = Readings::default();
-        for unit in self.units.iter().filter(|unit| !unit.is_gone) {
+        for unit in self.units.iter().filter(|unit| !unit.is_gone && is_wanted(unit.name)) {
             let age = unit.read.map(|read| read.elapsed());
             count(&mut readings.states, ReadingState { reading: unit.name, age, errors: unit.errors });
             let is_fresh = age.is_some_and(|age| age <= stale_after);

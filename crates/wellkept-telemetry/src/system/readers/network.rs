@@ -2,6 +2,7 @@
 
 use super::{Buffer, Figures, Kept, Reader, ReadingError, SystemRoot, has_room};
 use crate::system::figures::{DeviceName, Interface, Traffic};
+use crate::system::kept::SUBSTITUTE;
 
 /// The near ends of containers' and virtual machines' interfaces: a busy machine has hundreds, which come and go, and
 /// what passes through them passes through the machine's own too.
@@ -39,7 +40,9 @@ fn interface(line: &str) -> Option<Interface> {
     // A name may hold a colon; the numbers hold none.
     let (name, counts) = line.rsplit_once(':')?;
     let name = name.trim();
-    if ENDS.iter().any(|end| name.starts_with(end)) {
+    // Two that are no text might look the same.
+    let is_strange = name.bytes().any(|byte| byte == SUBSTITUTE);
+    if is_strange || ENDS.iter().any(|end| name.starts_with(end)) {
         return None;
     }
     let mut counts = counts.split_whitespace().map_while(|word| word.parse().ok());

@@ -8,10 +8,10 @@ use std::time::SystemTime;
 use rustix::fs::{RawDir, SeekFrom, seek};
 
 use super::{Buffer, Figures, Following, GroupsCell, Kept, Reader, ReadingError, SystemRoot};
-use crate::system::Descriptors;
 use crate::system::cgroup::{Cgroups, Groups};
 use crate::system::figures::ProcessFigures;
 use crate::system::process::{LIMIT, Statistics, WHAT, open_fds, parse_max_fds, start_time, ticks};
+use crate::system::{Descriptors, Process};
 
 /// Most processes that are counted.
 const MOST_PROCESSES: u64 = 1 << 20;
@@ -87,7 +87,8 @@ impl Reader for DescriptorsReader {
 }
 
 /// What this process uses.
-pub(super) struct ProcessReader {
+#[derive(Debug)]
+pub(crate) struct ProcessReader {
     root: SystemRoot,
     statistics: Kept,
     limits: Kept,
@@ -97,7 +98,7 @@ pub(super) struct ProcessReader {
 }
 
 impl ProcessReader {
-    pub(super) fn new(root: &SystemRoot) -> Self {
+    pub(crate) fn new(root: &SystemRoot) -> Self {
         Self {
             root: root.clone(),
             statistics: Kept::new(root.proc("self/stat")),
@@ -106,10 +107,8 @@ impl ProcessReader {
             started: None,
         }
     }
-}
 
-impl Reader for ProcessReader {
-    fn read(&mut self, buffer: &mut Buffer, figures: &mut Figures) -> Result<(), ReadingError> {
+    pub(crate) fn read_process(&mut self, buffer: &mut Buffer) -> Result<Process, ReadingError> {
         let parsed = Statistics::parse(self.statistics.read(buffer)?);
         let statistics = parsed.ok_or_else(|| self.statistics.malformed(WHAT))?;
         let parsed = parse_max_fds(self.limits.read(buffer)?);
@@ -118,7 +117,13 @@ impl Reader for ProcessReader {
             Some(started) => started,
             None => *self.started.insert(start_time(&self.root, ticks(statistics.started))?),
         };
-        *figures = Figures::Process(statistics.with(open_fds(&self.folder)?, most, started));
+        Ok(statistics.with(open_fds(&self.folder)?, most, started))
+    }
+}
+
+impl Reader for ProcessReader {
+    fn read(&mut self, buffer: &mut Buffer, figures: &mut Figures) -> Result<(), ReadingError> {
+        *figures = Figures::Process(self.read_process(buffer)?);
         Ok(())
     }
 }
