@@ -12,6 +12,7 @@ mod peers;
 mod polite;
 mod probes;
 mod reads;
+mod requests;
 mod rolling;
 mod rounds;
 mod serve;
@@ -37,6 +38,7 @@ Examples:
 
 Parts:
   probes   the endpoints under load, beside a bare axum handler
+  requests an axum handler with all layers of a request, beside the bare one
   reads    reading the status in process, beside a bare atomic load
   checks   ten thousand checks: processor, memory, adding them up
   local    one run of each check of this machine: the 99th percentile
@@ -51,9 +53,9 @@ Parts:
   soak     the memory of a thousand components over --minutes (default 2), history in --store sqlite (default), memory
 ";
 
-const PARTS: [&str; 13] = [
-    "probes", "reads", "checks", "local", "celery", "targets", "peers", "tracking", "metrics", "leave", "soak", "stop",
-    "rolling",
+const PARTS: [&str; 14] = [
+    "probes", "requests", "reads", "checks", "local", "celery", "targets", "peers", "tracking", "metrics", "leave",
+    "soak", "stop", "rolling",
 ];
 /// Of these, those that take too long to be run unasked.
 const ONLY_WHEN_NAMED: [&str; 2] = ["stop", "rolling"];
@@ -145,6 +147,7 @@ fn run(part: &str, options: &Options) {
     }
     match part {
         "probes" => probes::run(options.effort),
+        "requests" => requests::run(options.effort),
         "reads" => reads::run(options.effort),
         "checks" => checks::run(options.effort),
         "local" => local::run(options.effort),

@@ -70,10 +70,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        // One layer is enough: a request that has been through another keeps what it got there.
-        let known = request.extensions().get::<Correlation>().cloned();
-        let correlation = known.unwrap_or_else(|| accept(request.headers(), self.trust));
-        request.extensions_mut().insert(correlation.clone());
+        let correlation = correlate(&mut request, self.trust);
         let inner = correlation.clone().in_scope(|| self.inner.call(request));
         CorrelationFuture { inner: correlation.clone().scope(inner), correlation }
     }
@@ -95,11 +92,7 @@ impl<F: Future<Output = Result<Response<R>, E>>, R, E> Future for CorrelationFut
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.inner.poll(context))?;
-        if let (Entry::Vacant(place), Ok(id)) =
-            (response.headers_mut().entry(REQUEST_ID), HeaderValue::from_str(this.correlation.id()))
-        {
-            place.insert(id);
-        }
+        return_id(response.headers_mut(), this.correlation);
         let correlation = this.correlation.clone();
         Poll::Ready(Ok(response.map(|body| CorrelatedBody { body, correlation })))
     }
@@ -185,14 +178,29 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for PropagationService<S> {
 /// ```
 pub fn propagate(headers: &mut HeaderMap) {
     let Some(correlation) = Correlation::current() else { return };
-    if let (Entry::Vacant(place), Ok(id)) = (headers.entry(REQUEST_ID), HeaderValue::from_str(correlation.id())) {
-        place.insert(id);
-    }
+    return_id(headers, &correlation);
     let Ok(parent) = HeaderValue::try_from(correlation.traceparent()) else { return };
     let Entry::Vacant(place) = headers.entry(TRACEPARENT) else { return };
     place.insert(parent);
     if let Some(Ok(state)) = correlation.tracestate().map(HeaderValue::from_str) {
         headers.insert(TRACESTATE, state);
+    }
+}
+
+/// The correlation of a request: that which it bears already, of a layer before, or what it brings, which it then bears.
+pub(crate) fn correlate<B>(request: &mut Request<B>, trust: Trust) -> Correlation {
+    if let Some(correlation) = request.extensions().get::<Correlation>() {
+        return correlation.clone();
+    }
+    let correlation = accept(request.headers(), trust);
+    request.extensions_mut().insert(correlation.clone());
+    correlation
+}
+
+/// Sets `x-request-id` where it is not set.
+pub(crate) fn return_id(headers: &mut HeaderMap, correlation: &Correlation) {
+    if let (Entry::Vacant(place), Ok(id)) = (headers.entry(REQUEST_ID), HeaderValue::from_str(correlation.id())) {
+        place.insert(id);
     }
 }
 

@@ -14,6 +14,7 @@ mod grpc;
 pub mod handover;
 mod haproxy;
 mod layer;
+mod requests;
 mod server;
 mod sockets;
 mod spans;
@@ -21,7 +22,6 @@ mod spans;
 mod tls;
 
 pub use access::{Access, Caller, Credential, Loopback, Token, TokenError};
-pub use collect::{Figure, FigureKind, FigureValues, Figures};
 pub use correlation::{
     CorrelatedBody, CorrelationFuture, CorrelationLayer, CorrelationService, PropagationLayer, PropagationService,
     propagate,
@@ -30,6 +30,7 @@ pub use doors::{Doors, Names, Reloaded};
 pub use error::ApiError;
 pub use haproxy::{Agent, AgentHandle, AgentOptions, AgentStats};
 pub use layer::{ShutdownFuture, ShutdownLayer, ShutdownService};
+pub use requests::{MeasuredBody, RequestFuture, RequestLayer, RequestOptions, RequestPart, RequestService};
 pub use server::{
     Address, AddressError, Arrival, AtOnce, BindError, Exempt, Listener, Peer, PeerProcess, Server, ServerHandle,
     ServerOptions, ServerStats, TimeoutStats,

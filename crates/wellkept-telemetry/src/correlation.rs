@@ -40,6 +40,9 @@ pub const MAX_ID: usize = 128;
 /// correlation, does not show their fields.
 pub const REQUEST_TARGET: &str = "wellkept::request";
 
+/// The target of spans that give the log its context of a request, and are no part of a trace.
+pub const CONTEXT_TARGET: &str = "wellkept::context";
+
 /// What one piece of work is known by. Cheap to clone.
 #[derive(Clone)]
 pub struct Correlation(Arc<Inner>);

@@ -10,6 +10,7 @@ mod liveness;
 mod logging;
 mod machine;
 mod maintenance;
+mod metrics;
 mod once;
 #[cfg(feature = "otlp")]
 mod otlp;
@@ -24,6 +25,7 @@ pub use configuration::{Configuration, LoadError};
 pub use listeners::{Admin, Door, Haproxy, Listeners};
 pub use logging::{LoggingSettings, Outputs, StandardStream};
 pub use maintenance::MaintenanceRules;
+pub use metrics::{MetricsSettings, SystemFigures};
 pub use once::{Verdicts, run_all};
 pub use reload::{ReloadOutcome, ReloadStats, Reloader};
 pub use serve::{Handlers, StartError, serve};

@@ -12,12 +12,15 @@ use wellkept_health::{
     AlreadyInstalled, AnyCheck, Checker, Component, Engine, ExportError, ExportSettings, Exporter, Heartbeat, History,
     IntoOutcome, LivenessWatch, RegisterError, Settings, StartupHold, WatchOptions,
 };
-use wellkept_http::{Access, Address, AgentOptions, BindError, Doors, Listener, Names, Server, ServerOptions, Sockets};
+use wellkept_http::{
+    Access, Address, AgentOptions, BindError, Doors, Listener, Names, RequestOptions, Server, ServerOptions, Sockets,
+};
 use wellkept_shutdown::systemd::Systemd;
 use wellkept_shutdown::{Cause, Hook, Phase, Report, Resource, Sequence, Shutdown, Status, Tracker, signals, watchdog};
 use wellkept_telemetry::events::{Events, SecurityEvent};
 use wellkept_telemetry::logging::Logging;
-use wellkept_telemetry::metrics::Metrics;
+use wellkept_telemetry::metrics::{Audience, MetricError, Metrics};
+use wellkept_telemetry::system::{System, SystemCollector, SystemOptions};
 
 mod doors;
 mod error;
@@ -35,7 +38,7 @@ pub use options::{ApplicationDoors, Overdue, ServiceOptions};
 pub use succession::{Role, SuccessionError};
 pub(crate) use succession::{Settled, Succession, begin, offer, settle};
 
-use doors::{Bound, door_options_of, nobody};
+use doors::{Bound, door_options_of, nobody, with_requests};
 
 /// An axum application that is kept well: health checks, probes on its own port, graceful shutdown.
 ///
@@ -72,6 +75,7 @@ pub struct Service {
     logging: Option<Logging>,
     #[cfg(feature = "otlp")]
     otlp: Option<wellkept_telemetry::otlp::Otlp>,
+    requests: RequestOptions,
 }
 
 #[derive(Debug)]
@@ -137,6 +141,7 @@ impl Service {
             logging: None,
             #[cfg(feature = "otlp")]
             otlp: None,
+            requests: options.requests,
         }
     }
 
@@ -297,6 +302,19 @@ impl Service {
         self
     }
 
+    /// Shows the machine's figures and those of the control group on the same page, as `wellkept_system_…`, to whoever
+    /// may see names.
+    ///
+    /// ```
+    /// let service = wellkept::Service::new("orders", "1.4.2");
+    /// service.system_metrics(&wellkept::telemetry::system::SystemOptions::default())?;
+    /// # Ok::<(), wellkept::telemetry::metrics::MetricError>(())
+    /// ```
+    pub fn system_metrics(&self, options: &SystemOptions) -> Result<(), MetricError> {
+        let system = SystemCollector::new(&System::new(options));
+        self.metrics.collector("system", system, Audience::Operators)
+    }
+
     /// Makes this service's health the process-wide one, which
     /// [`default_checker`](wellkept_health::default_checker) returns anywhere.
     pub fn install_default(&self) -> Result<(), AlreadyInstalled> {
@@ -331,7 +349,8 @@ impl Service {
     /// request. Installs handlers for the two signals, and tells systemd how it goes where `NOTIFY_SOCKET` is set.
     ///
     /// The probes (`/health`, `/livez`, `/readyz`, `/metrics` …) come before the application's own routes, as
-    /// [`ServiceOptions::doors`] says. Details are for [`Service::admin`].
+    /// [`ServiceOptions::doors`] says. Details are for [`Service::admin`]. The application's own requests are correlated,
+    /// measured and counted, as [`ServiceOptions::requests`] says.
     ///
     /// The address is one of TCP, or a Unix socket (`Address::unix("/run/orders.sock")`), whose file has the permissions
     /// of [`ServerOptions::socket_mode`] and is removed at the end.
@@ -380,6 +399,7 @@ impl Service {
             Overdue::Exit => Some(watchdog::arm(&self.shutdown, OVERDUE).map_err(ServeError::Thread)?),
             Overdue::Wait => None,
         };
+        let app = with_requests(app, &self.metrics, self.requests);
         let doors = Doors::new(self.checker.clone(), self.shutdown.clone(), nobody(), self.names, self.metrics);
         if let Some(logging) = &self.logging {
             doors.show_logging(logging);

@@ -1,12 +1,10 @@
 //! The servers as metrics: connections, their limit, and what was refused or cut.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
+use wellkept_telemetry::metrics::{Collector, Declaration, Readings};
 
-use super::Families;
+use super::families;
 use crate::haproxy::{AgentHandle, AgentStats};
 use crate::server::{ServerHandle, ServerStats};
 
@@ -34,49 +32,52 @@ impl Servers {
     }
 }
 
-type Read = fn(&ServerStats) -> f64;
+type Figure = (Declaration<'static>, fn(&ServerStats) -> f64);
 
-const GAUGES: [(&str, &str, Read); 3] = [
-    ("wellkept_server_connections", "Open connections of a door.", |stats| stats.open as f64),
-    ("wellkept_server_connections_limit", "Most connections of a door.", |stats| stats.max_connections as f64),
-    ("wellkept_server_requests_in_flight", "Requests whose last byte has not left.", |stats| stats.in_flight as f64),
+const FIGURES: [Figure; 8] = [
+    (CONNECTIONS, |stats| stats.open as f64),
+    (CONNECTIONS_LIMIT, |stats| stats.max_connections as f64),
+    (IN_FLIGHT, |stats| stats.in_flight as f64),
+    (ACCEPTED, |stats| stats.accepted_total as f64),
+    (EVICTED, |stats| stats.evicted_total as f64),
+    (ACCEPT_ERRORS, |stats| stats.accept_errors_total as f64),
+    (HANDSHAKE_ERRORS, |stats| stats.handshake_errors_total as f64),
+    (REQUESTS, |stats| stats.requests_total as f64),
 ];
 
-const COUNTERS: [(&str, &str, Read); 5] = [
-    ("wellkept_server_accepted", "Connections accepted.", |stats| stats.accepted_total as f64),
-    ("wellkept_server_evicted", "Connections closed to make room.", |stats| stats.evicted_total as f64),
-    ("wellkept_server_accept_errors", "Connections that could not be accepted.", |stats| {
-        stats.accept_errors_total as f64
-    }),
-    ("wellkept_server_handshake_errors", "TLS handshakes that failed.", |stats| stats.handshake_errors_total as f64),
-    ("wellkept_server_requests", "Requests whose head was complete.", |stats| stats.requests_total as f64),
-];
+families! { FAMILIES:
+    CONNECTIONS = gauge "wellkept_server_connections" ["door"], "Open connections of a door.";
+    CONNECTIONS_LIMIT = gauge "wellkept_server_connections_limit" ["door"], "Most connections of a door.";
+    IN_FLIGHT = gauge "wellkept_server_requests_in_flight" ["door"], "Requests whose last byte has not left.";
+    ACCEPTED = counter "wellkept_server_accepted" ["door"], "Connections accepted.";
+    EVICTED = counter "wellkept_server_evicted" ["door"], "Connections closed to make room.";
+    ACCEPT_ERRORS = counter "wellkept_server_accept_errors" ["door"], "Connections that could not be accepted.";
+    HANDSHAKE_ERRORS = counter "wellkept_server_handshake_errors" ["door"], "TLS handshakes that failed.";
+    REQUESTS = counter "wellkept_server_requests" ["door"], "Requests whose head was complete.";
+    REFUSED = counter "wellkept_server_refused" ["door", "why"], "Requests refused, by why.";
+    TIMEOUTS = counter "wellkept_server_timeouts" ["door", "kind"], "Connections closed by a time limit, by which.";
+    AGENT_CONNECTIONS = gauge "wellkept_haproxy_connections", "Open connections of HAProxy's agent check.";
+    AGENT_CONNECTIONS_LIMIT = gauge "wellkept_haproxy_connections_limit", "Most connections of HAProxy's agent check.";
+    AGENT_CHECKS = counter "wellkept_haproxy_checks" ["fate"], "Agent checks by what became of them.";
+}
 
 impl Collector for Servers {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut families = Families(encoder);
+    fn declarations(&self) -> Vec<Declaration<'static>> {
+        FAMILIES.to_vec()
+    }
+
+    fn collect(&self, out: &mut Readings) {
         let shown = self.shown().clone();
         let server = |server: &Arc<ServerHandle>| (server.name().to_owned(), server.stats());
         let servers: Vec<_> = shown.servers.iter().map(server).collect();
-        for (name, help, read) in GAUGES {
-            families.gauges(
-                name,
-                help,
-                servers.iter().map(|(door, stats)| ([("door", door.as_str())], read(stats))),
-            )?;
-        }
-        for (name, help, read) in COUNTERS {
-            families.counters(
-                name,
-                help,
-                servers.iter().map(|(door, stats)| ([("door", door.as_str())], read(stats))),
-            )?;
+        for (family, read) in FIGURES {
+            out.family(&family).samples(servers.iter().map(|(door, stats)| ([door.as_str()], read(stats))));
         }
         let refused = servers.iter().flat_map(|(door, stats)| {
             [("late", stats.refused_late_total), ("overload", stats.refused_overload_total)]
-                .map(|(why, count)| ([("door", door.as_str()), ("why", why)], count as f64))
+                .map(|(why, count)| ([door.as_str(), why], count as f64))
         });
-        families.counters("wellkept_server_refused", "Requests refused, by why.", refused)?;
+        out.family(&REFUSED).samples(refused);
         let timeouts = servers.iter().flat_map(|(door, stats)| {
             let timeouts = stats.timeouts;
             [
@@ -85,23 +86,23 @@ impl Collector for Servers {
                 ("idle", timeouts.idle_total),
                 ("write", timeouts.write_total),
             ]
-            .map(|(kind, count)| ([("door", door.as_str()), ("kind", kind)], count as f64))
+            .map(|(kind, count)| ([door.as_str(), kind], count as f64))
         });
-        families.counters("wellkept_server_timeouts", "Connections closed by a time limit, by which.", timeouts)?;
-        shown.agent.map_or(Ok(()), |agent| agent_figures(&mut families, agent.stats()))
+        out.family(&TIMEOUTS).samples(timeouts);
+        if let Some(agent) = shown.agent {
+            agent_figures(out, agent.stats());
+        }
     }
 }
 
 /// HAProxy's agent speaks no HTTP: it has connections and answers, and no requests.
-fn agent_figures(families: &mut Families<'_>, stats: AgentStats) -> fmt::Result {
-    families.gauge("wellkept_haproxy_connections", "Open connections of HAProxy's agent check.", stats.open as f64)?;
-    let limit = stats.max_connections as f64;
-    families.gauge("wellkept_haproxy_connections_limit", "Most connections of HAProxy's agent check.", limit)?;
+fn agent_figures(out: &mut Readings, stats: AgentStats) {
+    out.value(&AGENT_CONNECTIONS, stats.open as f64);
+    out.value(&AGENT_CONNECTIONS_LIMIT, stats.max_connections as f64);
     let fates = [
         ("answered", stats.answered_total),
         ("unanswered", stats.unanswered_total),
         ("not_accepted", stats.accept_errors_total),
     ];
-    let fates = fates.map(|(fate, count)| ([("fate", fate)], count as f64));
-    families.counters("wellkept_haproxy_checks", "Agent checks by what became of them.", fates)
+    out.family(&AGENT_CHECKS).samples(fates.map(|(fate, count)| ([fate], count as f64)));
 }

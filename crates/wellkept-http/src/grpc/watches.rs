@@ -1,22 +1,20 @@
 //! Watch calls: how many there are, and the one task that tells all of them what has changed.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Frame;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
 use tokio::sync::watch;
 use wellkept_health::Checker;
 use wellkept_shutdown::{Phase, Shutdown};
+use wellkept_telemetry::metrics::{Collector, Declaration, Readings};
 
 use super::call::{self, Code, Deadline, Failure};
 use super::messages::CheckResponse;
 use super::services::{ServingStatus, Table};
-use crate::collect::Families;
+use crate::collect::families;
 use crate::doors::groups::{Groups, Look};
 
 /// How often the statuses are looked at when nobody says that they changed: results grow stale, and a runtime stalls,
@@ -242,19 +240,26 @@ impl Watching {
 #[derive(Debug)]
 pub(crate) struct WatchesCollector(pub(crate) Arc<Watches>);
 
+families! { FAMILIES:
+    WATCHES = gauge "wellkept_grpc_watches", "Open Watch calls.";
+    WATCHES_LIMIT = gauge "wellkept_grpc_watches_limit", "Most Watch calls that may be open.";
+    WATCHES_REFUSED = counter "wellkept_grpc_watches_refused", "Watch calls refused at the limit.";
+}
+
 impl Collector for WatchesCollector {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+    fn declarations(&self) -> Vec<Declaration<'static>> {
+        FAMILIES.to_vec()
+    }
+
+    fn collect(&self, out: &mut Readings) {
         let watches = &self.0;
         let limit = watches.limit.load(Ordering::Relaxed);
         if limit == 0 {
             // There is no such door.
-            return Ok(());
+            return;
         }
-        let mut families = Families(encoder);
-        let open = watches.open.load(Ordering::Relaxed) as f64;
-        families.gauge("wellkept_grpc_watches", "Open Watch calls.", open)?;
-        families.gauge("wellkept_grpc_watches_limit", "Most Watch calls that may be open.", limit as f64)?;
-        let refused = watches.refused.load(Ordering::Relaxed) as f64;
-        families.counter("wellkept_grpc_watches_refused", "Watch calls refused at the limit.", refused)
+        out.value(&WATCHES, watches.open.load(Ordering::Relaxed) as f64);
+        out.value(&WATCHES_LIMIT, limit as f64);
+        out.value(&WATCHES_REFUSED, watches.refused.load(Ordering::Relaxed) as f64);
     }
 }

@@ -13,7 +13,7 @@ use tracing_subscriber::registry::{LookupSpan, SpanRef};
 use super::attributes::Fields;
 use super::queue::Queue;
 use super::span::{OpenSpan, Parent, Place};
-use crate::correlation::{Correlation, SpanId, TraceId, is_in_ratio};
+use crate::correlation::{CONTEXT_TARGET, Correlation, SpanId, TraceId, is_in_ratio};
 use crate::logging::redact::Redactor;
 use crate::logging::{Level, Redaction, RedactionError, Secrets};
 
@@ -60,7 +60,8 @@ impl TraceLayer {
     }
 
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= self.filter
+        // The context of the log has a span of the trace beside it.
+        *metadata.level() <= self.filter && metadata.target() != CONTEXT_TARGET
     }
 
     /// Where a new span stands.

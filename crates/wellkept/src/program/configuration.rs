@@ -16,6 +16,7 @@ use super::liveness;
 use super::logging::LoggingSettings;
 use super::machine;
 use super::maintenance::MaintenanceRules;
+use super::metrics::MetricsSettings;
 use super::store::StoreLocation;
 use super::succession::HandoverPlace;
 
@@ -40,6 +41,8 @@ pub struct Configuration {
     /// Where metrics are pushed. Nowhere unless the section is there.
     #[cfg(feature = "otlp")]
     pub otlp: Option<crate::otlp::Options>,
+    /// What is shown as metrics beyond the program's own figures.
+    pub metrics: MetricsSettings,
     /// The checks.
     pub checks: Vec<CheckDefinition>,
     /// How the runtime that the checks run on is watched, and what happens when it stays stalled. Default: after 5 s
@@ -97,6 +100,7 @@ impl Configuration {
             logging: LoggingSettings::default(),
             #[cfg(feature = "otlp")]
             otlp: None,
+            metrics: MetricsSettings::default(),
             checks: machine::checks(),
             liveness: WatchOptions::default(),
             maintenance: MaintenanceRules::default(),
@@ -160,6 +164,7 @@ impl Configuration {
                 let at = root.position_of("otlp");
                 root.report(at, "config.not_built", "`otlp` is not in this build: it needs feature `otlp`");
             }
+            let metrics = root.section("metrics", |section| Some(MetricsSettings::read(section)));
             let defaults = root.section("defaults", |section| Some(Timing::read_defaults(section))).unwrap_or_default();
             let (checks, names) = checks::read(root, &defaults);
             if let (Some((retention, at)), Some(checks)) = (history, &checks) {
@@ -185,6 +190,7 @@ impl Configuration {
                 logging: logging.unwrap_or_default(),
                 #[cfg(feature = "otlp")]
                 otlp,
+                metrics: metrics.unwrap_or_default(),
                 checks: checks?,
                 liveness: liveness.unwrap_or_default(),
                 maintenance: maintenance.unwrap_or_default(),

@@ -338,6 +338,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<&'static str> 
         ("logging.gelf", old.logging.outputs.gelf != new.logging.outputs.gelf),
         ("logging.repeats", old.logging.repeats != new.logging.repeats),
         ("otlp", otlp),
+        ("metrics", old.metrics != new.metrics),
         ("shutdown", old.shutdown != new.shutdown || old.handover != new.handover),
     ]
     .into_iter()

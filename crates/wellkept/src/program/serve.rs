@@ -3,29 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::registry::Registry;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wellkept_health::{Checker, Component, History, Identity, RegisterError, Settings, Thresholds};
 use wellkept_http::handover::Before;
-use wellkept_http::{
-    Address, Agent, BindError, Doors, Figure, FigureKind, FigureValues, Figures, Listener, Listening, Server,
-    ServerOptions, Sockets, Tls,
-};
+use wellkept_http::{Address, Agent, BindError, Doors, Listener, Listening, Server, ServerOptions, Sockets, Tls};
 use wellkept_shutdown::{EntranceKind, Phase, Report, Shutdown, Tracker, signals, watchdog};
 #[cfg(feature = "postgres")]
 use wellkept_store::{PostgresJobs, PostgresMaintenances, PostgresStore};
 use wellkept_store::{ReopeningStore, SqliteStore, StoreError};
 use wellkept_telemetry::logging::Logging;
-use wellkept_telemetry::metrics::{Audience, Metrics};
 
 use super::checks::{EVENT_LOOP, HISTORY};
 use super::configuration::{Configuration, LoadError};
 use super::history;
 use super::listeners::{Admin, Door, Haproxy, Listeners};
 use super::machine::SLOW_LOOP;
-use super::reload::{ReloadStats, Reloader, reload_on, reload_once};
+use super::metrics;
+use super::reload::{Reloader, reload_on, reload_once};
 use super::store::StoreLocation;
 use super::succession::{Gate, HandoverPlace, Start, refuse_unclaimed, take_in_maintenances};
 use super::tls::RunningTls;
@@ -110,7 +106,7 @@ pub async fn serve(
     drop(sockets);
 
     let books = Arc::new(std::sync::OnceLock::<Arc<Reloader>>::new());
-    let metrics = metrics(logging.clone(), Arc::clone(&books));
+    let metrics = metrics::registry(configuration.metrics, logging.clone(), Arc::clone(&books));
     let names = configuration.listeners.names;
     let access = configuration.listeners.access();
     #[cfg(feature = "otlp")]
@@ -370,40 +366,6 @@ fn say_where(what: &str, scheme: &str, address: &Address, paths: &str) {
         Address::Tcp(socket) => tracing::info!(target: "wellkept", %address, paths, "{what} on {scheme}://{socket}"),
         Address::Unix(_) => tracing::info!(target: "wellkept", %address, paths, scheme, "{what} on {address}"),
     }
-}
-
-/// Metrics of the parts that the doors don't know.
-fn metrics(logging: Option<Logging>, reloader: Arc<std::sync::OnceLock<Arc<Reloader>>>) -> Metrics {
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(Figures(move || {
-        reloader.get().map(|reloader| reload_figures(reloader.stats())).unwrap_or_default()
-    })));
-    let metrics = Metrics::new();
-    let program = metrics.mount("program", registry, Audience::Everyone);
-    let log = logging.map_or(Ok(()), |logging| metrics.collector("log", logging, Audience::Everyone));
-    for error in [program.err(), log.err()].into_iter().flatten() {
-        tracing::error!(target: "wellkept::metrics", code = error.code(), "{error}");
-    }
-    metrics
-}
-
-fn reload_figures(stats: ReloadStats) -> Vec<Figure> {
-    let outcomes =
-        [("applied", stats.applied_total), ("unchanged", stats.unchanged_total), ("rejected", stats.rejected_total)];
-    vec![
-        Figure {
-            name: "wellkept_config_reloads",
-            help: "Reloads of the configuration by outcome.",
-            kind: FigureKind::Counter,
-            values: FigureValues::By("outcome", outcomes.map(|(word, count)| (word, count as f64)).into()),
-        },
-        Figure {
-            name: "wellkept_config_applied_timestamp_seconds",
-            help: "When the running configuration was applied.",
-            kind: FigureKind::Gauge,
-            values: FigureValues::One(stats.applied_at as f64 / 1000.0),
-        },
-    ]
 }
 
 /// A thread with a runtime of its own for the doors.

@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use axum::Router;
 use http::request::Parts;
-use wellkept_http::{Access, Address, Agent, AgentOptions, Doors, Listening, Loopback, Server, ServerOptions, Sockets};
+use wellkept_http::{
+    Access, Address, Agent, AgentOptions, Doors, Listening, Loopback, RequestLayer, RequestOptions, Server,
+    ServerOptions, Sockets,
+};
 use wellkept_shutdown::{EntranceKind, Shutdown, Tracker};
+use wellkept_telemetry::metrics::Metrics;
 
 use super::{ApplicationDoors, DoorKind, ServeError};
 
@@ -17,6 +21,21 @@ const AGENT: &str = "haproxy";
 /// Who sees details on doors that the Internet may reach through a proxy on the same machine: nobody.
 pub(super) fn nobody() -> Access {
     Access::loopback_only().loopback(Loopback::Untrusted)
+}
+
+/// The application's routes with what each of their requests gets.
+pub(super) fn with_requests(app: Router, metrics: &Metrics, options: RequestOptions) -> Router {
+    if options.is_nothing() {
+        return app;
+    }
+    match RequestLayer::new(metrics, options) {
+        Ok(layer) => app.layer(layer),
+        Err(error) => {
+            // The application has a metric of that name.
+            tracing::error!(target: "wellkept::metrics", code = error.code(), "requests are not measured: {error}");
+            app.layer(RequestLayer::uncounted(options))
+        }
+    }
 }
 
 impl ApplicationDoors {

@@ -1,7 +1,7 @@
 //! What a service may be told before it is made.
 
 use wellkept_health::WatchOptions;
-use wellkept_http::{Names, ServerOptions};
+use wellkept_http::{Names, RequestOptions, ServerOptions};
 
 /// What a [`Service`](crate::Service) may be told before it is made.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +17,9 @@ pub struct ServiceOptions {
     pub names: Names,
     /// Which doors stand before the application's own routes, on its listener. Default: the public ones.
     pub doors: ApplicationDoors,
+    /// What each request of the application gets by itself: correlation, span, metrics, a place in the count of those in
+    /// flight. Default: all of it, and the ids of callers are taken over.
+    pub requests: RequestOptions,
     /// Requests that may be in flight before more are refused. Default 1,000.
     pub max_in_flight_requests: Option<usize>,
     /// What happens when the process is still there at the deadline. Default: nothing more.
