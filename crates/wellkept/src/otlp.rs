@@ -34,12 +34,12 @@ pub use wellkept_telemetry::otlp::{InvalidVariable, Options, Otlp, OtlpError, Sp
 /// with `https`. A user and password in the endpoint become `Authorization: Basic`. Uses no proxy, follows no redirect, and
 /// keeps no connection between two messages.
 pub fn start(options: Options) -> Result<Otlp, StartError> {
-    start_with_tls(options, tls::Client::new())
+    start_with_tls(options, &tls::Client::new())
 }
 
 /// As [`start`], by these settings of TLS, such as certificates of one's own that vouch for the receiver.
-pub fn start_with_tls(options: Options, tls: tls::Client) -> Result<Otlp, StartError> {
-    let transport = HttpTransport::new(&options, &tls)?;
+pub fn start_with_tls(options: Options, tls: &tls::Client) -> Result<Otlp, StartError> {
+    let transport = HttpTransport::new(&options, tls)?;
     Ok(Otlp::start(options, Arc::new(transport))?)
 }
 

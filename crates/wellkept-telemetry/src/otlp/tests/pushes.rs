@@ -97,6 +97,17 @@ fn a_push_that_fails_is_followed_by_a_fresh_reading_and_not_by_itself() {
 }
 
 #[test]
+fn a_receiver_of_metrics_that_names_a_time_is_left_alone_until_then() {
+    let told = Answer { retry_after: Some(Duration::from_secs(200)), ..answers(503) };
+    let collector = Collector::replying([Reply::Answers(told)]);
+    let otlp = collector.start(Options { interval: Duration::from_secs(100), ..patient() });
+    otlp.push(&Metrics::new(), Audience::Everyone).unwrap();
+    assert!(!otlp.flush(PATIENCE));
+    assert!(!otlp.flush(Duration::from_millis(50)));
+    assert_eq!(collector.messages.lock().unwrap().len(), 1);
+}
+
+#[test]
 fn points_that_the_receiver_leaves_out_are_counted() {
     let partial = ExportMetricsPartialSuccess { rejected_data_points: 2, ..Default::default() };
     let body = ExportMetricsServiceResponse { partial_success: Some(partial) }.encode_to_vec();

@@ -324,18 +324,3 @@ fn a_span_that_is_said_to_have_ended_does_not_wait_for_what_was_spawned_from_it(
     assert_eq!(collector.spans().len(), 1);
     assert_eq!(collector.spans()[0].attributes, []);
 }
-
-#[test]
-fn what_the_transport_traces_is_not_exported() {
-    struct Traces(Arc<Collector>);
-    impl Transport for Traces {
-        fn post(&self, message: Message<'_>) -> Result<Answer, Unreachable> {
-            info_span!("a client of its own").in_scope(|| self.0.post(message))
-        }
-    }
-    let collector = Arc::new(Collector::default());
-    let otlp = Otlp::start(patient(), Arc::new(Traces(Arc::clone(&collector)))).unwrap();
-    traced(&otlp, || info_span!("work").in_scope(|| ()));
-    assert!(otlp.flush(PATIENCE) && otlp.flush(PATIENCE));
-    assert_eq!(collector.spans().len(), 1);
-}
