@@ -43,9 +43,9 @@ mod transport;
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use books::{PointBooks, SpanBooks, SpanLoss};
 pub use layer::TraceLayer;
@@ -54,11 +54,11 @@ pub use queue::{MAX_QUEUED_BYTES, MAX_QUEUED_SPANS};
 pub use span::{MAX_ATTRIBUTES, MAX_EVENTS, MAX_SPAN_BYTES};
 pub use transport::{Answer, Message, Signal, Transport, Unreachable};
 
-use crate::metrics::{Audience, Collector, Metrics};
+use crate::metrics::{Audience, MetricError, Metrics, MetricsExportSettings};
 use delivery::Patience;
 use exporter::Receiver;
 use messages::Resource;
-use push::Pushing;
+use push::Push;
 use queue::Queue;
 
 /// A running export. Cheap to clone; the exporter's thread ends when the last one is dropped, after one try with what waits.
@@ -67,7 +67,7 @@ pub struct Otlp(Arc<Inner>);
 
 struct Inner {
     queue: Arc<Queue>,
-    pushing: OnceLock<Arc<Pushing>>,
+    points: push::Books,
     transport: Arc<dyn Transport>,
     resource: Resource,
     options: Options,
@@ -90,23 +90,22 @@ impl Otlp {
         let resource = options.resource();
         let (exported, of) = (Arc::clone(&queue), resource.clone());
         let receiver = Receiver::new(Arc::clone(&transport), Signal::Traces, options.timeout);
-        spawn("wk-otlp-traces", move || exporter::run(&exported, receiver, &of, patience))
-            .map_err(OtlpError::Thread)?;
-        Ok(Self(Arc::new(Inner { queue, pushing: OnceLock::new(), transport, resource, options })))
+        let run = move || exporter::run(&exported, receiver, &of, patience);
+        thread::Builder::new().name("wk-otlp".to_owned()).spawn(run).map_err(OtlpError::Thread)?;
+        Ok(Self(Arc::new(Inner { queue, points: push::Books::default(), transport, resource, options })))
     }
 
-    /// Pushes these metrics every [`interval`](Options::interval), from now on: a fresh reading each time, as `audience`
-    /// sees it, whose counters and histograms count since the start. A push that fails is not sent again, for the next one
-    /// says all that it said. What is said first counts.
-    pub fn push(&self, metrics: &Metrics, audience: Audience) -> io::Result<()> {
-        let pushing = Arc::new(Pushing::default());
-        if self.0.pushing.set(Arc::clone(&pushing)).is_err() {
-            return Ok(());
-        }
-        let Inner { transport, resource, options, .. } = &*self.0;
+    /// Has these metrics pushed every [`interval`](Options::interval), from now on, by an exporter of theirs: a fresh reading
+    /// each time, whose counters and histograms count since the start. A push that fails is not sent again, for the next one
+    /// says all that it said. [`Metrics::flush_exports`] has a last one sent. The books of this export are among the metrics
+    /// from then on.
+    pub fn push(&self, metrics: &Metrics) -> Result<(), MetricError> {
+        let Inner { transport, resource, options, points, .. } = &*self.0;
         let receiver = Receiver::new(Arc::clone(transport), Signal::Metrics, options.timeout);
-        let (metrics, resource, interval) = (metrics.clone(), resource.clone(), options.interval);
-        spawn("wk-otlp-metrics", move || push::run(&pushing, (&metrics, audience), receiver, &resource, interval))
+        let push = Push { receiver, resource: resource.clone(), books: Arc::clone(points), not_before: None };
+        let settings = MetricsExportSettings { every: options.interval, deadline: options.timeout };
+        metrics.collector("otlp", books::OtlpCollector(Arc::downgrade(&self.0)), Audience::Everyone)?;
+        metrics.export("otlp", push, settings)
     }
 
     /// What turns spans of `tracing` into exported ones.
@@ -114,15 +113,10 @@ impl Otlp {
         TraceLayer::new(Arc::clone(&self.0.queue), self.0.options.level, self.0.options.ratio)
     }
 
-    /// Has all spans that have ended exported now, and a last reading of the metrics, and waits for it, at most for
-    /// `deadline`; blocks the thread. Returns whether the queue is empty of them and the reading has arrived. A receiver that
-    /// asked to be left alone is.
+    /// Has all spans that have ended exported now, and waits for it, at most for `deadline`; blocks the thread. Returns
+    /// whether all have left the queue in time. A receiver that asked to be left alone is.
     pub fn flush(&self, deadline: Duration) -> bool {
-        let end = Instant::now() + deadline.min(queue::LONGEST);
-        let pushing = self.0.pushing.get().map(|pushing| (pushing, pushing.ask()));
-        let are_spans_out = self.0.queue.flush(deadline);
-        let is_reading_out = pushing.is_none_or(|(pushing, wanted)| pushing.wait(wanted, end));
-        are_spans_out && is_reading_out
+        self.0.queue.flush(deadline)
     }
 
     /// What became of the spans so far.
@@ -132,12 +126,7 @@ impl Otlp {
 
     /// What became of the points of metrics so far.
     pub fn points(&self) -> PointBooks {
-        self.0.pushing.get().map(|pushing| pushing.books()).unwrap_or_default()
-    }
-
-    /// The books as metrics, for [`Metrics::collector`]. It keeps nothing running.
-    pub fn collector(&self) -> impl Collector {
-        books::OtlpCollector(Arc::downgrade(&self.0))
+        *self.0.points.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was chosen.
@@ -149,14 +138,7 @@ impl Otlp {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.queue.close();
-        if let Some(pushing) = self.pushing.get() {
-            pushing.close();
-        }
     }
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
 }
 
 impl fmt::Debug for Otlp {

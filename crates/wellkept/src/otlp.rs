@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use wellkept_checks::fetch::{InvalidRequest, Method, Request};
 use wellkept_net::{AddressRules, tls};
 use wellkept_shutdown::{Hook, Shutdown};
-use wellkept_telemetry::metrics::{Audience, Metrics};
+use wellkept_telemetry::metrics::Metrics;
 use wellkept_telemetry::otlp::{Answer, Message, Signal, Transport, Unreachable};
 pub use wellkept_telemetry::otlp::{InvalidVariable, Options, Otlp, OtlpError, SpanBooks, SpanLoss};
 
@@ -134,16 +134,16 @@ pub(crate) fn follow(otlp: &Otlp, shutdown: &Shutdown) {
             let dropped = otlp.books().lost();
             tracing::warn!(
                 target: "wellkept::otlp", accepted, exported, dropped, pending,
-                "the receiver has not taken all spans and the last metrics in time"
+                "the receiver has not taken all spans in time"
             );
         }
     }));
 }
 
-/// Pushes a service's metrics, with the books of the export among them.
-pub(crate) fn push(otlp: &Otlp, metrics: &Metrics) -> std::io::Result<()> {
-    if let Err(error) = metrics.collector("otlp", otlp.collector(), Audience::Everyone) {
-        tracing::error!(target: "wellkept::metrics", code = error.code(), "{error}");
+/// Pushes a service's metrics, with the books of the export among them. Their last reading goes with those for other
+/// exporters.
+pub(crate) fn push(otlp: &Otlp, metrics: &Metrics) {
+    if let Err(error) = otlp.push(metrics) {
+        tracing::error!(target: "wellkept::otlp", code = error.code(), "metrics are not pushed: {error}");
     }
-    otlp.push(metrics, Audience::Operators)
 }

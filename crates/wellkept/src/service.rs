@@ -385,7 +385,7 @@ impl Service {
         let app = match &self.otlp {
             Some(otlp) => {
                 crate::otlp::follow(otlp, &self.shutdown);
-                crate::otlp::push(otlp, &self.metrics).map_err(ServeError::Thread)?;
+                crate::otlp::push(otlp, &self.metrics);
                 app.layer(wellkept_http::RequestSpanLayer).layer(wellkept_http::CorrelationLayer::default())
             }
             None => app,
@@ -526,10 +526,13 @@ pub(crate) fn write_at_the_end(logging: &Logging, shutdown: &Shutdown) {
 }
 
 /// Has the exporters of metrics take them once more in the flush.
-fn export_to_the_end(shutdown: &Shutdown, metrics: &Metrics) {
+pub(crate) fn export_to_the_end(shutdown: &Shutdown, metrics: &Metrics) {
     let (metrics, patience) = (metrics.clone(), shutdown.settings().flush);
+    // As with the log: a receiver that is away is no fault of the service.
     shutdown.on_flush(Hook::blocking("metrics", move || {
-        if metrics.flush_exports(patience) { Ok(()) } else { Err("an exporter has not taken the last metrics") }
+        if !metrics.flush_exports(patience) {
+            tracing::warn!(target: "wellkept::metrics", "an exporter has not taken the last metrics");
+        }
     }));
 }
 

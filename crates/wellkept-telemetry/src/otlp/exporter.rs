@@ -28,10 +28,11 @@ impl Receiver {
         Self { transport, signal, timeout, is_away: false }
     }
 
-    /// Posts once. What the transport itself says on the way goes nowhere: its spans would be exported with the next
+    /// Posts once, until then at the latest. What the transport itself says on the way goes nowhere: its spans would be exported with the next
     /// message, and so on for ever.
-    pub(super) fn post(&self, body: &[u8]) -> Result<Answer, Unreachable> {
-        let message = Message { signal: self.signal, body, deadline: Instant::now() + self.timeout };
+    pub(super) fn post(&self, body: &[u8], until: Option<Instant>) -> Result<Answer, Unreachable> {
+        let own = Instant::now() + self.timeout;
+        let message = Message { signal: self.signal, body, deadline: until.map_or(own, |until| until.min(own)) };
         let post = || with_default(NoSubscriber::default(), || self.transport.post(message));
         catch_unwind(AssertUnwindSafe(post)).unwrap_or_else(|_| Err(Unreachable("the transport panicked".to_owned())))
     }
@@ -71,7 +72,7 @@ fn deliver(queue: &Queue, receiver: &mut Receiver, body: &[u8], patience: Patien
     let mut delivery = Delivery::new(patience, Instant::now());
     loop {
         let flushes = queue.flushes();
-        let answer = receiver.post(body);
+        let answer = receiver.post(body, None);
         match delivery.judge(answer, Instant::now(), fastrand::f64()) {
             Verdict::Arrived { rejected, told } => {
                 receiver.took();

@@ -14,7 +14,7 @@ pub const MAX_QUEUED_BYTES: usize = 8 << 20;
 /// Most spans in one message.
 pub(super) const MAX_BATCH: usize = 512;
 /// Longer than anybody waits.
-pub(super) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Most bytes of spans in one message, but for a single one that is larger.
 const MAX_BATCH_BYTES: usize = 1 << 20;
 

@@ -112,7 +112,8 @@ pub async fn serve(
     #[cfg(feature = "otlp")]
     if let Some(options) = configuration.otlp.clone() {
         let otlp = crate::otlp::start(options).map_err(StartError::Otlp)?;
-        crate::otlp::push(&otlp, &metrics).map_err(StartError::Thread)?;
+        crate::otlp::push(&otlp, &metrics);
+        crate::service::export_to_the_end(&shutdown, &metrics);
         // Keeps it running until then, too.
         crate::otlp::follow(&otlp, &shutdown);
     }

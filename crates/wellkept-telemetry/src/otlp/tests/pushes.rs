@@ -44,8 +44,8 @@ fn what_the_page_says_is_what_is_pushed() {
 
     let collector = Arc::new(Collector::default());
     let otlp = collector.start(unhurried());
-    otlp.push(&metrics, Audience::Operators).unwrap();
-    assert!(otlp.flush(PATIENCE));
+    otlp.push(&metrics).unwrap();
+    assert!(metrics.flush_exports(PATIENCE));
     let pushed = collector.metrics(0);
 
     let Some(Data::Sum(orders)) = named(&pushed, "orders_total").data else { panic!("no sum") };
@@ -81,10 +81,10 @@ fn a_push_that_fails_is_followed_by_a_fresh_reading_and_not_by_itself() {
     let metrics = Metrics::new();
     let orders = metrics.counter("orders", "Orders taken.").unwrap();
     let otlp = collector.start(unhurried());
-    otlp.push(&metrics, Audience::Operators).unwrap();
+    otlp.push(&metrics).unwrap();
     for arrives in [false, false, true] {
         orders.inc();
-        assert_eq!(otlp.flush(PATIENCE), arrives);
+        assert_eq!(metrics.flush_exports(PATIENCE), arrives);
     }
     let Some(Data::Sum(orders)) = named(&collector.metrics(2), "orders_total").data else { panic!("no sum") };
     assert_eq!(orders.data_points[0].value, Some(number_data_point::Value::AsInt(3)));
@@ -101,9 +101,9 @@ fn a_receiver_of_metrics_that_names_a_time_is_left_alone_until_then() {
     let told = Answer { retry_after: Some(Duration::from_secs(200)), ..answers(503) };
     let collector = Collector::replying([Reply::Answers(told)]);
     let otlp = collector.start(Options { interval: Duration::from_secs(100), ..patient() });
-    otlp.push(&Metrics::new(), Audience::Everyone).unwrap();
-    assert!(!otlp.flush(PATIENCE));
-    assert!(!otlp.flush(Duration::from_millis(50)));
+    let metrics = Metrics::new();
+    otlp.push(&metrics).unwrap();
+    assert!(!metrics.flush_exports(PATIENCE) && !metrics.flush_exports(PATIENCE));
     assert_eq!(collector.messages.lock().unwrap().len(), 1);
 }
 
@@ -115,8 +115,8 @@ fn points_that_the_receiver_leaves_out_are_counted() {
     let metrics = Metrics::new();
     metrics.counters("orders", "Orders taken.", ["channel"]).unwrap().with(["web"]).inc();
     let otlp = collector.start(unhurried());
-    otlp.push(&metrics, Audience::Operators).unwrap();
-    assert!(otlp.flush(PATIENCE));
+    otlp.push(&metrics).unwrap();
+    assert!(metrics.flush_exports(PATIENCE));
     assert_eq!(otlp.points().rejected, 2);
     assert!(otlp.points().exported > 0);
 }
@@ -130,8 +130,8 @@ fn many_series_are_several_messages() {
     }
     let collector = Arc::new(Collector::default());
     let otlp = collector.start(unhurried());
-    otlp.push(&metrics, Audience::Operators).unwrap();
-    assert!(otlp.flush(PATIENCE));
+    otlp.push(&metrics).unwrap();
+    assert!(metrics.flush_exports(PATIENCE));
     let count = collector.messages.lock().unwrap().len();
     let series = |metric: &Metric| match &metric.data {
         Some(Data::Sum(sum)) if metric.name.starts_with("family") => sum.data_points.len(),
@@ -149,10 +149,10 @@ fn metrics_are_pushed_by_themselves_and_a_receiver_that_hangs_does_not_keep_a_fl
     let metrics = Metrics::new();
     metrics.counter("orders", "Orders taken.").unwrap();
     let otlp = collector.start(Options { interval: Duration::from_millis(1), ..patient() });
-    otlp.push(&metrics, Audience::Operators).unwrap();
+    otlp.push(&metrics).unwrap();
     collector.wait_for(1);
     let begun = Instant::now();
-    assert!(!otlp.flush(Duration::from_millis(50)));
+    assert!(!metrics.flush_exports(Duration::from_millis(50)));
     assert!(begun.elapsed() < otlp.options().timeout / 2, "{:?}", begun.elapsed());
 }
 
@@ -161,7 +161,7 @@ fn the_books_are_metrics_too_and_keep_nothing_running() {
     let collector = Collector::replying([Reply::Answers(answers(400))]);
     let metrics = Metrics::new();
     let otlp = collector.start(unhurried());
-    metrics.collector("otlp", otlp.collector(), Audience::Everyone).unwrap();
+    otlp.push(&metrics).unwrap();
     otlp.0.queue.push(Vec::new());
     assert!(otlp.flush(PATIENCE));
     let page = metrics.page(None, Audience::Everyone).body;
