@@ -37,7 +37,7 @@ mod reading;
 mod text;
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::SystemTime;
@@ -231,7 +231,10 @@ impl Metrics {
     pub fn declared(&self) -> Vec<Declared> {
         let own = self.families().list.iter().map(|family| Declared::of(&family.settings().meta)).collect::<Vec<_>>();
         let collected = self.0.collectors.declarations().into_iter().filter_map(|it| it.checked().ok());
-        own.into_iter().chain(collected.map(|meta| Declared::of(&meta))).collect()
+        own.into_iter()
+            .chain(books::OWN.iter().map(|own| Declared::of(own)))
+            .chain(collected.map(|meta| Declared::of(&meta)))
+            .collect()
     }
 
     /// The page, in the format that fits the request's `Accept` header best. Blocks while collectors run: for at most
@@ -248,21 +251,9 @@ impl Metrics {
         let room = self.0.length.load(Ordering::Relaxed) + 1024;
         let mut page = Page::new(format != TextFormat::Prometheus, room + room / 16);
         for family in &self.families().list {
-            // What is registered has been checked against all that is registered.
-            let _ = page.take(&family.settings().meta);
             family.write(&mut page);
         }
-        for family in own_names() {
-            let _ = page.take(&family);
-        }
-        for (entry, families) in collected {
-            if fits(&mut page, &entry, &families) {
-                for family in &families {
-                    page.family(family);
-                }
-            }
-        }
-        for family in &self.own() {
+        for family in self.fitting(collected).iter().chain(&self.own()) {
             page.family(family);
         }
         let body = page.end();
@@ -274,44 +265,57 @@ impl Metrics {
     pub fn read(&self, audience: Audience) -> Reading {
         let collected = self.0.collectors.run(audience, &self.0.books);
         let mut families: Vec<_> = self.families().list.iter().map(|family| family.reading()).collect();
-        let mut page = Page::new(false, 0);
-        for meta in families.iter().map(|family| &family.meta) {
-            let _ = page.take(meta);
-        }
-        for family in own_names() {
-            let _ = page.take(&family);
-        }
-        for (entry, more) in collected {
-            if fits(&mut page, &entry, &more) {
-                families.extend(more);
-            }
-        }
+        families.extend(self.fitting(collected));
         families.extend(self.own());
         Reading { at: SystemTime::now(), since: self.0.since, families }
     }
 
+    /// The families of the collectors whose names all are nobody else's; the others are counted as failed.
+    fn fitting(&self, collected: Vec<(Arc<Entry>, Vec<Family>)>) -> Vec<Family> {
+        let (registered, mut fitting) = (self.families(), Vec::new());
+        let mut taken: HashSet<String> = books::OWN.iter().flat_map(|own| own.names()).collect();
+        for (entry, families) in collected {
+            let names: Vec<_> = families.iter().flat_map(|family| family.meta.names()).collect();
+            let mut own = HashSet::new();
+            let is_taken = |name: &&String| {
+                registered.taken.contains_key(*name) || taken.contains(*name) || !own.insert((*name).clone())
+            };
+            if let Some(name) = names.iter().find(is_taken) {
+                tracing::warn!(target: "wellkept::metrics", collector = entry.name, name, "a collector's figures are left out: the name is taken");
+                entry.count(Failure::Collision);
+                continue;
+            }
+            taken.extend(names);
+            fitting.extend(families);
+        }
+        fitting
+    }
+
     /// What the registry says of itself.
     fn own(&self) -> Vec<Family> {
+        // They are constants, and a test reads them.
+        let [of_overflow, of_failures, of_exports, of_exemplars, of_values] = books::OWN.as_slice() else {
+            return Vec::new();
+        };
         let mut readings = Readings::default();
         let books = &self.0.books;
         let overflowed = self.families();
         let overflowed = overflowed.list.iter().filter(|family| family.overflowed() > 0);
         let overflowed: Vec<_> =
             overflowed.map(|family| (Arc::clone(&family.settings().meta.name), family.overflowed())).collect();
-        readings.family(&books::OVERFLOW).samples(overflowed.iter().map(|(name, count)| ([&**name], *count)));
+        readings.known(of_overflow).samples(overflowed.iter().map(|(name, count)| ([&**name], *count)));
         let entries = self.0.collectors.all();
         let failures = entries.iter().flat_map(|entry| {
             entry.failures().map(|(failure, count)| ([entry.name.as_str(), failure.as_str()], count))
         });
-        readings.family(&books::FAILURES).samples(failures);
+        readings.known(of_failures).samples(failures);
         let exports = self.0.exports.all().clone();
         let fates = exports
             .iter()
             .flat_map(|export| export.fates().map(|(fate, count)| ([export.name.as_str(), fate.as_str()], count)));
-        readings.family(&books::EXPORTS).samples(fates);
-        readings.value(&books::EXEMPLARS, books.exemplars_dropped.0.load(Ordering::Relaxed));
-        readings.value(&books::VALUES, books.values_refused());
-        // They are constants, and a test reads them.
+        readings.known(of_exports).samples(fates);
+        readings.known(of_exemplars).sample([], books.exemplars_dropped.0.load(Ordering::Relaxed));
+        readings.known(of_values).sample([], books.values_refused());
         readings.end().unwrap_or_default()
     }
 
@@ -347,7 +351,7 @@ impl Metrics {
                 .filter(|_| is_same)
                 .ok_or_else(|| MetricError::DeclaredOtherwise(meta.name.to_string()));
         }
-        if let Some(own) = own_names().find(|own| own.names().any(|name| names.contains(&name))) {
+        if let Some(own) = books::OWN.iter().find(|own| own.names().any(|name| names.contains(&name))) {
             return Err(MetricError::Collision { name: meta.name.to_string(), other: own.name.to_string() });
         }
         if families.list.len() >= MAX_FAMILIES {
@@ -406,26 +410,6 @@ impl Declared {
             help: meta.help.to_string(),
         }
     }
-}
-
-/// Whether all families of a collector have names of their own; else it is counted as failed.
-fn fits(page: &mut Page, entry: &Entry, families: &[Family]) -> bool {
-    for (index, family) in families.iter().enumerate() {
-        if let Err(name) = page.take(&family.meta) {
-            for taken in families.iter().take(index) {
-                page.give_back(&taken.meta);
-            }
-            tracing::warn!(target: "wellkept::metrics", collector = entry.name, name, "a collector's figures are left out: the name is taken");
-            entry.count(Failure::Collision);
-            return false;
-        }
-    }
-    true
-}
-
-/// The families of the registry's own books.
-fn own_names() -> impl Iterator<Item = declaration::Meta> {
-    books::OWN.iter().filter_map(|own| own.checked().ok())
 }
 
 #[cfg(test)]

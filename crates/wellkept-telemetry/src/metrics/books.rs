@@ -1,8 +1,9 @@
 //! What the metrics say of themselves: what was dropped, refused, left out.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
-use super::declaration::Declaration;
+use super::declaration::{Declaration, Meta};
 use super::exemplar::Dropped;
 
 /// Figures of one registry.
@@ -24,33 +25,36 @@ impl Books {
     }
 }
 
-pub(super) const OVERFLOW: Declaration<'_> = Declaration::counter(
+const OVERFLOW: Declaration<'_> = Declaration::counter(
     "wellkept_metrics_overflow",
     "How often a series was asked for beyond a metric's cap, and the one for all such was given.",
 )
 .by(&["metric"]);
 
-pub(super) const FAILURES: Declaration<'_> = Declaration::counter(
+const FAILURES: Declaration<'_> = Declaration::counter(
     "wellkept_metrics_collector_failures",
     "How often a collector was left out, by why: it panicked, took too long, still ran, broke the rules.",
 )
 .by(&["collector", "reason"]);
 
-pub(super) const EXPORTS: Declaration<'_> = Declaration::counter(
+const EXPORTS: Declaration<'_> = Declaration::counter(
     "wellkept_metrics_exports",
     "What was handed to an exporter of metrics, by what became of it; what came due while it was busy is skipped.",
 )
 .by(&["exporter", "fate"]);
 
-pub(super) const EXEMPLARS: Declaration<'_> = Declaration::counter(
+const EXEMPLARS: Declaration<'_> = Declaration::counter(
     "wellkept_metrics_exemplars_dropped",
     "Exemplars dropped: longer than 128 characters, or with names or values that none may have.",
 );
 
-pub(super) const VALUES: Declaration<'_> = Declaration::counter(
+const VALUES: Declaration<'_> = Declaration::counter(
     "wellkept_metrics_values_refused",
     "Values that no counter and no histogram may take: negative, infinite, no number.",
 );
 
-/// The families of the books.
-pub(super) const OWN: [Declaration<'_>; 5] = [OVERFLOW, FAILURES, EXPORTS, EXEMPLARS, VALUES];
+/// The families of the books, in the order in which they are filled.
+pub(super) static OWN: LazyLock<Vec<Arc<Meta>>> = LazyLock::new(|| {
+    let all = [OVERFLOW, FAILURES, EXPORTS, EXEMPLARS, VALUES].map(|declaration| declaration.checked());
+    all.into_iter().flatten().map(Arc::new).collect()
+});

@@ -102,8 +102,7 @@ pub struct FamilyReadings<'r> {
 impl Readings {
     /// Begins a family. What it holds is there when the returned value is dropped. One without samples is shown too.
     pub fn family(&mut self, declaration: &Declaration<'_>) -> FamilyReadings<'_> {
-        let meta = declaration.checked();
-        self.begin(meta)
+        self.begin(declaration.checked().map(Arc::new))
     }
 
     /// A family without labels: one value.
@@ -119,8 +118,12 @@ impl Readings {
     }
 
     pub(super) fn foreign(&mut self, declaration: &Declaration<'_>) -> FamilyReadings<'_> {
-        let meta = declaration.tolerated();
-        self.begin(meta)
+        self.begin(declaration.tolerated().map(Arc::new))
+    }
+
+    /// A family whose declaration has been checked.
+    pub(super) fn known(&mut self, meta: &Arc<Meta>) -> FamilyReadings<'_> {
+        self.begin(Ok(Arc::clone(meta)))
     }
 
     pub(super) fn fail(&mut self, fault: Fault) {
@@ -131,13 +134,13 @@ impl Readings {
         self.fault.map_or(Ok(self.families), Err)
     }
 
-    fn begin(&mut self, meta: Result<Meta, MetricError>) -> FamilyReadings<'_> {
+    fn begin(&mut self, meta: Result<Arc<Meta>, MetricError>) -> FamilyReadings<'_> {
         let family = match meta {
             Ok(meta) if self.families.iter().any(|family| family.meta.name == meta.name) => {
                 self.fail(Fault::Twice(meta.name.to_string()));
                 None
             }
-            Ok(meta) => Some(Family { meta: Arc::new(meta), samples: Vec::new() }),
+            Ok(meta) => Some(Family { meta, samples: Vec::new() }),
             Err(error) => {
                 self.fail(error.into());
                 None

@@ -2,8 +2,6 @@
 
 use std::time::UNIX_EPOCH;
 
-use hashbrown::HashSet;
-
 use super::declaration::{Kind, Meta};
 use super::exemplar::Exemplar;
 use super::names::{push_float, push_integer};
@@ -14,13 +12,11 @@ use super::reading::{Family, Number, Value};
 pub struct Page {
     text: String,
     is_open_metrics: bool,
-    /// Names that are on the page, of families and of samples.
-    taken: HashSet<String>,
 }
 
 impl Page {
     pub(super) fn new(is_open_metrics: bool, room: usize) -> Self {
-        Self { text: String::with_capacity(room), is_open_metrics, taken: HashSet::new() }
+        Self { text: String::with_capacity(room), is_open_metrics }
     }
 
     /// The whole page.
@@ -29,22 +25,6 @@ impl Page {
             self.text.push_str("# EOF\n");
         }
         self.text
-    }
-
-    /// Takes the names of a family, or says which are there already.
-    pub(super) fn take(&mut self, meta: &Meta) -> Result<(), String> {
-        if let Some(twice) = meta.names().find(|name| self.taken.contains(name)) {
-            return Err(twice);
-        }
-        self.taken.extend(meta.names());
-        Ok(())
-    }
-
-    /// Forgets a family that did not come.
-    pub(super) fn give_back(&mut self, meta: &Meta) {
-        for name in meta.names() {
-            self.taken.remove(&name);
-        }
     }
 
     /// The lines before a family's samples.
