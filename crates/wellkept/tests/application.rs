@@ -8,6 +8,7 @@ use axum::routing::get;
 use tokio::task::JoinHandle;
 use wellkept::health::Checker;
 use wellkept::shutdown::{Cause, Report, Shutdown};
+use wellkept::telemetry::logging::{Format, Level, Options, SinkOptions, subscriber};
 use wellkept::{ApplicationDoors, ServeError, Service, ServiceOptions};
 use wellkept_testkit::{Nginx, free_address, http, until};
 
@@ -23,7 +24,10 @@ struct Served {
 
 impl Served {
     fn with(doors: ApplicationDoors, app: Router) -> Self {
-        let service = Service::with_options("orders", "1.4.2", ServiceOptions { doors, ..ServiceOptions::default() });
+        Self::of(Service::with_options("orders", "1.4.2", ServiceOptions { doors, ..ServiceOptions::default() }), app)
+    }
+
+    fn of(service: Service, app: Router) -> Self {
         service.check("queue", async || ()).expect("the name is free");
         let (address, checker, shutdown) = (free_address(), service.checker().clone(), service.shutdown().clone());
         let task = tokio::spawn(service.serve(app, address));
@@ -92,4 +96,27 @@ async fn an_application_keeps_the_metrics_and_probes_of_its_own_where_it_says_so
     assert!(own(&none, "/metrics") && own(&none, "/health"));
     assert_eq!(http::get(none.address, "/readyz").status, 404);
     none.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_change_the_levels_of_a_services_log_and_its_events_are_on_its_page() {
+    let options = Options::to(SinkOptions::writer(Format::Json, std::io::sink()));
+    let (_subscriber, logging) = subscriber(options).expect("the log starts");
+    let doors = ServiceOptions { doors: ApplicationDoors::Operators, ..ServiceOptions::default() };
+    let service = Service::with_options("orders", "1.4.2", doors).logging(&logging);
+    let placed = service.events().business("order_placed").expect("it is a name");
+    let served = Served::of(service, Router::new());
+    let body = br#"{"module":"sqlx","level":"debug","for":"10m"}"#;
+    let headers = [("content-type", "application/json")];
+    let set = http::request(served.address, "PUT", "/api/v1/logging", &headers, body).expect("it answers");
+    assert_eq!((set.status, logging.levels()[1].level), (200, Level::Debug));
+    wellkept::telemetry::business!(placed, order = 4711);
+    let page = http::get(served.address, "/metrics").text();
+    for line in [
+        "wellkept_business_events_total{event=\"order_placed\"} 1",
+        "wellkept_security_events_total{event=\"authz_admin\"} 1",
+    ] {
+        assert!(page.lines().any(|shown| shown == line), "{line} is missing: {page}");
+    }
+    served.end().await;
 }
