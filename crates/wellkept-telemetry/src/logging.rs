@@ -103,7 +103,8 @@ pub fn subscriber(
         let format = if matches!(sink.output, Output::Gelf(_)) { Format::Gelf } else { sink.format };
         let (destination, is_terminal) = sink.output.open()?;
         let encoder = Encoder::new(format, sink.colour.is_on(is_terminal), &origin);
-        let sink = Sink::start(&sink.name, destination, encoder.clone(), sink.important, Arc::clone(&upkeep));
+        let name = name_of_its_own(sink.name, &handles);
+        let sink = Sink::start(&name, destination, encoder.clone(), sink.important, Arc::clone(&upkeep));
         let sink = Arc::new(sink.map_err(LoggingError::Thread)?);
         handles.push(Arc::clone(&sink));
         match formats.iter_mut().find(|(known, _)| *known == encoder) {
@@ -122,6 +123,13 @@ pub fn subscriber(
     #[cfg(feature = "otlp")]
     let subscriber = subscriber.with(options.traces.map(|traces| traces.masking(&options.redaction)).transpose()?);
     Ok((subscriber, Logging { sinks: handles.into(), upkeep }))
+}
+
+/// The name, with a number where another sink has it: their books, and what they put aside, must not be mixed up.
+fn name_of_its_own(name: String, others: &[Arc<Sink>]) -> String {
+    let is_free = |name: &String| others.iter().all(|other| other.name() != name);
+    let numbered = (2..).map(|number| format!("{name}_{number}"));
+    std::iter::once(name.clone()).chain(numbered).find(is_free).unwrap_or(name)
 }
 
 /// A handle on the running log. Cheap to clone; dropping it changes nothing.

@@ -64,7 +64,8 @@ impl Options {
 /// One place that lines go to. The default is JSON on standard output.
 #[derive(Debug)]
 pub struct SinkOptions {
-    /// What the sink is called in its figures. Default: `stdout`.
+    /// What the sink is called in its figures; one that is called as another before it gets a number: `file_2`. Default:
+    /// `stdout`.
     pub name: String,
     /// How a line looks. A receiver of GELF gets GELF whatever this says. Default: JSON.
     pub format: Format,

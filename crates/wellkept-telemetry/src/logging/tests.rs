@@ -373,6 +373,15 @@ fn several_sinks_each_get_every_line_in_their_own_format() {
     assert_eq!(logging.stats().written, 3);
 }
 
+#[test]
+fn sinks_of_one_name_have_books_of_their_own_on_the_page_of_metrics_too() {
+    let sinks = (0..3).map(|_| SinkOptions::writer(Format::Json, Memory::default())).collect();
+    let (_subscriber, logging) = subscriber(Options { sinks, ..Options::default() }).unwrap();
+    let names: Vec<_> = logging.books().into_iter().map(|books| books.sink).collect();
+    assert_eq!(names, ["writer", "writer_2", "writer_3"]);
+    crate::metrics::Readings::of(&logging).unwrap();
+}
+
 fn json_of(memory: &Memory) -> Value {
     json(&memory.text())
 }
