@@ -6,6 +6,7 @@ pub mod logging;
 pub mod metrics;
 #[cfg(feature = "otlp")]
 pub mod otlp;
+pub mod recorders;
 pub mod system;
 
 #[cfg(test)]

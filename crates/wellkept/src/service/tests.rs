@@ -212,3 +212,34 @@ async fn a_service_serves_on_a_socket_that_listens_already() {
     shutdown.trigger(Cause::requested("test"));
     assert_eq!(served.await.unwrap().unwrap().exit_code(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_of_a_service_is_correlated_and_measured_by_itself_unless_that_is_turned_off() {
+    use axum::routing::get;
+    use wellkept_http::{RequestOptions, RequestPart};
+
+    let options = RequestOptions::default().without(RequestPart::Metrics).without(RequestPart::Correlation);
+    for (requests, is_on) in [(RequestOptions::default(), true), (options, false)] {
+        let address = free_address();
+        let service =
+            Service::with_options("orders", "1.4.2", ServiceOptions { requests, ..ServiceOptions::default() });
+        service.system_metrics(&SystemOptions::default()).unwrap();
+        let shutdown = service.shutdown().clone();
+        let app = Router::new().route("/orders/{id}", get(async || "an order"));
+        let served = tokio::spawn(service.serve(app, address));
+        let answer = until_some(PATIENCE, "it to serve", || ask(address, "/orders/7").ok());
+        assert_eq!(answer.to_lowercase().contains("x-request-id: "), is_on, "{answer}");
+        ask(address, "/nowhere").unwrap();
+        let metrics = ask(address, "/metrics").unwrap();
+        let counted = |route: &str, status: &str| {
+            let labels = format!("{{route=\"{route}\",method=\"GET\",status=\"{status}\"}} 1\n");
+            metrics.contains(&format!("wellkept_http_request_duration_seconds_count{labels}"))
+        };
+        assert_eq!((counted("/orders/{id}", "2xx"), counted("unmatched", "4xx")), (is_on, is_on), "{metrics}");
+        assert!(metrics.contains("\nwellkept_http_requests_in_flight 0"), "{metrics}");
+        assert!(metrics.contains("\nwellkept_system_memory_limit_bytes{scope=\"host\"} "), "{metrics}");
+        assert!(!metrics.contains("route=\"/metrics\""), "probes are no requests of the application: {metrics}");
+        shutdown.trigger(Cause::requested("test"));
+        assert_eq!(served.await.unwrap().unwrap().exit_code(), 0);
+    }
+}
