@@ -64,7 +64,7 @@ pub const MAX_FIELDS: usize = encode::MAX_FIELDS;
 /// Most lines that wait for one sink. Info may fill three quarters of it, what is below info one half.
 pub const MAX_QUEUED_LINES: usize = queue::MAX_QUEUED_LINES;
 
-/// Installs logging for the whole process. Call once, early; and [`Logging::flush`] before the process ends, since what
+/// Installs logging for the whole process. Call once, early; and [`Logging::close`] before the process ends, since what
 /// still waits then is lost.
 ///
 /// # Errors

@@ -40,7 +40,8 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
             error.downcast_ref().map_or(settings::EXIT_CODE, ServeError::exit_code)
         }
     };
-    log.flush(Duration::from_secs(1));
+    // The last line has the books of the log.
+    log.close(Duration::from_secs(1));
     Ok(code.into())
 }
 
