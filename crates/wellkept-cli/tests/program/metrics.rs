@@ -59,3 +59,18 @@ fn a_real_prometheus_scrapes_every_family_and_its_log_has_no_warning() {
         log.lines().filter(|line| line.contains("level=warn") || line.contains("level=error")).collect();
     assert!(complaints.is_empty(), "{complaints:#?}");
 }
+
+#[test]
+fn every_family_of_the_page_stands_in_the_reference_with_its_type() {
+    let page = served().get("/metrics").text();
+    let reference = include_str!("../../../../docs/metrics.md");
+    let rows: Vec<Vec<&str>> =
+        reference.lines().filter(|line| line.starts_with("| `")).map(|line| line.split(" | ").collect()).collect();
+    let families: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    assert!(families.len() > 50, "{page}");
+    for (name, kind) in families {
+        let row = rows.iter().find(|row| row.first().is_some_and(|first| *first == format!("| `{name}`")));
+        let row = row.unwrap_or_else(|| panic!("{name} is not in docs/metrics.md"));
+        assert_eq!(row.get(1), Some(&kind), "{name}");
+    }
+}
