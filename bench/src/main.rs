@@ -7,6 +7,7 @@ mod instance;
 mod leave;
 mod load;
 mod local;
+mod log;
 mod metrics;
 mod peers;
 mod polite;
@@ -45,6 +46,7 @@ Parts:
   celery   how soon a verdict on Celery's workers follows the last of their answers
   targets  a thousand HTTP targets from one process, beside Debian's blackbox exporter
   peers    what a flood of probes does to a dependency, beside health libraries in Rust, Node and Python
+  log      what a line costs who logs it, beside tracing-subscriber, slog and structlog
   tracking what it costs to count a request in flight, beside what else would count
   metrics  the page of metrics, counting, finding a counter, beside the other registries of Rust
   leave    from the last byte, or the end of the announcement, to the end of the process; ten thousand idle connections
@@ -53,9 +55,9 @@ Parts:
   soak     the memory of a thousand components over --minutes (default 2), history in --store sqlite (default), memory
 ";
 
-const PARTS: [&str; 14] = [
-    "probes", "requests", "reads", "checks", "local", "celery", "targets", "peers", "tracking", "metrics", "leave",
-    "soak", "stop", "rolling",
+const PARTS: [&str; 15] = [
+    "probes", "requests", "reads", "checks", "local", "celery", "targets", "peers", "tracking", "log", "metrics",
+    "leave", "soak", "stop", "rolling",
 ];
 /// Of these, those that take too long to be run unasked.
 const ONLY_WHEN_NAMED: [&str; 2] = ["stop", "rolling"];
@@ -141,7 +143,7 @@ fn each_alone(parts: &[String], arguments: &[String]) -> ExitCode {
 
 fn run(part: &str, options: &Options) {
     println!("\n## {part}\n");
-    if !["peers", "stop", "tracking", "metrics", "leave", "rolling"].contains(&part) {
+    if !["peers", "stop", "tracking", "log", "metrics", "leave", "rolling"].contains(&part) {
         println!("| what | wellkept | peer | ratio | target |");
         println!("|---|---|---|---|---|");
     }
@@ -155,6 +157,7 @@ fn run(part: &str, options: &Options) {
         "targets" => targets::run(options.effort),
         "peers" => peers::run(options.effort),
         "tracking" => tracking::run(options.effort),
+        "log" => log::run(options.effort),
         "metrics" => metrics::run(options.effort),
         "leave" => leave::run(options.effort),
         "stop" => stop::run(&options.stop, options.effort),

@@ -26,7 +26,7 @@ Commands:
   test [ARGS]     finds PostgreSQL and Redis (as root: installs what is missing), builds the broker for the tests of
                   kafka once (three minutes), starts one throw-away instance of each, runs `cargo test --workspace --all-features --no-fail-fast ARGS`, and closes with the counts
   bench [ARGS]    runs `cargo run --release -p wellkept-bench -- ARGS`: probes, reads, checks, local, celery, targets, peers,
-                  tracking, metrics, leave, soak, and when named stop, rolling; the peers in Node and Python are installed under target/ by name and version
+                  tracking, log, metrics, leave, soak, and when named stop, rolling; the peers in Node and Python are installed under target/ by name and version
   tidy            checks floors, file sizes, headers, requirements, reference pages, sleeps in tests, lints, licences
   docs            makes docs/checks.md and docs/checks/ from the documentation of each kind's settings, and the list in docs/metrics.md
   deny [--install]  runs cargo-deny; --install builds it first when it is missing (two minutes)

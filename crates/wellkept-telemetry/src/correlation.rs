@@ -58,6 +58,7 @@ struct Inner {
     /// Of a trace that began here it is decided later whether it is recorded.
     flags: AtomicU8,
     /// Whether a span has been exported as this one.
+    #[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "only what is exported claims it"))]
     is_claimed: AtomicBool,
     state: Option<String>,
     /// The fields of log lines in each style, written once for all of them.

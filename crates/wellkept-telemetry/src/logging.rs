@@ -115,10 +115,10 @@ pub fn subscriber(
     let (encoders, sinks) = formats.into_iter().unzip();
     let encoders = Encoders::new(encoders, redactor, options.precision);
     #[cfg(feature = "otlp")]
-    let beside = options.traces.as_ref().map(crate::otlp::TraceLayer::filter);
+    let beside = options.traces.as_ref().map_or(LevelFilter::OFF, crate::otlp::TraceLayer::filter);
     #[cfg(not(feature = "otlp"))]
-    let beside = None;
-    let layer = LogLayer::new(Arc::clone(&upkeep), (encoders, sinks), beside.unwrap_or(LevelFilter::OFF));
+    let beside = LevelFilter::OFF;
+    let layer = LogLayer::new(Arc::clone(&upkeep), (encoders, sinks), beside);
     let subscriber = tracing_subscriber::registry().with(layer);
     #[cfg(feature = "otlp")]
     let subscriber = subscriber.with(options.traces.map(|traces| traces.masking(&options.redaction)).transpose()?);
