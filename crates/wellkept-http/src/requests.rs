@@ -28,6 +28,9 @@ pub use options::{RequestOptions, RequestPart};
 use cells::{MethodWord, RequestCounts, RouteCells, UNMATCHED};
 use timing::{Counted, Timing};
 
+/// A longer body is not believed in: anyone may announce anything, and the count of bytes would go over its end.
+const MOST_ANNOUNCED: u64 = 1 << 40;
+
 /// Gives each request what a service wants to know of all of them:
 ///
 /// - a [`Correlation`], as [`CorrelationLayer`](crate::CorrelationLayer) does;
@@ -140,6 +143,7 @@ where
             Span::none()
         };
         let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let announced = announced.filter(|length| *length <= MOST_ANNOUNCED);
         let is_head = request.method() == Method::HEAD;
         let trace = correlation.as_ref().map(Correlation::trace_id);
         let counted = Counted { cells, method, trace, received: announced.unwrap_or(0) };

@@ -76,6 +76,17 @@ fn chunks(parts: usize) -> Body {
 }
 
 #[tokio::test]
+async fn a_body_that_nobody_could_send_is_not_counted_however_it_is_announced() {
+    let app = App::new(Router::new().route("/orders", post(async || "no body is read")));
+    for announced in [u64::MAX - 2, 1 << 41, 7] {
+        let request = Request::post("/orders").header(CONTENT_LENGTH, announced).body(Body::empty()).unwrap();
+        app.ask(request).await.into_body().collect().await.unwrap();
+    }
+    let labels = [("route", "/orders"), ("method", "POST")];
+    assert!((app.number("wellkept_http_request_body_bytes", &labels) - 7.0).abs() < 0.5);
+}
+
+#[tokio::test]
 async fn a_request_is_counted_by_route_method_and_class_of_status() {
     let router = Router::new()
         .route("/orders/{id}", get(async || "an order").delete(async || StatusCode::NOT_FOUND))
