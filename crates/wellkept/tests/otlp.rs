@@ -2,6 +2,7 @@
 //! the independent agent Rotel.
 
 #![cfg(feature = "otlp")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
@@ -95,7 +96,7 @@ fn attributes(span: &Span) -> Vec<(&str, String)> {
 }
 
 fn hexadecimal(id: &[u8]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
+    id.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl LoggingSettings {
         let format = section.optional::<FormatWord>("format").map(|word| word.0);
         let level = section.optional::<LevelWord>("level").map(|word| word.0);
         let outputs = Outputs::read(section);
-        let redaction = section.section("redact", redact::read).unwrap_or_default();
+        let redaction = section.section("redact", |section| Some(redact::read(section))).unwrap_or_default();
         let spill = section.section("spill", read_spill);
         let modules = read_modules(section);
         let repeats = read_repeats(section);

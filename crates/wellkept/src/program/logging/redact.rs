@@ -3,7 +3,7 @@
 use wellkept_config::{FromNode, Section};
 use wellkept_telemetry::logging::{MAX_NAMES, MAX_PATTERNS, Redaction, RedactionError};
 
-pub(super) fn read(section: &mut Section<'_>) -> Option<Redaction> {
+pub(super) fn read(section: &mut Section<'_>) -> Redaction {
     let names = section.optional::<Vec<Name>>("names").unwrap_or_default();
     let patterns = section.optional::<Vec<Pattern>>("patterns").unwrap_or_default();
     for (what, found, most) in [("names", names.len(), MAX_NAMES), ("patterns", patterns.len(), MAX_PATTERNS)] {
@@ -13,11 +13,11 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Redaction> {
         }
     }
     section.complete();
-    Some(Redaction {
+    Redaction {
         names: names.into_iter().map(|name| name.0).collect(),
         patterns: patterns.into_iter().map(|pattern| pattern.0).collect(),
         ..Redaction::default()
-    })
+    }
 }
 
 struct Name(String);
