@@ -57,9 +57,9 @@ impl CacheRecorder {
     /// Counts a lookup by what it found, and hands that on.
     pub fn lookup<T>(&self, found: Option<T>) -> Option<T> {
         if found.is_some() {
-            self.hit()
+            self.hit();
         } else {
-            self.miss()
+            self.miss();
         }
         found
     }

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "otlp")]
 pub mod otlp;
+mod pools;
 mod service;
 
 #[cfg(feature = "program")]

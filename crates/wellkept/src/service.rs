@@ -22,6 +22,8 @@ use wellkept_telemetry::logging::Logging;
 use wellkept_telemetry::metrics::{Audience, MetricError, Metrics};
 use wellkept_telemetry::system::{System, SystemCollector, SystemOptions};
 
+use crate::pools::Pools;
+
 mod doors;
 mod error;
 mod options;
@@ -76,6 +78,7 @@ pub struct Service {
     #[cfg(feature = "otlp")]
     otlp: Option<wellkept_telemetry::otlp::Otlp>,
     requests: RequestOptions,
+    pools: Pools,
 }
 
 #[derive(Debug)]
@@ -142,6 +145,7 @@ impl Service {
             #[cfg(feature = "otlp")]
             otlp: None,
             requests: options.requests,
+            pools: Pools::default(),
         }
     }
 
@@ -315,6 +319,12 @@ impl Service {
         self.metrics.collector("system", system, Audience::Operators)
     }
 
+    /// Shows one of the application's own pools of connections on the same page, to whoever may see names; a clone that
+    /// shares its connections will do. What it looks at is what the check [`checks::pool`](wellkept_checks::pool) does.
+    pub fn pool_metrics(&self, name: &str, pool: impl wellkept_checks::pool::ConnectionPool) {
+        self.pools.add(name, pool);
+    }
+
     /// Makes this service's health the process-wide one, which
     /// [`default_checker`](wellkept_health::default_checker) returns anywhere.
     pub fn install_default(&self) -> Result<(), AlreadyInstalled> {
@@ -400,6 +410,9 @@ impl Service {
             Overdue::Wait => None,
         };
         let app = with_requests(app, &self.metrics, self.requests);
+        if let Err(error) = self.metrics.collector("pools", self.pools, Audience::Operators) {
+            tracing::error!(target: "wellkept::metrics", code = error.code(), "{error}");
+        }
         let doors = Doors::new(self.checker.clone(), self.shutdown.clone(), nobody(), self.names, self.metrics);
         if let Some(logging) = &self.logging {
             doors.show_logging(logging);
