@@ -66,8 +66,9 @@ impl Driven {
 
     /// Waits until such a request is in its handler.
     pub(crate) fn arrives(&self, method: &str, path: &str) {
-        let line = format!("arrived {method} {path}");
-        self.program.wait_for_line(|logged| logged.ends_with(&line), PATIENCE);
+        // What follows is what the log knows of the request.
+        let line = format!("arrived {method} {path} ");
+        self.program.wait_for_line(|logged| logged.contains(&line), PATIENCE);
     }
 
     /// Tells it to end, beside a client that behaves: its request is in flight, and ends during the drain.

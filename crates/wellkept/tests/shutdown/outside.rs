@@ -46,7 +46,7 @@ fn where_descriptors_are_short_those_that_were_accepted_are_answered() {
     let answered = answered.inspect(|answer| assert_eq!(answer.text(), "slow")).count();
     let ended = driven.end();
     ended.is_clean();
-    let arrived = ended.output.matches("arrived GET /slow").count();
+    let arrived = ended.output.matches("arrived GET /slow ").count();
     assert_eq!(answered, arrived, "{}", ended.output);
     assert!(arrived > 10, "{arrived}");
 }
