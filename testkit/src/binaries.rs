@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use crate::poll;
 
+/// As Debian calls node exporter and its package.
+const NODE_EXPORTER: &str = "prometheus-node-exporter";
+
 /// The servers that the tests need and that are not installed, by the name of their Debian package. Empty when
 /// everything is there.
 pub fn missing_servers() -> Vec<&'static str> {
@@ -44,6 +47,9 @@ pub fn missing_servers() -> Vec<&'static str> {
     }
     if ["prometheus", "promtool"].iter().any(|name| find_in_path(name).is_none()) {
         missing.push("prometheus");
+    }
+    if node_exporter().is_none() {
+        missing.push(NODE_EXPORTER);
     }
     if find_faketime().is_none() {
         missing.push("faketime");
@@ -145,6 +151,11 @@ pub(crate) fn mariadb(name: &str) -> PathBuf {
 /// A program of Prometheus', or a panic that says how to get it.
 pub(crate) fn prometheus(name: &str) -> PathBuf {
     find_in_path(name).unwrap_or_else(|| missing(name, "prometheus"))
+}
+
+/// Node exporter, if it is installed.
+pub(crate) fn node_exporter() -> Option<PathBuf> {
+    find_in_path(NODE_EXPORTER)
 }
 
 /// libfaketime, for programs with several threads.

@@ -138,7 +138,7 @@ fn a_real_file_system_that_fills_up_is_told_by_what_it_lacks() {
 }
 
 /// A command in whose namespace the folder is hung.
-fn beside_a_hung_mount(folder: &Path) -> Option<Command> {
+pub(crate) fn beside_a_hung_mount(folder: &Path) -> Option<Command> {
     let mut command = private_mounts()?;
     command.args(["python3", "-c", HUNG_MOUNT]).arg(folder);
     Some(command)
@@ -209,11 +209,11 @@ fn threads_of_checks(pid: u32) -> usize {
 
 /// A control group of its own, removed when dropped, which takes that nobody is in it any more. In version 1, in several
 /// trees.
-struct ControlGroup(Vec<PathBuf>);
+pub(crate) struct ControlGroup(Vec<PathBuf>);
 
 impl ControlGroup {
     /// Below the group of this process in the tree of a controller. `None`, and said so, where none can be made.
-    fn new(trees: &[&str], name: &str, settings: &[(&str, &str)]) -> Option<Self> {
+    pub(crate) fn new(trees: &[&str], name: &str, settings: &[(&str, &str)]) -> Option<Self> {
         let mut groups = Self(Vec::new());
         for tree in trees {
             let group = PathBuf::from(format!("/sys/fs/cgroup/{tree}/wellkept-{name}-{}", std::process::id()));
@@ -232,12 +232,18 @@ impl ControlGroup {
     /// Runs `wellkept check --json` with these words in it, after the script.
     fn check(&self, script: &str, words: &[&str]) -> Value {
         let folder = TempDir::new().unwrap();
-        let mut script: Vec<String> = vec![script.to_owned(), "exec \"$@\"".to_owned()];
-        script.splice(..0, self.0.iter().map(|group| format!("echo $$ > {}/cgroup.procs", group.display())));
-        let script = script.join("\n");
-        let mut command = Command::new("sh");
-        command.args(["-ec", &script, "sh"]).arg(wellkept(folder.path()).get_program()).args(["check", "--json"]);
+        let mut command = self.after(&format!("{script}\nexec \"$@\""));
+        command.arg(wellkept(folder.path()).get_program()).args(["check", "--json"]);
         told(&wait_within(PATIENCE, command.args(words)).expect("the program runs and ends"))
+    }
+
+    /// A command in it that runs this script with its words.
+    pub(crate) fn after(&self, script: &str) -> Command {
+        let enter = self.0.iter().map(|group| format!("echo $$ > {}/cgroup.procs\n", group.display()));
+        let script = enter.chain([script.to_owned()]).collect::<String>();
+        let mut command = Command::new("sh");
+        command.args(["-ec", &script, "sh"]);
+        command
     }
 }
 

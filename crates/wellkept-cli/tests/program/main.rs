@@ -31,6 +31,7 @@ mod shared;
 mod stalled;
 mod start;
 mod store;
+mod system;
 mod systemd;
 mod trends;
 mod upstreams;
