@@ -210,6 +210,10 @@ pub(super) fn work(shared: &Arc<Shared>) {
         let outcome = reader.read(&mut buffer, &mut figures);
         // A reading is as old as its end is long ago, also where nobody waited for it any more.
         let read = Instant::now();
+        // Before the lock: whoever takes the line may take long.
+        if let Err(error) = &outcome {
+            tracing::debug!(target: "wellkept::system", code = error.code(), "{error}");
+        }
 
         state = shared.lock();
         let Some(index) = state.units.iter().position(|unit| unit.name == name && unit.mounted == mounted) else {
@@ -229,10 +233,7 @@ pub(super) fn work(shared: &Arc<Shared>) {
                 }
                 unit.spare = std::mem::replace(&mut unit.latest, figures);
             }
-            Err(error) => {
-                unit.fail();
-                tracing::debug!(target: "wellkept::system", code = error.code(), "{error}");
-            }
+            Err(_) => unit.fail(),
         }
         if unit.is_gone {
             state.units.swap_remove(index);
