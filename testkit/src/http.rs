@@ -301,17 +301,22 @@ impl Connection {
     }
 
     fn fill(&mut self, end: Instant) -> Result<usize> {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        self.stream.set_read_timeout(Some(left))?;
         let mut bytes = [0; 16 << 10];
-        let count = self.stream.read(&mut bytes).map_err(|error| match error.kind() {
-            // What a timed-out read is called differs between systems.
-            ErrorKind::WouldBlock => ErrorKind::TimedOut.into(),
-            _ => error,
-        })?;
+        let count = loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            self.stream.set_read_timeout(Some(left))?;
+            match self.stream.read(&mut bytes) {
+                Ok(count) => break count,
+                // A process that is stopped for a moment, by a debugger or with its whole machine.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // What a timed-out read is called differs between systems.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(ErrorKind::TimedOut.into()),
+                Err(error) => return Err(error),
+            }
+        };
         self.buffered.extend_from_slice(&bytes[..count]);
         Ok(count)
     }
