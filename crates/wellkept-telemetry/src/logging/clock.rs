@@ -1,5 +1,7 @@
 //! The time of a line, formatted anew only when the second changes.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -20,11 +22,18 @@ impl Clock {
     /// Takes the time; both ways of writing it follow it.
     #[inline]
     pub(super) fn tick(&mut self, precision: Precision) {
-        let now = clock_gettime(match precision {
-            Precision::Exact => ClockId::Realtime,
-            Precision::Coarse => ClockId::RealtimeCoarse,
-        });
-        self.set(now.tv_sec, u16::try_from(now.tv_nsec / 1_000_000).unwrap_or_default());
+        let (second, nanoseconds) = match precision {
+            // By the C library, so that a clock that is put before it is that of the log as well.
+            Precision::Exact => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                (i64::try_from(now.as_secs()).unwrap_or(i64::MAX), i64::from(now.subsec_nanos()))
+            }
+            Precision::Coarse => {
+                let now = clock_gettime(ClockId::RealtimeCoarse);
+                (now.tv_sec, now.tv_nsec)
+            }
+        };
+        self.set(second, u16::try_from(nanoseconds / 1_000_000).unwrap_or_default());
     }
 
     /// In RFC 3339.
