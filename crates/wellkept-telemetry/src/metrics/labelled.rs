@@ -148,11 +148,18 @@ impl<C: Cell> Table<C> {
     /// The series of these values, which are as many as the labels.
     pub(super) fn series(&self, values: &[&str]) -> Arc<Series<C>> {
         let hash = self.hash(values.iter().copied());
-        if let Some(series) = self.read().find(hash, values) {
+        let state = self.read();
+        if let Some(series) = state.find(hash, values) {
             return Arc::clone(series);
         }
+        let is_full = state.list.len() >= self.settings.max_series;
+        drop(state);
         if !values.is_empty() && values.iter().all(|value| *value == OVERFLOW) {
             return self.beyond();
+        }
+        // Under a flood of values readers don't wait for each other.
+        if is_full {
+            return self.overflow();
         }
         let mut state = self.write();
         // Another thread may have been faster.
@@ -161,14 +168,18 @@ impl<C: Cell> Table<C> {
         }
         if state.list.len() >= self.settings.max_series {
             drop(state);
-            self.overflowed.fetch_add(1, Ordering::Relaxed);
-            return self.beyond();
+            return self.overflow();
         }
         let series = Arc::new(self.new_series(values));
         let State { list, index } = &mut *state;
         index.insert_unique(hash, list.len(), |place| self.hash_of(list.get(*place)));
         list.push(Arc::clone(&series));
         series
+    }
+
+    fn overflow(&self) -> Arc<Series<C>> {
+        self.overflowed.fetch_add(1, Ordering::Relaxed);
+        self.beyond()
     }
 
     fn beyond(&self) -> Arc<Series<C>> {
@@ -272,3 +283,33 @@ impl<C: Cell + fmt::Debug> Shown for Table<C> {
 
 /// The cell that a handle counts on.
 pub(super) type CellOf<I> = <I as sealed::Instrument>::Cell;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::metrics::{Counter, Declaration, Limits, Metrics};
+
+    #[test]
+    fn what_is_beyond_the_cap_waits_for_no_other_reader() {
+        let metrics = Metrics::new();
+        let limits = Limits { max_series: 1, ..Limits::default() };
+        let users: Labelled<Counter, 1> =
+            metrics.family(&Declaration::counter("logins", "Logins.").by(&["user"]), limits).unwrap();
+        users.with(["ann"]).inc();
+        let reading = users.table.read();
+        let (done, is_done) = mpsc::channel();
+        let flood = users.clone();
+        let thread = std::thread::spawn(move || {
+            flood.with(["bob"]).inc();
+            done.send(()).unwrap();
+        });
+        let answer = is_done.recv_timeout(Duration::from_secs(10));
+        drop(reading);
+        thread.join().unwrap();
+        assert_eq!(answer, Ok(()));
+        assert_eq!((users.with([OVERFLOW]).value(), users.table.overflowed()), (1, 1));
+    }
+}
