@@ -33,7 +33,7 @@ const OVERFLOW: Declaration<'_> = Declaration::counter(
 
 const FAILURES: Declaration<'_> = Declaration::counter(
     "wellkept_metrics_collector_failures",
-    "How often a collector was left out, by why: it panicked, took too long, still ran, broke the rules.",
+    "How often a collector was left out, by why: it panicked, took too long, still ran, broke the rules, was skipped for want of time.",
 )
 .by(&["collector", "reason"]);
 

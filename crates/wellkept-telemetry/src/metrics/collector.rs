@@ -267,11 +267,13 @@ pub(super) enum Failure {
     Collision,
     /// There is no thread for it.
     Thread,
+    /// The time for all was over before its turn: it was not run.
+    Skipped,
 }
 
 impl Failure {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Panic, Self::Timeout, Self::Busy, Self::Invalid, Self::Collision, Self::Thread];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Panic, Self::Timeout, Self::Busy, Self::Invalid, Self::Collision, Self::Thread, Self::Skipped];
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -281,6 +283,7 @@ impl Failure {
             Self::Invalid => "invalid",
             Self::Collision => "collision",
             Self::Thread => "thread",
+            Self::Skipped => "skipped",
         }
     }
 }
@@ -307,11 +310,18 @@ impl Collectors {
 
     /// Runs those that this audience may see. Takes four seconds at most.
     pub(super) fn run(&self, audience: Audience, books: &Arc<Books>) -> Vec<(Arc<Entry>, Vec<Family>)> {
+        self.run_until(Instant::now() + ALL_LIMIT, audience, books)
+    }
+
+    fn run_until(&self, end: Instant, audience: Audience, books: &Arc<Books>) -> Vec<(Arc<Entry>, Vec<Family>)> {
         let mut waiting: Vec<_> = self.all();
         waiting.retain(|entry| entry.audience == Audience::Everyone || audience == Audience::Operators);
-        let (mut done, end) = (Vec::new(), Instant::now() + ALL_LIMIT);
-        while !waiting.is_empty() {
+        let mut done = Vec::new();
+        while !waiting.is_empty() && time_left(end).is_some() {
             waiting = round(waiting, end, &mut done, books);
+        }
+        for entry in &waiting {
+            entry.count(Failure::Skipped);
         }
         done
     }
@@ -321,8 +331,13 @@ impl Collectors {
     }
 }
 
-/// Runs them one after the other on one thread, until all are done or one takes too long: gives those that come after
-/// it. The thread of that one ends when it does.
+/// What is left until then, where there is anything.
+fn time_left(end: Instant) -> Option<Duration> {
+    end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+}
+
+/// Runs them one after the other on one thread, until all are done, one takes too long or the end has come: gives those
+/// that come after it. The thread of that one ends when it does.
 fn round(
     entries: Vec<Arc<Entry>>,
     end: Instant,
@@ -350,9 +365,10 @@ fn round(
         return Vec::new();
     }
     let mut entries = entries.into_iter();
-    for entry in entries.by_ref() {
-        let limit = COLLECTOR_LIMIT.min(end.saturating_duration_since(Instant::now()));
-        match of_thread.recv_timeout(limit) {
+    while let Some(left) = time_left(end)
+        && let Some(entry) = entries.next()
+    {
+        match of_thread.recv_timeout(left.min(COLLECTOR_LIMIT)) {
             Ok(Ok(families)) => done.push((entry, families)),
             Ok(Err(failure)) => entry.count(failure),
             Err(RecvTimeoutError::Timeout) => {
@@ -451,5 +467,31 @@ impl<F: Fn() -> f64 + Send + Sync + 'static> Collector for Read<F> {
             _ => Declaration::gauge(name, help),
         };
         readings.value(&declaration, (self.read)());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    #[test]
+    fn a_collector_whose_turn_comes_after_the_time_for_all_is_not_run_and_told_as_skipped() {
+        let (collectors, was_run) = (Collectors::default(), Arc::new(AtomicBool::new(false)));
+        let (kind, name, help) = (Kind::Gauge, "late".to_owned(), String::new());
+        let seen = Arc::clone(&was_run);
+        let read = move || {
+            seen.store(true, Ordering::Relaxed);
+            1.0
+        };
+        let late = Read { declaration: Owned { kind, name, help }, read };
+        collectors.add("late", Box::new(late), Audience::Everyone).unwrap();
+        let books = Arc::default();
+        assert!(collectors.run_until(Instant::now(), Audience::Everyone, &books).is_empty());
+        let failures: Vec<_> = collectors.all()[0].failures().collect();
+        assert_eq!(failures, [(Failure::Skipped, 1)]);
+        assert!(!was_run.load(Ordering::Relaxed));
+        assert_eq!(collectors.run(Audience::Everyone, &books).len(), 1);
     }
 }
