@@ -210,25 +210,33 @@ impl Logging {
 
     /// Takes back what was set at run time for a module, or for the whole log with `None`; the log says who did it.
     /// Returns whether there was something.
-    pub fn reset_level(&self, module: Option<&str>, by: &str) -> bool {
+    ///
+    /// # Errors
+    /// [`LevelError::Text`] when `by` is no single line of at most 200 bytes; nothing is taken back then.
+    pub fn reset_level(&self, module: Option<&str>, by: &str) -> Result<bool, LevelError> {
+        levels::check_text(by)?;
         let was_set = self.upkeep.levels.reset(module, boot());
         if was_set {
             self.upkeep.say(|| {
                 tracing::info!(target: OWN_TARGET, module, by, "a level is the configured one again");
             });
         }
-        was_set
+        Ok(was_set)
     }
 
     /// Takes back all that was set at run time. Returns for how many modules, the whole log being one.
-    pub fn reset_levels(&self, by: &str) -> usize {
+    ///
+    /// # Errors
+    /// As [`reset_level`](Self::reset_level).
+    pub fn reset_levels(&self, by: &str) -> Result<usize, LevelError> {
+        levels::check_text(by)?;
         let count = self.upkeep.levels.reset_all(boot());
         if count > 0 {
             self.upkeep.say(|| {
                 tracing::info!(target: OWN_TARGET, count, by, "all levels are the configured ones again");
             });
         }
-        count
+        Ok(count)
     }
 
     /// All levels, configured and set: the whole log's first, then the modules' by name.

@@ -60,7 +60,7 @@ pub(super) fn actions() -> Routes {
             .json::<Shown>(&[200])
             .error(ApiError::BodyNotAllowed)
             .error(ApiError::NotFound)
-            .refuses(&[400, 404]);
+            .refuses(&[400, 404, 422]);
     Routes::new().route(set, self::set).route(reset, self::reset)
 }
 
@@ -260,8 +260,8 @@ async fn reset(
     let logging = doors.logging()?;
     let by = author.unwrap_or_else(|| actor.to_string());
     let was_set = match &module {
-        Some(module) => logging.reset_level(Some(module), &by),
-        None => logging.reset_levels(&by) > 0,
+        Some(module) => logging.reset_level(Some(module), &by)?,
+        None => logging.reset_levels(&by)? > 0,
     };
     if module.is_some() && !was_set {
         let message = "nothing was set at run time for this module";

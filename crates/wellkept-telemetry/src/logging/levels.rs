@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 
-use self::change::check_text;
+pub(super) use self::change::check_text;
 pub use self::change::{LevelChange, LevelError, LevelRule, LevelSet, check_module};
 use self::table::Table;
 use super::Level;

@@ -112,6 +112,13 @@ async fn what_is_wrong_is_refused_in_words_and_changes_nothing() {
         assert_eq!((status, refusal["error"]["code"].as_str()), (code, Some(error)), "{body}: {refusal}");
     }
     assert_eq!(send(&doors, "DELETE", "/api/v1/logging?modul=x", &Value::Null).await.0, 400);
+    for author in ["a%0Ab".to_owned(), "a".repeat(201)] {
+        for whose in ["module=h2&", ""] {
+            let path = format!("{PATH}?{whose}author={author}");
+            let (status, refusal) = send(&doors, "DELETE", &path, &Value::Null).await;
+            assert_eq!((status, refusal["error"]["code"].as_str()), (422, Some("logging.text")), "{path}: {refusal}");
+        }
+    }
     assert_eq!(logging.levels(), before);
     for number in 0..wellkept_telemetry::logging::MAX_LEVEL_CHANGES {
         let body = json!({ "level": "debug", "module": format!("m{number}") });

@@ -108,7 +108,7 @@ pub fn check_module(module: &str) -> Result<(), LevelError> {
     if is_printable && is_whole && module.len() <= MAX_MODULE_BYTES { Ok(()) } else { Err(LevelError::Module) }
 }
 
-pub(super) fn check_text(text: &str) -> Result<(), LevelError> {
+pub(in crate::logging) fn check_text(text: &str) -> Result<(), LevelError> {
     let is_line = !text.chars().any(|letter| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}'));
     if is_line && text.len() <= MAX_TEXT_BYTES { Ok(()) } else { Err(LevelError::Text) }
 }

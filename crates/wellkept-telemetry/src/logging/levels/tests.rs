@@ -192,7 +192,7 @@ fn a_module_logs_more_for_a_while_and_the_log_says_who_wanted_it() {
         query(3);
         logging.set_level(Level::Critical);
         logging.change_level(change(None, Level::Debug, None)).unwrap();
-        assert!(logging.reset_level(None, "bob"));
+        assert!(logging.reset_level(None, "bob").unwrap());
     });
     assert_eq!(
         messages(&lines),
