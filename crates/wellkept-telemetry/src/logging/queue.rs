@@ -80,6 +80,8 @@ pub(super) struct Queue {
     /// An important line has waited in vain since the writer last made progress: no other waits.
     pub(super) is_stuck: bool,
     pub(super) state: State,
+    /// Why lines are lost that nobody writes any more.
+    at_end: Loss,
     /// Whether lines were left at the end that nobody wrote.
     pub(super) is_abandoned: bool,
     pub(super) writer: WriterState,
@@ -126,6 +128,7 @@ impl Queue {
             turn: 0,
             is_stuck: false,
             state: State::Open,
+            at_end: Loss::Closing,
             is_abandoned: false,
             writer: WriterState::Awake,
             hurried: 0,
@@ -226,7 +229,7 @@ impl Queue {
             && block.source() == Source::Queue
         {
             for (line, class) in block.unsettled() {
-                Self::leave(&mut self.aside, &mut self.books, line, class);
+                Self::leave(&mut self.aside, &mut self.books, line, class, self.at_end);
             }
             let (lines, bytes) = block.give_up();
             self.hand_lines = self.hand_lines.saturating_sub(lines);
@@ -239,17 +242,28 @@ impl Queue {
         let mut start = 0;
         for (length, class) in self.lines.drain(..) {
             let end = start + length as usize;
-            Self::leave(&mut self.aside, &mut self.books, bytes.get(start..end), class);
+            Self::leave(&mut self.aside, &mut self.books, bytes.get(start..end), class, self.at_end);
             self.settled += 1;
             start = end;
         }
         self.bytes.clear();
     }
 
-    fn leave(aside: &mut Option<Aside>, books: &mut Books, line: Option<&[u8]>, class: Class) {
+    /// The output is broken for good: as [`abandon`](Self::abandon), but that is why lines are lost from now on.
+    pub(super) fn fail(&mut self, block: &mut Block) {
+        (self.state, self.at_end) = (State::Closed, Loss::OutputFailed);
+        self.abandon(Some(block));
+    }
+
+    /// Counts a line that comes when none is taken any more.
+    pub(super) fn drop_at_end(&mut self) {
+        self.books.dropped.add(self.at_end, 1);
+    }
+
+    fn leave(aside: &mut Option<Aside>, books: &mut Books, line: Option<&[u8]>, class: Class, why: Loss) {
         match (aside, line) {
             (Some(aside), Some(line)) if class.is_important() => aside.put_last(line),
-            _ => books.dropped.add(Loss::Closing, 1),
+            _ => books.dropped.add(why, 1),
         }
     }
 

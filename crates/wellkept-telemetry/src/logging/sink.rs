@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::block::Block;
-use super::books::{Books, Loss};
+use super::books::Books;
 use super::encode::{Encoder, Line};
 use super::options::Important;
 use super::output::{Destination, Written};
@@ -84,7 +84,7 @@ impl Sink {
         queue.books.accepted += 1;
         queue.books.truncated += u64::from(line.is_truncated);
         if queue.state != State::Open {
-            queue.books.dropped.add(Loss::Closing, 1);
+            queue.drop_at_end();
             return;
         }
         let text = line.text;
@@ -119,9 +119,10 @@ impl Sink {
         let is_settled = |queue: &Queue| {
             queue.settled >= awaited && queue.aside.as_ref().is_none_or(|aside| aside.left >= awaited_aside)
         };
-        let (mut queue, is_done) = self.shared.wait_for(queue, end, is_settled);
+        let is_over = |queue: &Queue| is_settled(queue) || queue.writer == WriterState::Ended;
+        let (mut queue, _) = self.shared.wait_for(queue, end, is_over);
         queue.hurried -= 1;
-        is_done
+        is_settled(&queue)
     }
 
     /// Takes no further line, and has the writer finish until `end`.
@@ -239,7 +240,7 @@ impl Shared {
                 break;
             }
             queue = self.progressed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
-            if queue.admit(line, class) {
+            if queue.state != State::Closed && queue.admit(line, class) {
                 return (queue, true);
             }
         }
@@ -316,6 +317,12 @@ impl Shared {
     /// For the writer: gives back what can't be written any more, together with what waits in the queue.
     pub(super) fn abandon(&self, block: &mut Block) {
         self.lock().abandon(Some(block));
+        self.put_aside.notify_one();
+    }
+
+    /// For the writer: the output is broken for good. What is pending is given back, and what comes is lost.
+    pub(super) fn fail(&self, block: &mut Block) {
+        self.lock().fail(block);
         self.put_aside.notify_one();
     }
 

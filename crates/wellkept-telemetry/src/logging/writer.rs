@@ -1,5 +1,6 @@
 //! The writer's thread: takes lines from the queue to the destination, and says in the log itself what is missing.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,12 +37,20 @@ impl Writer {
         Self { shared, destination, encoder, upkeep, tended: Instant::now(), told_dropped: 0, told: None }
     }
 
+    /// Returns when all is over, also when the destination panics: a program may have written it.
     pub(super) fn run(&mut self) {
         let mut block = Block::default();
+        if catch_unwind(AssertUnwindSafe(|| self.work(&mut block))).is_err() {
+            self.shared.fail(&mut block);
+        }
+        self.shared.end();
+    }
+
+    fn work(&mut self, block: &mut Block) {
         loop {
-            match self.shared.next(&mut block, TEND) {
+            match self.shared.next(block, TEND) {
                 Next::Lines => {
-                    if !self.write(&mut block) {
+                    if !self.write(block) {
                         break;
                     }
                 }
@@ -53,12 +62,11 @@ impl Writer {
             self.tend();
         }
         let is_torn = block.is_inside_line();
-        self.shared.abandon(&mut block);
+        self.shared.abandon(block);
         if !is_torn {
             self.say_goodbye();
         }
         self.destination.close(self.shared.end_of_closing());
-        self.shared.end();
     }
 
     /// Hands the block to the destination. Returns false when the time to do it in is over.

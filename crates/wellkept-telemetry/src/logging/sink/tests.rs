@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::*;
+use crate::logging::books::Loss;
 use crate::logging::encode::{LineKind, Origin};
 use crate::logging::levels::Levels;
 use crate::logging::spill::SpillOptions;
@@ -430,4 +431,40 @@ fn the_books_balance_whenever_they_are_read_while_many_threads_log() {
     assert!(sink.flush(SOON));
     let books = sink.books();
     assert!(books.balance() && books.accepted >= 80_000);
+}
+
+/// A program's own output with a defect.
+struct Panics;
+
+impl io::Write for Panics {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        // Says nothing on standard error.
+        std::panic::resume_unwind(Box::new("on purpose"))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_output_that_panics_ends_its_sink_and_holds_nobody_and_its_lines_are_counted_as_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    for important in [Important::default(), with_spill(folder.path())] {
+        let encoder = Encoder::new(Format::Text, false, &Origin::new(None, None));
+        let upkeep = Arc::new(Upkeep::new(Levels::new(Level::Info, &[]).unwrap(), None));
+        let output = Box::new(crate::logging::output::Stream::writer(Box::new(Panics)));
+        let sink = Sink::start("test", output, encoder, important, upkeep).unwrap();
+        for _ in 0..100 {
+            log(&sink, Level::Info, "lost");
+        }
+        let began = Instant::now();
+        sink.flush(SOON);
+        log(&sink, Level::Info, "too late");
+        assert!(!sink.close(began.checked_add(SOON)), "not everything was written");
+        assert!(began.elapsed() < SOON / 2, "{:?}", began.elapsed());
+        let books = sink.books();
+        assert!(books.balance());
+        assert_eq!((books.accepted, books.dropped.output_failed, books.pending), (101, 101, 0));
+    }
 }
