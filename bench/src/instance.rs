@@ -75,6 +75,11 @@ impl Instance {
         self.address
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
     /// Tells it to end, and when that was.
     pub(crate) fn terminate(&self) -> Instant {
         let now = Instant::now();

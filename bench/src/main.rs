@@ -19,6 +19,7 @@ mod rounds;
 mod serve;
 mod soak;
 mod stop;
+mod system;
 mod targets;
 mod tracking;
 
@@ -49,15 +50,16 @@ Parts:
   log      what a line costs who logs it, beside tracing-subscriber, slog and structlog
   tracking what it costs to count a request in flight, beside what else would count
   metrics  the page of metrics, counting, finding a counter, beside the other registries of Rust
+  system   reading the machine beside sysinfo, scraping it beside Debian's node exporter
   leave    from the last byte, or the end of the announcement, to the end of the process; ten thousand idle connections
   stop     requests lost at 1,008 stops under load, beside axum, axum-server and tokio-graceful-shutdown (only when named)
   rolling  a hundred restarts of two instances behind a real HAProxy under load (only when named)
   soak     the memory of a thousand components over --minutes (default 2), history in --store sqlite (default), memory
 ";
 
-const PARTS: [&str; 15] = [
+const PARTS: [&str; 16] = [
     "probes", "requests", "reads", "checks", "local", "celery", "targets", "peers", "tracking", "log", "metrics",
-    "leave", "soak", "stop", "rolling",
+    "system", "leave", "soak", "stop", "rolling",
 ];
 /// Of these, those that take too long to be run unasked.
 const ONLY_WHEN_NAMED: [&str; 2] = ["stop", "rolling"];
@@ -159,6 +161,7 @@ fn run(part: &str, options: &Options) {
         "tracking" => tracking::run(options.effort),
         "log" => log::run(options.effort),
         "metrics" => metrics::run(options.effort),
+        "system" => system::run(options.effort),
         "leave" => leave::run(options.effort),
         "stop" => stop::run(&options.stop, options.effort),
         "rolling" => rolling::run(options.effort),

@@ -16,7 +16,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_graceful_shutdown::{SubsystemBuilder, SubsystemHandle, Toplevel};
 use wellkept::http::{Server, ServerOptions};
 use wellkept::shutdown::{EntranceKind, Settings, Shutdown, Tracker, signals};
-use wellkept::{Service, ServiceOptions};
+use wellkept::telemetry::system::SystemOptions;
+use wellkept::{ApplicationDoors, Service, ServiceOptions};
 
 /// How long `/slow` takes.
 pub(crate) const SLOW: Duration = Duration::from_millis(200);
@@ -30,6 +31,8 @@ const MANY: usize = 30_000;
 pub(crate) enum System {
     /// `wellkept::Service`, with its probes.
     Service,
+    /// The same, with the machine's figures on its page of metrics.
+    Figures,
     /// Its server and its shutdown alone, which tell how many connections they took.
     Server,
     /// `axum::serve(..).with_graceful_shutdown(..)`.
@@ -41,12 +44,13 @@ pub(crate) enum System {
 }
 
 impl System {
-    const ALL: [Self; 5] = [Self::Service, Self::Server, Self::Axum, Self::AxumServer, Self::TokioGracefulShutdown];
+    const ALL: [Self; 6] =
+        [Self::Service, Self::Figures, Self::Server, Self::Axum, Self::AxumServer, Self::TokioGracefulShutdown];
 
     /// Its name in tables.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Service | Self::Server => "wellkept",
+            Self::Service | Self::Figures | Self::Server => "wellkept",
             Self::Axum => "axum",
             Self::AxumServer => "axum-server",
             Self::TokioGracefulShutdown => "tokio-graceful-shutdown",
@@ -57,6 +61,7 @@ impl System {
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Service => "service",
+            Self::Figures => "figures",
             other => other.name(),
         }
     }
@@ -78,7 +83,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
     let accepted = runtime.block_on(async {
         match system {
-            System::Service => service(address, times).await,
+            System::Service | System::Figures => service(system, address, times).await,
             System::Server => server(address, times).await,
             System::Axum => axum(address).await,
             System::AxumServer => axum_server(address).await,
@@ -110,17 +115,21 @@ fn tell(address: SocketAddr) {
     println!("listening on {}", address.port());
 }
 
-async fn service(address: SocketAddr, times: Settings) -> u64 {
+async fn service(system: System, address: SocketAddr, times: Settings) -> u64 {
     let options = ServiceOptions {
         shutdown: times,
         server: options(),
         max_in_flight_requests: Some(MANY),
+        doors: if system == System::Figures { ApplicationDoors::Operators } else { ApplicationDoors::Public },
         ..ServiceOptions::default()
     };
     let listener = TcpListener::bind(address).await.expect("the address is free");
     tell(listener.local_addr().expect("it is bound"));
     let listener = listener.into_std().expect("it has just been made");
     let service = Service::with_options("bench", "1", options);
+    if system == System::Figures {
+        service.system_metrics(&SystemOptions::default()).expect("nothing else is called so");
+    }
     service.serve_on(application(), listener).await.expect("it can serve");
     0
 }

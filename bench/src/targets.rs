@@ -139,7 +139,7 @@ fn paced(pause: Duration, time: Duration, ask: &mut impl FnMut(usize)) -> u64 {
 }
 
 /// Processor time of another process: hundredths of a second on all Linux systems (proc(5), `USER_HZ`).
-fn cpu_of(pid: u32) -> Duration {
+pub(crate) fn cpu_of(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
     // The name before it may hold spaces.
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
