@@ -40,6 +40,8 @@ pub use options::{ApplicationDoors, Overdue, ServiceOptions};
 pub use succession::{Role, SuccessionError};
 pub(crate) use succession::{Settled, Succession, begin, offer, settle};
 
+#[cfg(feature = "otlp")]
+use doors::with_spans;
 use doors::{Bound, door_options_of, nobody, with_requests};
 
 /// An axum application that is kept well: health checks, probes on its own port, graceful shutdown.
@@ -396,7 +398,7 @@ impl Service {
             Some(otlp) => {
                 crate::otlp::follow(otlp, &self.shutdown);
                 crate::otlp::push(otlp, &self.metrics);
-                app.layer(wellkept_http::RequestSpanLayer).layer(wellkept_http::CorrelationLayer::default())
+                with_spans(app, self.requests)
             }
             None => app,
         };

@@ -17,10 +17,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
-use wellkept::http::CorrelationLayer;
+use wellkept::http::{CorrelationLayer, RequestOptions};
 use wellkept::otlp::{self, Options, Otlp, SpanLoss};
 use wellkept::shutdown::{Cause, Report, Settings};
-use wellkept::telemetry::correlation;
+use wellkept::telemetry::correlation::{self, Trust};
 use wellkept::telemetry::logging;
 use wellkept::{Service, ServiceOptions};
 use wellkept_testkit::{OtlpReceiver, OtlpReply, OtlpRequest, Rotel, free_address, http};
@@ -52,12 +52,22 @@ fn application() -> Router {
 /// Serves the application, has `work` call it, and takes it down.
 fn serve(otlp: &Otlp, settings: Settings, work: impl FnOnce(SocketAddr) + Send) -> Report {
     let traces = Some(otlp.layer());
-    let options = logging::Options { sinks: Vec::new(), traces, ..logging::Options::default() };
-    let (subscriber, _log) = logging::subscriber(options).unwrap();
+    let log = logging::Options { sinks: Vec::new(), traces, ..logging::Options::default() };
+    let options = ServiceOptions { shutdown: settings, ..ServiceOptions::default() };
+    serve_with(otlp, options, log, application(), work)
+}
+
+fn serve_with(
+    otlp: &Otlp,
+    options: ServiceOptions,
+    log: logging::Options,
+    app: Router,
+    work: impl FnOnce(SocketAddr) + Send,
+) -> Report {
+    let (subscriber, _log) = logging::subscriber(log).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let service = ServiceOptions { shutdown: settings, ..ServiceOptions::default() };
-    let service = Service::with_options("orders", "1.4.2", service).otlp(otlp);
+    let service = Service::with_options("orders", "1.4.2", options).otlp(otlp);
     let shutdown = service.shutdown().clone();
     // The log of one test is that of its thread, so all of the service runs there.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -66,7 +76,7 @@ fn serve(otlp: &Otlp, settings: Settings, work: impl FnOnce(SocketAddr) + Send) 
             work(address);
             shutdown.trigger(Cause::requested("the test is over"));
         });
-        let serve = || runtime.block_on(service.serve_on(application(), listener)).unwrap();
+        let serve = || runtime.block_on(service.serve_on(app, listener)).unwrap();
         tracing::subscriber::with_default(subscriber, serve)
     })
 }
@@ -239,4 +249,28 @@ fn what_can_not_be_sent_is_refused_at_the_start() {
     assert_eq!(code(options("ftp://collector".to_owned())), Err("fetch.scheme"));
     let headers = vec![("api-key".to_owned(), "a\nb".to_owned())];
     assert_eq!(code(Options { headers, ..options("http://collector".to_owned()) }), Err("fetch.header_value"));
+}
+
+#[test]
+fn a_request_is_one_span_and_its_lines_have_its_context_once_with_and_without_the_layer_of_all_requests() {
+    for requests in [RequestOptions::default(), RequestOptions::nothing().trust(Trust::Nobody)] {
+        let receiver = OtlpReceiver::replying([]);
+        let otlp = otlp::start(options(receiver.endpoint())).unwrap();
+        let (lines, line_sink) = std::os::unix::net::UnixStream::pair().unwrap();
+        let sinks = vec![logging::SinkOptions::writer(logging::Format::Json, line_sink)];
+        let log = logging::Options { sinks, traces: Some(otlp.layer()), ..logging::Options::default() };
+        let options = ServiceOptions { requests, ..ServiceOptions::default() };
+        let app = Router::new().route("/", get(async || tracing::info!("found")));
+        serve_with(&otlp, options, log, app, |address| assert_eq!(call(address, "/"), 200));
+        let spans = spans(&receiver.wait_for("/v1/traces", 1));
+        assert_eq!(spans.len(), 1, "{spans:?}");
+        let is_callers = hexadecimal(&spans[0].trace_id) == TRACE;
+        assert_eq!(is_callers, !requests.is_nothing(), "ids of callers are taken over as it is said");
+        let lines = std::io::read_to_string(lines).unwrap();
+        let line = lines.lines().find(|line| line.contains("\"found\"")).unwrap();
+        for (name, count) in [("\"trace_id\":", 1), ("\"route\":", usize::from(!requests.is_nothing()))] {
+            assert_eq!(line.matches(name).count(), count, "{name}: {line}");
+        }
+        assert!(line.contains(&hexadecimal(&spans[0].trace_id)), "{line}");
+    }
 }

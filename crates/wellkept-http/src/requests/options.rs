@@ -38,6 +38,11 @@ impl RequestOptions {
         Self { trust, ..self }
     }
 
+    /// Whose ids are taken over.
+    pub fn trusted(self) -> Trust {
+        self.trust
+    }
+
     /// Turns one part off.
     #[must_use]
     pub fn without(self, part: RequestPart) -> Self {
@@ -56,7 +61,8 @@ impl RequestOptions {
         [Correlation, Span, Metrics, InFlight].into_iter().all(|part| !self.has(part))
     }
 
-    pub(super) fn has(self, part: RequestPart) -> bool {
+    /// Whether this part is on.
+    pub fn has(self, part: RequestPart) -> bool {
         self.off & (1 << part as u8) == 0
     }
 }

@@ -23,6 +23,17 @@ pub(super) fn nobody() -> Access {
     Access::loopback_only().loopback(Loopback::Untrusted)
 }
 
+/// The application's routes with a span for the export around each request, which bears the request's ids.
+#[cfg(feature = "otlp")]
+pub(super) fn with_spans(app: Router, options: RequestOptions) -> Router {
+    let app = app.layer(wellkept_http::RequestSpanLayer);
+    if options.has(wellkept_http::RequestPart::Correlation) {
+        // The layer of all requests, which stands before this one, gives them.
+        return app;
+    }
+    app.layer(wellkept_http::CorrelationLayer::new(options.trusted()))
+}
+
 /// The application's routes with what each of their requests gets.
 pub(super) fn with_requests(app: Router, metrics: &Metrics, options: RequestOptions) -> Router {
     if options.is_nothing() {
