@@ -43,14 +43,17 @@ pub(crate) fn run(options: &Serve) -> Result<Exit, Failure> {
         };
         say_hello(&configuration);
         let report = serve(configuration, start, handlers, Some(logging.clone())).await;
-        Ok(Some((report.map_err(failed)?, logging)))
+        Ok(Some((report, logging)))
     });
     // What still hangs in a check is left behind: nobody waits for it.
     runtime.shutdown_background();
-    let Some((report, logging)): Option<(Report, Logging)> = served? else { return Ok(Exit::Clean) };
-    // The last line has the books of the log. A reader that is stuck is no fault of the service.
+    let Some((report, logging)): Option<(Result<Report, StartError>, Logging)> = served? else {
+        return Ok(Exit::Clean);
+    };
+    // The last line has the books of the log, also of a start that failed. A reader that is stuck is no fault of the
+    // service.
     logging.close(std::time::Duration::from_secs(1));
-    Ok(Exit::Shutdown(report.exit_code()))
+    Ok(Exit::Shutdown(report.map_err(failed)?.exit_code()))
 }
 
 fn failed(error: StartError) -> Failure {

@@ -222,3 +222,17 @@ fn the_commands_ask_over_tls_whom_the_system_trusts() {
     assert_eq!(untrusting.status.code(), Some(69), "{}", text(&untrusting.stdout));
     assert_eq!(served.stop(), Some(0));
 }
+
+#[test]
+fn the_log_of_a_start_that_fails_is_closed_with_its_books_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("wellkept.yaml"), "checks: []\n").unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run(folder.path(), &["serve", "--listen", &address]);
+    assert_ne!(output.status.code(), Some(0));
+    let lines = text(&output.stdout);
+    let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["message"], &last["pending"]), (&"log closed".into(), &0.into()), "{lines}");
+    assert_eq!(last["written"], lines.lines().count(), "{lines}");
+}
