@@ -44,10 +44,22 @@ pub(crate) enum Command {
     /// Have a running server read its configuration again.
     Reload(Reload),
     /// Take a running service, or some of its components, out on purpose, and in again.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        before_help = "Examples:
+  wellkept maintenance start --for 30m --reason \"new disks\"   the whole service
+  wellkept maintenance list
+  wellkept maintenance end"
+    )]
     Maintenance(MaintenanceCommand),
     /// Show and change what a running server logs.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        before_help = "Examples:
+  wellkept log status
+  wellkept log level sqlx debug --for 10m
+  wellkept log level sqlx reset"
+    )]
     Log(LogCommand),
     /// Report for a job, or run it and report how it went.
     Heartbeat(Heartbeat),

@@ -52,9 +52,13 @@ fn wrong_usage_ends_with_64_and_help_begins_with_examples() {
         &["serve", "--help"],
         &["check", "--help"],
         &["status", "--help"],
+        &["maintenance", "--help"],
         &["maintenance", "start", "--help"],
         &["maintenance", "end", "--help"],
         &["maintenance", "list", "--help"],
+        &["log", "--help"],
+        &["log", "level", "--help"],
+        &["log", "status", "--help"],
     ] {
         let output = run(folder.path(), help);
         assert_eq!(output.status.code(), Some(0));
