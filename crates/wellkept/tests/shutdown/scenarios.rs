@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use rustix::process::{Rlimit, getrlimit, setrlimit};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use wellkept::health::{ExportSettings, Exporter, ExporterError, StatusChange};
 use wellkept::http::ServerOptions;
 use wellkept::shutdown::{
@@ -194,6 +194,10 @@ fn parts(shutdown: &Shutdown) -> Router<Shutdown> {
 
 /// A task that nobody supervises and that begins work for as long as it may.
 fn work_again_and_again(shutdown: &Shutdown) -> Router<Shutdown> {
+    let refused = Arc::new(Notify::new());
+    let told = Arc::clone(&refused);
+    // The end comes within milliseconds of the drain: it waits for what it is about.
+    add(shutdown, "the last unit", move || async move { told.notified().await });
     let shutdown = shutdown.clone();
     let begin = move || async move {
         tokio::spawn(async move {
@@ -204,6 +208,7 @@ fn work_again_and_again(shutdown: &Shutdown) -> Router<Shutdown> {
                 done += 1;
             }
             println!("no more work after {done} units");
+            refused.notify_one();
             // And one that asks nobody.
             loop {
                 tokio::task::yield_now().await;
