@@ -19,6 +19,8 @@ const SOON: Duration = Duration::from_secs(20);
 /// Names the log file to the process that the test below starts.
 const FILE: &str = "WELLKEPT_TEST_LOG_FILE";
 const THREADS: u64 = 2;
+/// So many bytes are in the file before it is taken away again: some three hundred lines.
+const ENOUGH: u64 = 40_000;
 
 /// That process: logs on several threads until SIGTERM, and opens its file anew at SIGHUP. Does nothing otherwise.
 #[test]
@@ -76,7 +78,7 @@ fn logrotate_takes_the_file_away_many_times_under_load_and_no_line_is_lost() {
     let logrotate = Logrotate::of(&path, directives, &format!("kill -HUP {}", program.pid()));
     for _ in 0..15 {
         logrotate.rotate();
-        until(SOON, "the file to be there again", || fs::metadata(&path).is_ok_and(|file| file.len() > 0));
+        until(SOON, "the file to be there again", || fs::metadata(&path).is_ok_and(|file| file.len() > ENOUGH));
     }
     program.signal(Signal::TERM);
     let told = program.wait_for_line(|line| line.starts_with("written "), SOON);
@@ -100,7 +102,7 @@ fn logrotate_takes_the_file_away_many_times_under_load_and_no_line_is_lost() {
     for numbers in numbers.values_mut() {
         numbers.sort_unstable();
         assert!(numbers.iter().copied().eq(0..numbers.len() as u64), "each line once");
-        assert!(numbers.len() > 1000, "{} lines are no load", numbers.len());
+        assert!(numbers.len() > 500, "{} lines are no load", numbers.len());
     }
 }
 
