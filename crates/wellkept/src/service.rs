@@ -281,7 +281,7 @@ impl Service {
     }
 
     /// Has operators see this log's levels and books, and change its levels, at `/api/v1/logging` on [`Service::admin`] (and
-    /// by `wellkept log`), and has what waits in it written in the shutdown's flush.
+    /// by `wellkept log`), shows its books as metrics, and has what waits in it written in the shutdown's flush.
     ///
     /// ```
     /// use wellkept::telemetry::logging::{Options, subscriber};
@@ -412,7 +412,9 @@ impl Service {
             Overdue::Wait => None,
         };
         let app = with_requests(app, &self.metrics, self.requests);
-        if let Err(error) = self.metrics.collector("pools", self.pools, Audience::Operators) {
+        let pools = self.metrics.collector("pools", self.pools, Audience::Operators);
+        let log = self.logging.iter().map(|log| self.metrics.collector("log", log.clone(), Audience::Everyone));
+        for error in log.chain([pools]).filter_map(Result::err) {
             tracing::error!(target: "wellkept::metrics", code = error.code(), "{error}");
         }
         let doors = Doors::new(self.checker.clone(), self.shutdown.clone(), nobody(), self.names, self.metrics);

@@ -115,6 +115,7 @@ async fn operators_change_the_levels_of_a_services_log_and_its_events_are_on_its
     for line in [
         "wellkept_business_events_total{event=\"order_placed\"} 1",
         "wellkept_security_events_total{event=\"authz_admin\"} 1",
+        "wellkept_log_lines_dropped_total{sink=\"writer\",reason=\"queue_full\"} 0",
     ] {
         assert!(page.lines().any(|shown| shown == line), "{line} is missing: {page}");
     }
