@@ -39,20 +39,30 @@
 //! [`MAX_FILE_BYTES`], [`MAX_DEPTH`], [`MAX_NODES`] or [`MAX_TEXT_BYTES`]. Anchors and aliases are expanded within
 //! these limits. Every reason has a stable code, listed in [`codes`].
 
+mod content;
+mod control;
 mod diagnostics;
 mod document;
 mod from_node;
 mod interpolate;
 mod locate;
+mod outcome;
 mod parse;
 mod section;
+mod settings;
 mod tree;
+mod versions;
 
+pub use content::{Content, ContentHash, Part};
+pub use control::{Answer, Control, Running, Shown, ShownValue, ViewError, Which};
 pub use diagnostics::{Diagnostic, Diagnostics, MAX_DIAGNOSTICS, codes, nearest, quoted};
 pub use document::{Document, LoadError, read_regular};
 pub use from_node::quantity::{Amount, ByteSize, Ratio};
 pub use from_node::{FromNode, one_of};
 pub use locate::{LocateError, Located, Locations, Source};
+pub use outcome::{Effect, Effects, Intent, Outcome, Rejection, Report, Request};
 pub use parse::{MAX_DEPTH, MAX_FILE_BYTES, MAX_NODES, MAX_TEXT_BYTES};
 pub use section::Section;
+pub use settings::Settings;
 pub use tree::{Key, Node, Position, Scalar, Style, Value};
+pub use versions::{OutcomeKind, StoreFault, Trigger, Version, VersionId, VersionStore};
