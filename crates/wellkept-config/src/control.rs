@@ -1,8 +1,12 @@
 //! What operators do with a configuration, whatever its type: the face that doors and commands use.
 
+use std::fmt;
 use std::future::Future;
+use std::hash::{BuildHasher as _, RandomState};
 use std::pin::Pin;
+use std::sync::LazyLock;
 
+use crate::conceal;
 use crate::content::ContentHash;
 use crate::outcome::{Report, Request};
 use crate::versions::{StoreFault, Trigger, Version, VersionId};
@@ -11,7 +15,7 @@ use crate::versions::{StoreFault, Trigger, Version, VersionId};
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A configuration that runs, for whoever shows or changes it and does not know its type.
-pub trait Control: std::fmt::Debug + Send + Sync {
+pub trait Control: fmt::Debug + Send + Sync {
     /// Reads the sources again and applies them whole or not at all. Ends within the deadline; dropping the answer does
     /// not end the reload.
     fn reload(&self, request: Request) -> Answer<'_, Report>;
@@ -68,7 +72,7 @@ pub struct Running {
     pub last_rejection: Vec<String>,
 }
 
-/// One value, fit to be shown.
+/// One value, fit to be shown. Made by [`Shown::written`] and [`Shown::secret`], which see to that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
     /// Its path: `checks.orders-db.interval`. Items of lists go by their name where they have one, else by `[0]`.
@@ -77,6 +81,43 @@ pub struct Shown {
     pub value: ShownValue,
     /// Where it comes from: `wellkept.yaml:3:5`, `environment WELLKEPT_HTTP__LISTEN`, `--set http.listen`, `default`.
     pub origin: String,
+    /// Tells whether two values are the same, whatever of them is shown.
+    pub imprint: Imprint,
+}
+
+impl Shown {
+    /// A value that is not known to be a secret: `written` is its text before interpolation, `filled` the one after. What
+    /// looks like a secret is hidden all the same: values of telling names (`password`, `api_key`), and what stands in
+    /// texts as userinfo of URLs, after `Bearer`, as `token=…`, a JSON Web Token or a private key. References such as
+    /// `${DB_PASSWORD}` are shown.
+    pub fn written(path: impl Into<String>, written: &str, filled: &str, origin: impl Into<String>) -> Self {
+        let path = path.into();
+        let value = conceal::shown(&path, written);
+        Self { path, value, origin: origin.into(), imprint: Imprint::of(filled) }
+    }
+
+    /// A secret, of which nothing is shown.
+    pub fn secret(path: impl Into<String>, filled: &str, origin: impl Into<String>) -> Self {
+        Self { path: path.into(), value: ShownValue::Secret, origin: origin.into(), imprint: Imprint::of(filled) }
+    }
+}
+
+/// Tells whether two values are the same, and nothing else: it is keyed anew in each process, and can't be printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Imprint(u64);
+
+impl Imprint {
+    /// Of a value after interpolation.
+    pub fn of(filled: &str) -> Self {
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        Self(KEY.hash_one(filled))
+    }
+}
+
+impl fmt::Debug for Imprint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Imprint(..)")
+    }
 }
 
 /// How a value is shown.

@@ -223,7 +223,8 @@ fn normalized(word: &str) -> String {
     word.to_lowercase().replace('-', "_")
 }
 
-fn escaped(text: &str, limit: usize) -> String {
+/// Fit for one line: control and invisible characters escaped, cut after so many characters.
+pub(crate) fn escaped(text: &str, limit: usize) -> String {
     let mut out = String::with_capacity(text.len().min(limit));
     let mut characters = text.chars();
     for character in characters.by_ref().take(limit) {

@@ -39,9 +39,11 @@
 //! [`MAX_FILE_BYTES`], [`MAX_DEPTH`], [`MAX_NODES`] or [`MAX_TEXT_BYTES`]. Anchors and aliases are expanded within
 //! these limits. Every reason has a stable code, listed in [`codes`].
 
+mod conceal;
 mod content;
 mod control;
 mod diagnostics;
+mod diff;
 mod document;
 mod from_node;
 mod interpolate;
@@ -54,8 +56,9 @@ mod tree;
 mod versions;
 
 pub use content::{Content, ContentHash, Part};
-pub use control::{Answer, Control, Running, Shown, ShownValue, ViewError, Which};
+pub use control::{Answer, Control, Imprint, Running, Shown, ShownValue, ViewError, Which};
 pub use diagnostics::{Diagnostic, Diagnostics, MAX_DIAGNOSTICS, codes, nearest, quoted};
+pub use diff::{MAX_DIFF_LINES, diff};
 pub use document::{Document, LoadError, read_regular};
 pub use from_node::quantity::{Amount, ByteSize, Ratio};
 pub use from_node::{FromNode, one_of};
@@ -65,4 +68,7 @@ pub use parse::{MAX_DEPTH, MAX_FILE_BYTES, MAX_NODES, MAX_TEXT_BYTES};
 pub use section::Section;
 pub use settings::Settings;
 pub use tree::{Key, Node, Position, Scalar, Style, Value};
-pub use versions::{OutcomeKind, StoreFault, Trigger, Version, VersionId, VersionStore};
+pub use versions::{
+    Kept, MAX_VERSIONS_BYTES, MemoryVersions, OutcomeKind, StoreFault, Trigger, Version, VersionId, VersionStore,
+    forgotten,
+};

@@ -1,0 +1,286 @@
+//! What of a value may be shown to operators when nobody said that it is a secret: secrets are told by the names of
+//! their keys and by how they look, as they are in a log. Rather a word too many is hidden than a secret shown.
+
+use std::ops::Range;
+
+use crate::control::ShownValue;
+
+/// What stands in place of what is hidden.
+const HIDDEN: &str = "…";
+
+/// Names whose values are secrets, without separators and in lower case. A name that ends with one counts too, in the
+/// plural as well: `db_password`, `X-Api-Key`, `accessTokens`.
+const TELLING: [&str; 19] = [
+    "accesskey",
+    "apikey",
+    "authorization",
+    "cardnumber",
+    "cookie",
+    "credentials",
+    "encryptionkey",
+    "jwt",
+    "passphrase",
+    "passwd",
+    "password",
+    "privatekey",
+    "pwd",
+    "secret",
+    "secretaccesskey",
+    "secretkey",
+    "sessionid",
+    "signingkey",
+    "token",
+];
+
+/// A value of this path, as written before interpolation.
+pub(crate) fn shown(path: &str, written: &str) -> ShownValue {
+    if is_reference(written) {
+        return ShownValue::Written(written.to_owned());
+    }
+    if is_telling_path(path) || is_private_key(written) {
+        return ShownValue::Secret;
+    }
+    ShownValue::Written(masked(written))
+}
+
+/// The text with what looks like a secret hidden. Takes time in proportion to the text, whatever it holds.
+pub(crate) fn masked(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut url = Word::default();
+    let (mut copied, mut next) = (0, 0);
+    while let Some(index) = text[next..].find([':', '=', 'b', 'B', 'e']).map(|offset| next + offset) {
+        next = index + 1;
+        let hidden = match text.as_bytes()[index] {
+            b':' if text[index..].starts_with("://") => url.userinfo(text, index + 3),
+            b':' | b'=' => value_of_name(text, index),
+            b'e' => web_token(text, index),
+            _ => credentials(text, index),
+        };
+        let Some(hidden) = hidden.filter(|hidden| !hidden.is_empty() && hidden.start >= copied) else { continue };
+        if is_reference(&text[hidden.clone()]) {
+            next = next.max(hidden.end);
+            continue;
+        }
+        out.push_str(&text[copied..hidden.start]);
+        out.push_str(HIDDEN);
+        copied = hidden.end;
+        next = next.max(copied);
+    }
+    out.push_str(&text[copied..]);
+    out
+}
+
+/// Whether the whole text is one `${…}` that holds no default, which is a text of the file's own.
+fn is_reference(text: &str) -> bool {
+    let inside = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    inside.is_some_and(|inside| !inside.contains(['{', '}', '$']) && !inside.contains(":-"))
+}
+
+/// Whether the last name of a path tells of a secret, or one above it that holds several: `api_key`, `tokens[0]`,
+/// `passwords.alice`.
+fn is_telling_path(path: &str) -> bool {
+    let mut names = path.rsplit('.').map(|name| name.split_once('[').map_or(name, |(name, _)| name));
+    names.next().is_some_and(is_telling) || names.any(|name| name.ends_with(['s', 'S']) && is_telling(name))
+}
+
+fn is_telling(name: &str) -> bool {
+    let name = name.trim_end_matches(is_separator);
+    let singular = name.strip_suffix(['s', 'S']).unwrap_or(name);
+    TELLING.iter().any(|telling| ends_with(name, telling) || ends_with(singular, telling))
+        // `password_credential` is the name of one, but this is one itself.
+        || name.eq_ignore_ascii_case("credential")
+}
+
+fn is_separator(letter: char) -> bool {
+    matches!(letter, '_' | '-' | '.' | ' ')
+}
+
+/// Whether `name` ends with `suffix` when case and separators don't count.
+fn ends_with(name: &str, suffix: &str) -> bool {
+    let mut letters = name.chars().rev().filter(|&letter| !is_separator(letter));
+    suffix.chars().rev().all(|wanted| letters.next().is_some_and(|letter| letter.eq_ignore_ascii_case(&wanted)))
+}
+
+fn is_private_key(text: &str) -> bool {
+    text.contains("-----BEGIN") && text.contains("PRIVATE KEY")
+}
+
+/// How far the URL reaches that was looked at last, so that no text makes it be read again and again.
+#[derive(Debug, Default)]
+struct Word {
+    end: usize,
+    last_at: Option<usize>,
+}
+
+impl Word {
+    /// The userinfo of a URL whose authority begins at `start`.
+    fn userinfo(&mut self, text: &str, start: usize) -> Option<Range<usize>> {
+        if start >= self.end {
+            self.end = until(text, start, |letter| letter.is_whitespace() || "\"'`<>".contains(letter));
+            self.last_at = text[start..self.end].rfind('@').map(|at| start + at);
+        }
+        let last_at = self.last_at.filter(|at| *at >= start)?;
+        let authority = until(&text[..self.end], start, |letter| "/?#".contains(letter));
+        if text[start..authority].contains('@') {
+            // A password may hold a bare slash as well; a path with an at sign is hidden along with it.
+            let path = until(&text[..self.end], start, |letter| "?#".contains(letter));
+            return text[start..path].rfind('@').map(|at| start..start + at);
+        }
+        // A password with a bare slash ends the authority too early; then no port follows the colon.
+        let colon = start + text[start..authority].find(':')?;
+        let is_port = text[colon + 1..authority].bytes().all(|byte| byte.is_ascii_digit());
+        let is_ipv6 = text[start..].starts_with('[');
+        (!is_port && !is_ipv6).then_some(start..last_at)
+    }
+}
+
+/// The value after the `:` or `=` at `separator`, when the name before it is a telling one.
+fn value_of_name(text: &str, separator: usize) -> Option<Range<usize>> {
+    let before = text[..separator].trim_end_matches([' ', '"', '\'', '\\']);
+    let is_of_name = |letter: char| letter.is_alphanumeric() || "_-.".contains(letter);
+    let start = before
+        .rfind(|letter| !is_of_name(letter))
+        .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
+    let name = &before[start..];
+    if !is_telling(name) {
+        return None;
+    }
+    let value = separator + 1;
+    let value = value + (text[value..].len() - text[value..].trim_start_matches([' ', '\\']).len());
+    if let Some(quote) = text[value..].chars().next().filter(|letter| matches!(letter, '"' | '\'')) {
+        return Some(value + 1..until(text, value + 1, |letter| letter == quote));
+    }
+    // These hold blanks and commas of their own.
+    let is_header = ends_with(name, "authorization") || ends_with(name, "cookie");
+    let ends = |letter: char| match letter {
+        '"' | '\'' | '\n' | '\r' => true,
+        _ => !is_header && (letter.is_whitespace() || ",;&<>".contains(letter)),
+    };
+    Some(value..until(text, value, ends))
+}
+
+/// The credentials after `Bearer ` or `Basic ` at `start`.
+fn credentials(text: &str, start: usize) -> Option<Range<usize>> {
+    let rest = &text.as_bytes()[start..];
+    let scheme = |name: &str| rest.get(..name.len()).is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+    // "basic" is an everyday word, so what follows must be as long as credentials are.
+    let (length, least) = if scheme("bearer ") {
+        (7, 1)
+    } else if scheme("basic ") {
+        (6, 12)
+    } else {
+        return None;
+    };
+    let token = start + length;
+    let end = until(text, token, |letter| letter.is_whitespace() || "\"'`,;<>".contains(letter));
+    (begins_word(text, start) && end - token >= least).then_some(token..end)
+}
+
+/// A JSON Web Token at `start`: parts with points between, of which the first is an object (RFC 7519).
+fn web_token(text: &str, start: usize) -> Option<Range<usize>> {
+    if !text[start..].starts_with("eyJ") || !begins_word(text, start) {
+        return None;
+    }
+    let end = until(text, start, |letter| !letter.is_ascii_alphanumeric() && !"-_.=".contains(letter));
+    text[start..end].contains('.').then_some(start..end)
+}
+
+fn begins_word(text: &str, start: usize) -> bool {
+    !text[..start].ends_with(|letter: char| letter.is_alphanumeric() || letter == '_')
+}
+
+/// Where the first letter at or after `start` for which `ends` holds stands, or the text's end.
+fn until(text: &str, start: usize, ends: impl Fn(char) -> bool) -> usize {
+    text[start..].find(ends).map_or(text.len(), |at| start + at)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn values_of_telling_names_are_secrets_whatever_they_look_like() {
+        for path in [
+            "password",
+            "orders.db_password",
+            "checks.a.http.headers.X-Api-Key",
+            "admin.accessToken",
+            "tokens[0]",
+            "passwords.alice",
+            "clients.Secrets.a.b",
+            "credential",
+            "aws.secret_access_key",
+        ] {
+            assert_eq!(shown(path, "hunter2"), ShownValue::Secret, "{path}");
+        }
+        for path in ["token_file", "password_credential", "service.name", "secret.rotation", "tokenizer", "monkey", ""]
+        {
+            assert_eq!(shown(path, "hunter2"), ShownValue::Written("hunter2".into()), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_reference_is_shown_and_one_with_a_default_is_not() {
+        for reference in ["${DB_PASSWORD}", "${file:/run/secrets/db}", "${credential:db}"] {
+            assert_eq!(shown("db.password", reference), ShownValue::Written(reference.into()));
+            assert_eq!(masked(&format!("user=app password={reference}")), format!("user=app password={reference}"));
+        }
+        for text in ["${DB:-hunter2}", "hunter2${DB}", "${A}hunter2${B}", "${hunter2"] {
+            assert_eq!(shown("db.password", text), ShownValue::Secret, "{text}");
+        }
+        assert_eq!(shown("url", "${URL:-redis://u:p@h/1}"), ShownValue::Written("${URL:-redis://…@h/1}".into()));
+    }
+
+    #[test]
+    fn secrets_inside_texts_are_hidden_and_the_rest_is_not() {
+        for (text, expected) in [
+            ("redis://app:hunter2@cache:6379/0", "redis://…@cache:6379/0"),
+            ("amqp://:p@ss/word@mq/v", "amqp://…@mq/v"),
+            (
+                "postgres://db/app?user=app&password=hunter2&sslmode=require",
+                "postgres://db/app?user=app&password=…&sslmode=require",
+            ),
+            ("https://api/?Access-Token=a.b-c#x", "https://api/?Access-Token=…"),
+            ("host=db password='hunter 2' user=app", "host=db password='…' user=app"),
+            (r#"{"client_secret": "a\"b", "n": 1}"#, r#"{"client_secret": "…"b", "n": 1}"#),
+            ("Authorization: Digest a=b, c=d", "Authorization: …"),
+            ("Bearer abc.def", "Bearer …"),
+            ("x-header: basic dXNlcjpwYXNzd29yZA==", "x-header: basic …"),
+            ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln", "…"),
+            ("a redis://u:p@one and redis://u:p@two", "a redis://…@one and redis://…@two"),
+        ] {
+            assert_eq!(masked(text), expected);
+        }
+        assert_eq!(shown("tls.key", "-----BEGIN EC PRIVATE KEY-----\nabc"), ShownValue::Secret);
+        for plain in [
+            "https://orders.example:8443/health?mail=a@b.example",
+            "http://[::1]:8080/@x",
+            "basic auth is off",
+            "5s",
+            "10:30 daily",
+            "eyJ",
+            "Straße: ümlaut",
+            "",
+        ] {
+            assert_eq!(masked(plain), plain);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_survived_and_a_password_in_a_url_never_shown(
+            before in r#"[a-zA-Z0-9:/@=" ü]{0,30}"#, after in r"[^@]{0,40}", password in "[A-Z]{12}",
+        ) {
+            let text = format!("{before} redis://app:{password}@host {after}");
+            prop_assert!(!masked(&text).contains(&password), "{}", masked(&text));
+        }
+
+        #[test]
+        fn what_is_masked_is_masked_for_good(text in r#"[a-z:/@=" ?&]{0,60}"#) {
+            let once = masked(&text);
+            prop_assert_eq!(masked(&once), once);
+        }
+    }
+}
