@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::Position;
+use crate::origin::{Origin, Places};
+use crate::tree::Position;
 
 /// How many errors are kept for one file. What is beyond it is counted, and the last line says so.
 pub const MAX_DIAGNOSTICS: usize = 200;
@@ -82,7 +83,14 @@ impl Diagnostic {
 /// Shown as `LINE:COLUMN: message, did you mean …`.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.position, self.message)?;
+        write!(formatter, "{}: ", self.position)?;
+        self.words(formatter)
+    }
+}
+
+impl Diagnostic {
+    fn words(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)?;
         if let Some(suggestion) = &self.suggestion {
             write!(formatter, ", did you mean {}?", quoted(suggestion))?;
         }
@@ -90,28 +98,34 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Everything that is wrong with one file: never empty, sorted by position, at most [`MAX_DIAGNOSTICS`].
+/// Everything that is wrong with one configuration: never empty, sorted by position, at most [`MAX_DIAGNOSTICS`].
 ///
-/// Displays one line for each, `FILE:LINE:COLUMN: message`, without a newline at the end.
+/// Displays one line for each, without a newline at the end: `FILE:LINE:COLUMN: message`, `environment NAME: message`,
+/// `--set KEY: message`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostics {
     file: String,
     list: Vec<Diagnostic>,
+    /// Of each of the list.
+    origins: Vec<Origin>,
     omitted: usize,
 }
 
 impl Diagnostics {
     /// One error in `file`, for errors that a program finds outside of [`Document::read`](crate::Document::read).
     pub fn single(file: impl Into<String>, diagnostic: Diagnostic) -> Self {
-        Self { file: file.into(), list: vec![diagnostic], omitted: 0 }
+        let (file, position) = (file.into(), diagnostic.position);
+        let origin = Origin::File { name: file.as_str().into(), line: position.line, column: position.column };
+        Self { file, list: vec![diagnostic], origins: vec![origin], omitted: 0 }
     }
 
     /// `None` when nothing was reported. The same error at the same place, seen through two aliases, is one error.
-    pub(crate) fn collect(file: &str, reported: Reported) -> Option<Self> {
+    pub(crate) fn collect(places: &Places, reported: Reported) -> Option<Self> {
         let Reported { mut list, omitted } = reported;
         list.sort_by_key(|diagnostic| diagnostic.position);
         list.dedup();
-        (!list.is_empty()).then(|| Self { file: file.to_owned(), list, omitted })
+        let origins = list.iter().map(|diagnostic| places.origin(diagnostic.position)).collect();
+        (!list.is_empty()).then(|| Self { file: places.name().to_owned(), list, origins, omitted })
     }
 
     /// The stable code of a rejected file: [`codes::REJECTED`].
@@ -119,7 +133,8 @@ impl Diagnostics {
         codes::REJECTED
     }
 
-    /// The name of the file, as given to [`Document::parse`](crate::Document::parse).
+    /// The name of the first, or only, file, as given to [`Document::parse`](crate::Document::parse); empty when there
+    /// is none.
     pub fn file(&self) -> &str {
         &self.file
     }
@@ -127,6 +142,11 @@ impl Diagnostics {
     /// The errors, by position.
     pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
         self.list.iter()
+    }
+
+    /// The errors, by position, each with the source that it is in.
+    pub fn located(&self) -> impl Iterator<Item = (&Origin, &Diagnostic)> {
+        self.origins.iter().zip(&self.list)
     }
 
     /// How many errors were found, including those beyond [`MAX_DIAGNOSTICS`].
@@ -146,19 +166,34 @@ impl<'d> IntoIterator for &'d Diagnostics {
 
 impl fmt::Display for Diagnostics {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = escaped(&self.file, usize::MAX);
-        for (index, diagnostic) in self.list.iter().enumerate() {
+        for (index, (origin, diagnostic)) in self.located().enumerate() {
             let newline = if index == 0 { "" } else { "\n" };
-            write!(formatter, "{newline}{file}:{diagnostic}")?;
+            write!(formatter, "{newline}{}", Line { origin, diagnostic })?;
         }
         if self.omitted > 0 {
-            write!(formatter, "\n{file}: and {} more errors", self.omitted)?;
+            write!(formatter, "\n{}: and {} more errors", escaped(&self.file, usize::MAX), self.omitted)?;
         }
         Ok(())
     }
 }
 
 impl std::error::Error for Diagnostics {}
+
+/// One error with its source.
+struct Line<'d> {
+    origin: &'d Origin,
+    diagnostic: &'d Diagnostic,
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What is missing where nothing was given stands nowhere.
+        if *self.origin != Origin::Default {
+            write!(formatter, "{}: ", self.origin)?;
+        }
+        self.diagnostic.words(formatter)
+    }
+}
 
 /// Where errors gather during one pass. Bounded by [`MAX_DIAGNOSTICS`].
 #[derive(Debug, Clone, Default)]

@@ -6,23 +6,24 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::diagnostics::{Diagnostic, Diagnostics, Reported, codes};
 use crate::interpolate;
-use crate::parse::{self, MAX_FILE_BYTES};
+use crate::origin::{Origin, Place, Places};
+use crate::parse::{self, MAX_FILE_BYTES, Size};
 use crate::section::{Section, Walk};
-use crate::tree::{Node, Position};
+use crate::tree::{Node, Position, SourceId};
 
-/// A parsed file: its name, its text and the tree.
+/// A parsed file, or several that were merged, with what was laid over them: the tree, and where each value comes from.
 ///
 /// Its `Debug` form shows the name only: the text may hold secrets.
 #[derive(Clone)]
 pub struct Document {
-    name: String,
-    text: String,
-    root: Node,
+    pub(crate) places: Arc<Places>,
+    pub(crate) root: Node,
     /// What is wrong and did not keep the tree from being read. Empty unless a `…_deferring` function made it.
-    deferred: Reported,
+    pub(crate) deferred: Reported,
 }
 
 impl Document {
@@ -34,13 +35,14 @@ impl Document {
     /// Like [`parse`](Self::parse), but keeps what leaves the tree readable (a key given twice, a tag, a merge key) for
     /// [`read`](Self::read), which reports it together with everything else that is wrong.
     pub fn parse_deferring(name: impl Into<String>, text: &str) -> Result<Self, Diagnostics> {
-        let name = name.into();
+        let mut places = Places::default();
+        places.add(Place::File { name: name.into().into(), text: text.into() });
         let mut deferred = Reported::default();
-        match parse::parse(text, &mut deferred) {
-            Ok(root) => Ok(Self { name, text: text.to_owned(), root, deferred }),
+        match parse::parse(text, SourceId(0), &mut Size::default(), &mut deferred) {
+            Ok(root) => Ok(Self { places: Arc::new(places), root, deferred }),
             Err(fatal) => {
                 deferred.push_always(fatal);
-                Err(Diagnostics::collect(&name, deferred).expect("an error was just put in"))
+                Err(Diagnostics::collect(&places, deferred).expect("an error was just put in"))
             }
         }
     }
@@ -58,14 +60,8 @@ impl Document {
         // One byte more than allowed tells a file that is too large; the parser says so.
         let bytes =
             read_regular(path, MAX_FILE_BYTES + 1).map_err(|source| LoadError::Io { path: path.to_owned(), source })?;
-        if bytes.len() > MAX_FILE_BYTES {
-            let message = format!("the file is larger than {MAX_FILE_BYTES} bytes");
-            return Err(Diagnostics::single(name, parse::too_large(Position::START, &message)).into());
-        }
-        match std::str::from_utf8(&bytes) {
-            Ok(text) => Ok(Self::parse_deferring(name, text)?),
-            Err(error) => Err(Diagnostics::single(name, not_utf8(&bytes, error.valid_up_to())).into()),
-        }
+        let text = as_text(bytes).map_err(|wrong| Diagnostics::single(&name, wrong))?;
+        Ok(Self::parse_deferring(name, &text)?)
     }
 
     /// Fills in variables in the values, never in keys: `${NAME}`, `${NAME:-default}` (the default is taken when the
@@ -113,7 +109,7 @@ impl Document {
             let message = "the configuration could not be used";
             reported.push(Diagnostic::new(self.root.position, codes::REJECTED, message));
         }
-        Err(Diagnostics::collect(&self.name, reported).expect("an error was reported"))
+        Err(Diagnostics::collect(&self.places, reported).expect("an error was reported"))
     }
 
     /// Every key that `read` asks for, by its path (`http.listen`), whether or not the document has it. Sections are
@@ -137,14 +133,19 @@ impl Document {
         walk.asked.map(RefCell::into_inner).unwrap_or_default()
     }
 
-    /// What messages call the file.
+    /// What messages call the file, the first one of several; empty when there is none.
     pub fn name(&self) -> &str {
-        &self.name
+        self.places.name()
     }
 
-    /// The file's text as written, before interpolation. It may hold secrets.
+    /// The text of the first, or only, file as written, before interpolation. It may hold secrets.
     pub fn text(&self) -> &str {
-        &self.text
+        self.places.text(SourceId(0)).unwrap_or_default()
+    }
+
+    /// Which source a position of this document is in, and where in it.
+    pub fn origin(&self, position: Position) -> Origin {
+        self.places.origin(position)
     }
 
     /// The whole tree.
@@ -153,7 +154,7 @@ impl Document {
     }
 
     fn settled(mut self) -> Result<Self, Diagnostics> {
-        match Diagnostics::collect(&self.name, std::mem::take(&mut self.deferred)) {
+        match Diagnostics::collect(&self.places, std::mem::take(&mut self.deferred)) {
             Some(diagnostics) => Err(diagnostics),
             None => Ok(self),
         }
@@ -162,7 +163,7 @@ impl Document {
 
 impl fmt::Debug for Document {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Document").field("name", &self.name).finish_non_exhaustive()
+        formatter.debug_struct("Document").field("name", &self.name()).finish_non_exhaustive()
     }
 }
 
@@ -190,6 +191,14 @@ impl LoadError {
             Self::Rejected(diagnostics) => diagnostics.code(),
         }
     }
+}
+
+/// The text that a file holds, if it is one and not too large.
+pub(crate) fn as_text(bytes: Vec<u8>) -> Result<String, Diagnostic> {
+    if bytes.len() > MAX_FILE_BYTES {
+        return Err(parse::too_large(Position::START, &format!("the file is larger than {MAX_FILE_BYTES} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|error| not_utf8(error.as_bytes(), error.utf8_error().valid_up_to()))
 }
 
 fn not_utf8(bytes: &[u8], valid: usize) -> Diagnostic {

@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::diagnostics::{Diagnostic, codes, nearest, quoted};
+use crate::sources;
 use crate::tree::{Interpolation, Node, Value};
 
 mod duration;
@@ -261,6 +262,11 @@ impl<T: FromNode> FromNode for Vec<T> {
                 }
                 wrong.map_or(Ok(values), Err)
             }
+            Value::Scalar(scalar) if scalar.looks_like_given_list() => match sources::given_list(scalar, node.position)
+            {
+                Some(list) => Self::from_node(&list),
+                None => Err(mismatch::<Self>(node, codes::WRONG_TYPE, &T::shown(&scalar.written), "")),
+            },
             Value::Scalar(scalar) if !scalar.is_null() => T::from_node(node).map(|value| vec![value]),
             Value::Scalar(_) => {
                 Err(mismatch::<Self>(node, codes::WRONG_TYPE, node.kind(), "write [] for an empty list"))

@@ -3,7 +3,7 @@
 
 use crate::diagnostics::{Diagnostic, Reported, codes, quoted};
 use crate::parse::MAX_TEXT_BYTES;
-use crate::tree::{Interpolation, Node, Value};
+use crate::tree::{Interpolation, Node, Style, Value};
 
 /// Fills in every value below `root`. What can't be filled in is reported, and its value marked as failed.
 pub(crate) fn fill_in(root: &mut Node, lookup: &dyn Fn(&str) -> Option<String>, reported: &mut Reported) {
@@ -27,7 +27,7 @@ impl Filler<'_> {
         match &mut node.value {
             Value::Sequence(items) => items.iter_mut().for_each(|item| self.node(item)),
             Value::Mapping(entries) => entries.iter_mut().for_each(|(_, value)| self.node(value)),
-            Value::Scalar(scalar) if scalar.written.contains('$') => {
+            Value::Scalar(scalar) if scalar.written.contains('$') && scalar.style != Style::Given => {
                 scalar.interpolation = match self.text(&scalar.written) {
                     Ok(text) if text == scalar.written => Interpolation::AsWritten,
                     Ok(text) => Interpolation::Filled(text),

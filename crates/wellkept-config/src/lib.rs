@@ -48,10 +48,12 @@ mod document;
 mod from_node;
 mod interpolate;
 mod locate;
+mod origin;
 mod outcome;
 mod parse;
 mod section;
 mod settings;
+mod sources;
 mod tree;
 mod versions;
 
@@ -62,11 +64,13 @@ pub use diff::{MAX_DIFF_LINES, diff};
 pub use document::{Document, LoadError, read_regular};
 pub use from_node::quantity::{Amount, ByteSize, Ratio};
 pub use from_node::{FromNode, one_of};
-pub use locate::{LocateError, Located, Locations, Source};
+pub use locate::{LocateError, Located, Locations, NamedBy};
+pub use origin::Origin;
 pub use outcome::{Effect, Effects, Intent, Outcome, Rejection, Report, Request};
 pub use parse::{MAX_DEPTH, MAX_FILE_BYTES, MAX_NODES, MAX_TEXT_BYTES};
 pub use section::Section;
 pub use settings::Settings;
+pub use sources::{Assignment, AssignmentError, MAX_CONTENT_BYTES, MAX_FILES, Source, Sources};
 pub use tree::{Key, Node, Position, Scalar, Style, Value};
 pub use versions::{
     Kept, MAX_VERSIONS_BYTES, MemoryVersions, OutcomeKind, StoreFault, Trigger, Version, VersionId, VersionStore,

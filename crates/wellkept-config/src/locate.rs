@@ -10,7 +10,7 @@ use crate::diagnostics::codes;
 /// Where a program's configuration may be. All names are the program's.
 ///
 /// ```
-/// use wellkept_config::{Locations, Source};
+/// use wellkept_config::Locations;
 ///
 /// let locations = Locations { option: "--config", variable: "APP_CONFIG", usual: &["./app.yaml", "/etc/app/app.yaml"] };
 /// let nothing_set = |_: &str| None;
@@ -33,12 +33,12 @@ pub struct Located {
     /// The path, as it was named.
     pub path: PathBuf,
     /// What named it.
-    pub source: Source,
+    pub named_by: NamedBy,
 }
 
 /// What named the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Source {
+pub enum NamedBy {
     /// The command line.
     Option,
     /// The environment variable.
@@ -59,34 +59,34 @@ impl Locations<'_> {
         lookup: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Option<Located>, LocateError> {
         if let Some(path) = explicit {
-            return named(path, self.option, Source::Option).map(Some);
+            return named(path, self.option, NamedBy::Option).map(Some);
         }
         if let Some(path) = lookup(self.variable).filter(|path| !path.is_empty()) {
-            return named(Path::new(&path), self.variable, Source::Variable).map(Some);
+            return named(Path::new(&path), self.variable, NamedBy::Variable).map(Some);
         }
         for path in self.usual.iter().map(Path::new) {
             match fs::metadata(path) {
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-                outcome => return usable(path, outcome, Source::Usual).map(Some),
+                outcome => return usable(path, outcome, NamedBy::Usual).map(Some),
             }
         }
         Ok(None)
     }
 }
 
-fn named(path: &Path, named_by: &str, source: Source) -> Result<Located, LocateError> {
+fn named(path: &Path, named_by: &str, kind: NamedBy) -> Result<Located, LocateError> {
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(LocateError::NotFound { path: path.to_owned(), named_by: named_by.to_owned() })
         }
-        outcome => usable(path, outcome, source),
+        outcome => usable(path, outcome, kind),
     }
 }
 
-fn usable(path: &Path, outcome: io::Result<Metadata>, source: Source) -> Result<Located, LocateError> {
+fn usable(path: &Path, outcome: io::Result<Metadata>, named_by: NamedBy) -> Result<Located, LocateError> {
     match outcome {
         Ok(metadata) if metadata.is_dir() => Err(LocateError::Directory { path: path.to_owned() }),
-        Ok(_) => Ok(Located { path: path.to_owned(), source }),
+        Ok(_) => Ok(Located { path: path.to_owned(), named_by }),
         Err(source) => Err(LocateError::Io { path: path.to_owned(), source }),
     }
 }
@@ -149,7 +149,7 @@ mod tests {
         };
         let found = match locations.find(explicit.map(absolute).as_deref(), &lookup) {
             Ok(None) => "none".to_owned(),
-            Ok(Some(Located { path, source })) => format!("{source:?} {}", path.display()),
+            Ok(Some(Located { path, named_by })) => format!("{named_by:?} {}", path.display()),
             Err(error) => format!("{}: {error}", error.code()),
         };
         found.replace(&format!("{}/", root.path().display()), "")

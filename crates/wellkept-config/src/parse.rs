@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
 
 use crate::diagnostics::{Diagnostic, Reported, codes, quoted};
-use crate::tree::{Interpolation, Key, Node, Position, Scalar, Style, Value, saturating};
+use crate::tree::{Interpolation, Key, Node, Position, Scalar, SourceId, Spelling, Style, Value, saturating};
 
 /// The largest file that is read: 1 MiB.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
@@ -19,22 +19,30 @@ pub const MAX_NODES: usize = 100_000;
 /// The most text in all values of a document, after aliases are expanded and variables are filled in: 8 MiB.
 pub const MAX_TEXT_BYTES: usize = 8 << 20;
 
-/// Reads one document. What leaves the tree readable (a key given twice) goes to `reported`, and the walk can go on;
-/// what does not is returned as the error.
-pub(crate) fn parse(text: &str, reported: &mut Reported) -> Result<Node, Diagnostic> {
+/// Reads one document, which is this source. What leaves the tree readable (a key given twice) goes to `reported`, and
+/// the walk can go on; what does not is returned as the error. `size` is what other files of the same configuration hold
+/// already, and grows by what this one holds.
+pub(crate) fn parse(
+    text: &str,
+    source: SourceId,
+    size: &mut Size,
+    reported: &mut Reported,
+) -> Result<Node, Diagnostic> {
+    let start = Position::START.within(source);
     if text.len() > MAX_FILE_BYTES {
-        return Err(too_large(Position::START, &format!("the file is larger than {MAX_FILE_BYTES} bytes")));
+        return Err(too_large(start, &format!("the file is larger than {MAX_FILE_BYTES} bytes")));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    refuse_control_characters(text)?;
-    let mut builder = Builder::new(reported);
+    refuse_control_characters(text, source)?;
+    let mut builder = Builder::new(source, *size, reported);
     for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| syntax(text, &error))?;
+        let (event, span) = event.map_err(|error| syntax(text, source, &error))?;
         builder.take(event, span)?;
     }
+    *size = builder.size;
     match builder.root {
         Some(root) if !root.is_null() => Ok(root),
-        _ => Err(Diagnostic::new(Position::START, codes::EMPTY, "the file is empty: it sets nothing")),
+        _ => Err(Diagnostic::new(start, codes::EMPTY, "the file is empty: it sets nothing")),
     }
 }
 
@@ -64,8 +72,9 @@ enum Pending {
     Refused,
 }
 
+/// What is held in memory: counted while it is read, so that it ends in time.
 #[derive(Clone, Copy, Default)]
-struct Size {
+pub(crate) struct Size {
     nodes: usize,
     bytes: usize,
 }
@@ -77,6 +86,7 @@ struct Anchor {
 }
 
 struct Builder<'r> {
+    source: SourceId,
     reported: &'r mut Reported,
     stack: Vec<Open>,
     anchors: HashMap<usize, Anchor>,
@@ -86,12 +96,12 @@ struct Builder<'r> {
 }
 
 impl<'r> Builder<'r> {
-    fn new(reported: &'r mut Reported) -> Self {
-        Self { reported, stack: Vec::new(), anchors: HashMap::new(), size: Size::default(), documents: 0, root: None }
+    fn new(source: SourceId, size: Size, reported: &'r mut Reported) -> Self {
+        Self { source, reported, stack: Vec::new(), anchors: HashMap::new(), size, documents: 0, root: None }
     }
 
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Diagnostic> {
-        let position = position(&span.start);
+        let position = position(&span.start, self.source);
         if let Event::Scalar(_, _, _, Some(tag))
         | Event::SequenceStart(_, Some(tag))
         | Event::MappingStart(_, Some(tag)) = &event
@@ -242,7 +252,7 @@ fn accept_key(node: Node, known: &mut HashMap<String, Position>) -> Result<Key, 
         return Err(Diagnostic::new(position, codes::DUPLICATE_KEY, message));
     }
     known.insert(scalar.written.clone(), position);
-    Ok(Key { text: scalar.written, position })
+    Ok(Key { text: scalar.written, position, spelling: Spelling::Exact })
 }
 
 fn refuse_size(position: Position, size: Size, more: Size) -> Result<(), Diagnostic> {
@@ -260,23 +270,23 @@ pub(crate) fn too_large(position: Position, what: &str) -> Diagnostic {
 }
 
 /// YAML 1.2 (5.1) forbids them, and the parser would take a NUL for the end of the file.
-fn refuse_control_characters(text: &str) -> Result<(), Diagnostic> {
+fn refuse_control_characters(text: &str, source: SourceId) -> Result<(), Diagnostic> {
     let forbidden =
         |character: char| matches!(character, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{7f}');
     let Some((offset, character)) = text.char_indices().find(|(_, character)| forbidden(*character)) else {
         return Ok(());
     };
     let message = format!("the control character U+{:04X} is not allowed here", u32::from(character));
-    Err(Diagnostic::new(Position::of_byte(text, offset), codes::SYNTAX, message))
+    Err(Diagnostic::new(Position::of_byte(text, offset).within(source), codes::SYNTAX, message))
 }
 
-fn position(marker: &Marker) -> Position {
-    Position { line: saturating(marker.line()), column: saturating(marker.col() + 1) }
+fn position(marker: &Marker, source: SourceId) -> Position {
+    Position::new(saturating(marker.line()), saturating(marker.col() + 1)).within(source)
 }
 
 /// The parser's words are for those who know the grammar: the frequent mistakes get better ones.
-fn syntax(text: &str, error: &ScanError) -> Diagnostic {
-    let position = position(error.marker());
+fn syntax(text: &str, source: SourceId, error: &ScanError) -> Diagnostic {
+    let position = position(error.marker(), source);
     let line = text.lines().nth(position.line as usize - 1).unwrap_or_default();
     let indentation = &line[..line.len() - line.trim_start().len()];
     let info = error.info();

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::diagnostics::{Diagnostic, Reported, codes, nearest, quoted};
 use crate::from_node::FromNode;
-use crate::tree::{Interpolation, Key, Node, Position, Value};
+use crate::tree::{Interpolation, Key, Node, Position, Spelling, Value};
 
 /// One mapping of the document, while it is being read.
 ///
@@ -281,7 +281,8 @@ impl<'d> Section<'d> {
     fn report_unknown_keys(&self, asked_for_all: bool) {
         let absent: Vec<_> = self.asked.iter().copied().filter(|key| self.find(key).is_none()).collect();
         let place = self.name.map(|name| format!(" in {}", quoted(name))).unwrap_or_default();
-        for ((key, _), _) in self.entries.iter().zip(&self.used).filter(|(_, used)| !**used) {
+        let unused = self.entries.iter().zip(&self.used).filter(|(_, used)| !**used).map(|((key, _), _)| key);
+        for key in unused.filter(|key| key.spelling != Spelling::Tentative) {
             let mut reported = self.walk.reported.borrow_mut();
             // A suggestion that nobody will see is not looked for: a large file may hold many unknown keys.
             let near =
@@ -319,8 +320,11 @@ impl<'d> Section<'d> {
 
     fn find(&self, key: &str) -> Option<usize> {
         match &self.index {
-            Index::Small => self.entries.iter().position(|(candidate, _)| candidate.text == key),
-            Index::Large(positions) => positions.get(key).copied(),
+            Index::Small => self.entries.iter().position(|(candidate, _)| candidate.is(key)),
+            Index::Large(positions) => positions.get(key).copied().or_else(|| {
+                let is_loose = |candidate: &Key| candidate.spelling != Spelling::Exact && candidate.is(key);
+                self.entries.iter().position(|(candidate, _)| is_loose(candidate))
+            }),
         }
     }
 

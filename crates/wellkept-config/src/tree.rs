@@ -4,17 +4,42 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A place in a file, as an editor shows it: both numbers start at 1, columns count characters.
+///
+/// It also knows which of the sources of its document it is in; [`Document::origin`](crate::Document::origin) names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
+    // First, so that errors are sorted by file before line.
+    source: SourceId,
     /// The line, from 1.
     pub line: u32,
     /// The column in characters, from 1.
     pub column: u32,
 }
 
+/// Which of its document's sources a position is in: the index of a place in [`Places`](crate::origin::Places).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SourceId(pub(crate) u16);
+
 impl Position {
-    /// The first character of the file.
-    pub const START: Self = Self { line: 1, column: 1 };
+    /// The first character of the first file.
+    pub const START: Self = Self::new(1, 1);
+
+    /// No place in any source: what a document without files begins with.
+    pub(crate) const NOWHERE: Self = Self::new(1, 1).within(SourceId(u16::MAX));
+
+    /// A place in a document's first, or only, file.
+    pub const fn new(line: u32, column: u32) -> Self {
+        Self { source: SourceId(0), line, column }
+    }
+
+    /// The same place in another source.
+    pub(crate) const fn within(self, source: SourceId) -> Self {
+        Self { source, ..self }
+    }
+
+    pub(crate) fn source(self) -> SourceId {
+        self.source
+    }
 
     /// The position of the byte at `offset`, or of the end of the text when `offset` is beyond it.
     pub(crate) fn of_byte(text: &str, offset: usize) -> Self {
@@ -22,7 +47,7 @@ impl Position {
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
         let column = before[line_start..].chars().count() + 1;
-        Self { line: saturating(line), column: saturating(column) }
+        Self::new(saturating(line), saturating(column))
     }
 }
 
@@ -58,6 +83,18 @@ pub enum Value {
 pub struct Key {
     pub(crate) text: String,
     pub(crate) position: Position,
+    pub(crate) spelling: Spelling,
+}
+
+/// How closely a key says which one is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spelling {
+    /// Exactly this one, as all keys of files.
+    Exact,
+    /// One of this name in letters that a variable's name can hold: `show_names` may mean `show-names`.
+    Loose,
+    /// The same, and it may be no key at all: a variable with the prefix of the program's that is none of its keys.
+    Tentative,
 }
 
 /// How a scalar was written.
@@ -67,6 +104,9 @@ pub enum Style {
     Plain,
     /// In quotes, or as a block after `|` or `>`.
     Quoted,
+    /// Not in a file: an environment variable or an argument gave it. It is one value, whatever it looks like; asked for
+    /// as a list it may be `[one, two]`.
+    Given,
 }
 
 /// A single value: the text as written in the file, and the text after interpolation.
@@ -159,6 +199,16 @@ impl Key {
     pub fn position(&self) -> Position {
         self.position
     }
+
+    /// Whether it is the key that is asked for as `name`.
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.text == name || (self.spelling != Spelling::Exact && loosely(&self.text).eq(loosely(name)))
+    }
+}
+
+/// The letters of a name as a variable's name can hold them: in lower case, and `_` for what is neither letter nor digit.
+pub(crate) fn loosely(name: &str) -> impl Iterator<Item = char> + '_ {
+    name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '_' })
 }
 
 impl Scalar {
@@ -184,6 +234,11 @@ impl Scalar {
     /// Whether a variable changed the text, so that it must not be shown.
     pub fn is_interpolated(&self) -> bool {
         !matches!(self.interpolation, Interpolation::AsWritten)
+    }
+
+    /// Whether an environment variable or an argument gave what may be meant as a list.
+    pub(crate) fn looks_like_given_list(&self) -> bool {
+        self.style == Style::Given && self.written.trim_start().starts_with('[')
     }
 
     /// Whether this is no value: empty, `~` or `null`, unquoted (YAML 1.2, 10.3.2).

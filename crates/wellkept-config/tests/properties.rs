@@ -56,7 +56,7 @@ impl Writer {
         let line = self.text.matches('\n').count() + 1;
         let column = self.text.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         let number = |number| u32::try_from(number).expect("a short text");
-        self.noted.push((Position { line: number(line), column: number(column) }, what.into()));
+        self.noted.push((Position::new(number(line), number(column)), what.into()));
     }
 
     fn word(&mut self, text: &str, quoted: bool) {
@@ -187,7 +187,7 @@ fn survives(text: &str) -> Result<(), TestCaseError> {
     let Err(diagnostics) = read else { return Ok(()) };
     let lines = u32::try_from(text.split(['\n', '\r']).count()).expect("a short text");
     for (diagnostic, line) in diagnostics.iter().zip(diagnostics.to_string().split('\n')) {
-        let Position { line: number, column } = diagnostic.position;
+        let Position { line: number, column, .. } = diagnostic.position;
         prop_assert!((1..=lines + 1).contains(&number) && column >= 1, "{diagnostic:?}");
         prop_assert!(line.starts_with(&format!("f:{number}:{column}: ")), "{line:?}");
         prop_assert!(!line.contains(char::is_control), "{line:?}");

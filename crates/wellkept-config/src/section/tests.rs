@@ -99,7 +99,7 @@ fn sections_lists_and_free_keys_are_read_with_their_positions() {
         let mut later = section.list("later", |_| Some(()));
         Some((db?, names?, empty, absent, later.take()))
     });
-    let at = |line, column| Position { line, column };
+    let at = |line, column| Position::new(line, column);
     let headers = vec![("b".to_owned(), at(1, 26), "1".to_owned()), ("a".to_owned(), at(1, 32), "two".to_owned())];
     let names = vec![("one".to_owned(), at(3, 5)), ("two".to_owned(), at(4, 5))];
     assert_eq!(read.expect("valid"), (("x".to_owned(), headers), names, Some(0), None, None));
