@@ -15,6 +15,8 @@ const MAX_QUOTED: usize = 60;
 pub mod codes {
     /// An alias (`*name`) inside the value that it stands for.
     pub const ALIAS: &str = "config.alias";
+    /// Two values that exclude each other.
+    pub const CONFLICT: &str = "config.conflict";
     /// A key occurs twice in one mapping.
     pub const DUPLICATE_KEY: &str = "config.duplicate_key";
     /// The file holds nothing, or only comments.

@@ -45,6 +45,7 @@ mod control;
 mod diagnostics;
 mod diff;
 mod document;
+mod flags;
 mod from_node;
 mod interpolate;
 mod locate;
@@ -62,6 +63,7 @@ pub use control::{Answer, Control, Imprint, Running, Shown, ShownValue, ViewErro
 pub use diagnostics::{Diagnostic, Diagnostics, MAX_DIAGNOSTICS, codes, nearest, quoted};
 pub use diff::{MAX_DIFF_LINES, diff};
 pub use document::{Document, LoadError, read_regular};
+pub use flags::{BUCKETS, Flag, FlagBoard, FlagState, FlagValue, Flags, MAX_FLAG_KEYS, Rollout, VariantState, bucket};
 pub use from_node::quantity::{Amount, ByteSize, Ratio};
 pub use from_node::{FromNode, one_of};
 pub use locate::{LocateError, Located, Locations, NamedBy};

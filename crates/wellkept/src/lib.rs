@@ -47,6 +47,11 @@ mod export {}
 #[doc = include_str!("../../../docs/metrics.md")]
 mod metrics {}
 
+/// And those of feature flags.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/flags.md")]
+mod flags {}
+
 /// And those of what is said about where to listen.
 #[cfg(all(doctest, feature = "tls"))]
 #[doc = include_str!("../../../docs/listening.md")]
