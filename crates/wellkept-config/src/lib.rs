@@ -58,7 +58,7 @@ mod sources;
 mod tree;
 mod versions;
 
-pub use content::{Content, ContentHash, Part};
+pub use content::{Content, ContentHash, ContentHashError, Part};
 pub use control::{Answer, Control, Imprint, Running, Shown, ShownValue, ViewError, Which};
 pub use diagnostics::{Diagnostic, Diagnostics, MAX_DIAGNOSTICS, codes, nearest, quoted};
 pub use diff::{MAX_DIFF_LINES, diff};

@@ -54,6 +54,7 @@ mod aside;
 mod asked;
 mod asker;
 mod at_once;
+mod configuration;
 mod control;
 mod details;
 mod formats;
@@ -100,6 +101,7 @@ struct Inner {
     ready: Momentary<Readiness>,
     large: large::LargeAnswers,
     groups: Arc<groups::Groups>,
+    configuration: configuration::ConfigurationHandle,
     reload: reload::ReloadHook,
     logging: logging::LoggingHandle,
     events: Events,
@@ -168,6 +170,7 @@ impl Doors {
             ready: Momentary::new(),
             groups,
             large: large::LargeAnswers::new(),
+            configuration: configuration::ConfigurationHandle::default(),
             reload,
             logging: logging::LoggingHandle::default(),
             events,
@@ -267,7 +270,13 @@ impl Doors {
     }
 
     fn details() -> Routes {
-        let parts = [trends::routes(), maintenance::details(), logging::details(), metrics::json::routes()];
+        let parts = [
+            trends::routes(),
+            maintenance::details(),
+            configuration::details(),
+            logging::details(),
+            metrics::json::routes(),
+        ];
         parts.into_iter().fold(details::routes(), Routes::merge)
     }
 
@@ -278,7 +287,7 @@ impl Doors {
     /// What acts: each part's routes are merged here, and stand behind [`Doors::acting`].
     fn actions() -> Routes {
         let components = control::routes().merge(heartbeats::routes()).merge(maintenance::actions());
-        reload::routes().merge(components).merge(logging::actions())
+        configuration::actions().merge(components).merge(logging::actions())
     }
 
     fn mount(&self, routes: Routes) -> Router {

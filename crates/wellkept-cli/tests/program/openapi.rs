@@ -12,7 +12,7 @@ use crate::served::{Served, listening, text};
 const SECRET: &str = "a-long-enough-secret";
 
 /// What the description can't say: a component's settings must fit each other, a run of all ends within a minute, a
-/// maintenance has one end, which is to come, and a level is set for seconds to days.
+/// maintenance has one end, which is to come, a level is set for seconds to days, and `If-Match` names what runs.
 const TOOL: &str = "\
 [checks]
 enabled = true
@@ -21,6 +21,14 @@ not_a_server_error.expected-statuses = [\"2xx\", \"3xx\", \"4xx\", 503]
 
 [[operations]]
 include-path = \"/api/v1/components/{name}\"
+checks.positive_data_acceptance.enabled = false
+
+[[operations]]
+include-path = \"/api/v1/config/reload\"
+checks.positive_data_acceptance.enabled = false
+
+[[operations]]
+include-path = \"/api/v1/config/rollback\"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]

@@ -65,7 +65,11 @@ fn described(operation: &Operation, written: &mut SchemaGenerator, read: &mut Sc
         .map(|parameter| {
             json!({
                 "name": parameter.name,
-                "in": if parameter.place == Place::Path { "path" } else { "query" },
+                "in": match parameter.place {
+                    Place::Path => "path",
+                    Place::Query => "query",
+                    Place::Header => "header",
+                },
                 "required": parameter.place == Place::Path,
                 "description": parameter.description,
                 "schema": (parameter.schema)(read),

@@ -5,14 +5,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
-use axum::extract::State;
 use axum::response::Response;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::acting::{Input, Nothing};
-use super::routes::{Operation, Routes};
 use super::{Doors, json};
 use crate::error::{ApiError, Refusal};
 
@@ -75,16 +72,8 @@ impl Doors {
     }
 }
 
-pub(super) fn routes() -> Routes {
-    let operation = Operation::new(Method::POST, "/api/v1/config/reload", "Has the configuration be read again.")
-        .takes::<Nothing>()
-        .json::<Reloaded>(&[200])
-        .error(ApiError::NotFound)
-        .refuses(&[409, 422]);
-    Routes::new().route(operation, reload)
-}
-
-async fn reload(State(doors): State<Doors>, Input(Nothing {}): Input<Nothing>) -> Result<Response, Refusal> {
+/// Reloads by the hook, where there is one.
+pub(super) async fn by_hook(doors: &Doors) -> Result<Response, Refusal> {
     let hook = doors.inner.reload.0.get().ok_or(ApiError::NotFound)?;
     match hook().await {
         Reloaded::Rejected { message } => {

@@ -85,7 +85,7 @@ pub(crate) struct Operation {
 /// Makes the schema of one type.
 pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
-/// One thing that the path or the query says.
+/// One thing that the path, the query or a header says.
 pub(super) struct Parameter {
     pub(super) name: &'static str,
     pub(super) place: Place,
@@ -98,6 +98,7 @@ pub(super) struct Parameter {
 pub(super) enum Place {
     Path,
     Query,
+    Header,
 }
 
 /// One answer that there may be.
@@ -130,6 +131,11 @@ impl Operation {
     /// A part of the query. Always optional.
     pub(crate) fn query<T: JsonSchema>(self, name: &'static str, description: &'static str) -> Self {
         self.parameter::<T>(Place::Query, name, description)
+    }
+
+    /// A header of the request. Always optional.
+    pub(crate) fn header<T: JsonSchema>(self, name: &'static str, description: &'static str) -> Self {
+        self.parameter::<T>(Place::Header, name, description)
     }
 
     /// Takes a body as `Input`, in JSON.
