@@ -48,6 +48,7 @@ mod document;
 mod flags;
 mod from_node;
 mod interpolate;
+mod live;
 mod locate;
 mod origin;
 mod outcome;
@@ -66,6 +67,9 @@ pub use document::{Document, LoadError, read_regular};
 pub use flags::{BUCKETS, Flag, FlagBoard, FlagState, FlagValue, Flags, MAX_FLAG_KEYS, Rollout, VariantState, bucket};
 pub use from_node::quantity::{Amount, ByteSize, Ratio};
 pub use from_node::{FromNode, one_of};
+pub use live::{
+    CachedHandle, Changes, Handle, Live, LiveOptions, Prepared, Reading, Refusal, ReloadStats, Subscriber, Subscription,
+};
 pub use locate::{LocateError, Located, Locations, NamedBy};
 pub use origin::Origin;
 pub use outcome::{Effect, Effects, Intent, Outcome, Rejection, Report, Request};

@@ -1,0 +1,241 @@
+//! A configuration that runs and can be changed: read by everyone at any moment, replaced whole or not at all.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use tokio::runtime;
+use tokio::sync::{Semaphore, watch};
+
+use crate::control::Running;
+use crate::document::LoadError;
+use crate::outcome::{Report, Request};
+use crate::settings::Settings;
+use crate::sources::Sources;
+use crate::versions::VersionId;
+
+mod books;
+mod candidate;
+mod handle;
+mod subscriber;
+mod transaction;
+mod turns;
+
+pub use books::ReloadStats;
+pub use handle::{CachedHandle, Handle, Reading};
+pub use subscriber::{Prepared, Refusal, Subscriber, Subscription};
+
+use books::Books;
+use candidate::Candidate;
+use turns::Task;
+
+/// How a configuration is changed.
+#[derive(Debug, Clone)]
+pub struct LiveOptions {
+    /// How long one change may take from the beginning of its turn to its commit. Default: 30 s.
+    pub deadline: Duration,
+    /// How many versions are kept. Default: 50.
+    pub keep: usize,
+    /// How long a change waits for the store of versions before it goes on without. Default: 5 s.
+    pub store_patience: Duration,
+}
+
+impl Default for LiveOptions {
+    fn default() -> Self {
+        Self { deadline: Duration::from_secs(30), keep: 50, store_patience: Duration::from_secs(5) }
+    }
+}
+
+/// A configuration of type `T` that runs. Cheap to clone: all clones are the same one.
+pub struct Live<T> {
+    shared: Arc<Shared<T>>,
+}
+
+struct Shared<T> {
+    sources: Sources,
+    /// What everyone reads. Replaced with `books` locked, read without.
+    current: Arc<ArcSwap<T>>,
+    /// What the process was started with: what waits for a restart is measured against it.
+    started: Arc<T>,
+    /// No foreign code runs under it, and nothing waits.
+    books: Mutex<Books<T>>,
+    /// Tells of changes after the fact.
+    changes: watch::Sender<Arc<T>>,
+    /// One reading at a time, be it one that was given up and hangs.
+    reading: Arc<Semaphore>,
+    /// Where changes are made.
+    runtime: OnceLock<runtime::Handle>,
+}
+
+impl<T: Settings> Live<T> {
+    /// Reads the sources for the first time. Blocks on the file system.
+    pub fn load(sources: Sources, options: LiveOptions) -> Result<Self, LoadError> {
+        let content = sources.content()?;
+        let candidate = Candidate::read(&sources, &content, None)?;
+        let current = Arc::clone(&candidate.value);
+        let shared = Shared {
+            sources,
+            current: Arc::new(ArcSwap::new(Arc::clone(&current))),
+            started: Arc::clone(&current),
+            books: Mutex::new(Books::new(options, candidate)),
+            changes: watch::Sender::new(current),
+            reading: Arc::new(Semaphore::new(1)),
+            runtime: OnceLock::new(),
+        };
+        if let Ok(runtime) = runtime::Handle::try_current() {
+            let _ = shared.runtime.set(runtime);
+        }
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Names the runtime on which changes are made and subscribers prepare. Without this it is the one in which
+    /// [`load`](Self::load) was called, else the one of the first reload. Only the first name counts.
+    pub fn run_on(&self, runtime: runtime::Handle) {
+        let _ = self.shared.runtime.set(runtime);
+    }
+
+    /// The configuration that runs. Never blocks.
+    pub fn current(&self) -> Arc<T> {
+        self.shared.current.load_full()
+    }
+
+    /// How a section of the configuration is read, by those who read often.
+    pub fn handle<S>(&self, lens: fn(&T) -> &S) -> Handle<T, S> {
+        Handle::new(Arc::clone(&self.shared.current), lens)
+    }
+
+    /// Has `subscriber` asked and told of each change from now on; `name` is what reports call it. What it builds on at
+    /// first is [`current`](Self::current), asked for after this call: so no change is missed.
+    pub fn subscribe(&self, name: &str, subscriber: impl Subscriber<T>) -> Subscription {
+        let id = self.shared.books().join(name, Arc::new(subscriber));
+        let shared: Weak<Shared<T>> = Arc::downgrade(&self.shared);
+        let end = move || {
+            if let Some(shared) = shared.upgrade() {
+                // Dropped where the lock is free again: it is the application's own type.
+                let member = shared.books().leave(id);
+                drop(member);
+            }
+        };
+        Subscription { end: Some(Box::new(end)) }
+    }
+
+    /// Reads the sources again and applies what they say whole, or not at all.
+    ///
+    /// One change is made at a time. Those who ask while one is made wait for the next, and share it where they ask for
+    /// the same; where four different ones wait, a further one is refused. Dropping the future changes nothing: the
+    /// change goes on. A change takes at most [`LiveOptions::deadline`] from its turn to its commit; after that it
+    /// waits for the store of versions, within its limit.
+    pub async fn reload(&self, request: Request) -> Report {
+        turns::ask(&self.shared, Task::Reload, request).await
+    }
+
+    /// Returns to a version that is kept: its files' texts as they were, with the environment, the command line and the
+    /// secrets as they are now. What the files say now is refused from then on, until they change, across restarts.
+    ///
+    /// Waits and ends as [`reload`](Self::reload) does.
+    pub async fn roll_back(&self, to: VersionId, request: Request) -> Report {
+        turns::ask(&self.shared, Task::RollBack(to), request).await
+    }
+
+    /// Ends all changes: the process is on its way out. What is prepared but not committed never is; from now on
+    /// everything is refused. Can't be undone.
+    pub fn close(&self) {
+        self.shared.books().close();
+    }
+
+    /// What runs, in figures and words.
+    pub fn running(&self) -> Running {
+        self.shared.running()
+    }
+
+    /// What reloads came to so far.
+    pub fn stats(&self) -> ReloadStats {
+        self.shared.books().stats()
+    }
+
+    /// Tells of each change after it was made.
+    pub fn changes(&self) -> Changes<T> {
+        Changes { receiver: self.shared.changes.subscribe() }
+    }
+
+    /// What it is read from.
+    pub fn sources(&self) -> &Sources {
+        &self.shared.sources
+    }
+}
+
+impl<T> Clone for Live<T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<T> fmt::Debug for Live<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What is configured may be a secret.
+        formatter.debug_struct("Live").finish_non_exhaustive()
+    }
+}
+
+impl<T> Shared<T> {
+    fn books(&self) -> MutexGuard<'_, Books<T>> {
+        // Whoever panicked held no half-made change: what is in the books is replaced in single steps.
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Settings> Shared<T> {
+    fn running(&self) -> Running {
+        let files = self.sources.watched().iter().map(|path| path.display().to_string()).collect();
+        self.books().running(files)
+    }
+}
+
+/// Tells of changes after the fact. Who looks late sees the newest only.
+pub struct Changes<T> {
+    receiver: watch::Receiver<Arc<T>>,
+}
+
+impl<T> Changes<T> {
+    /// Waits for the next change; `None` when there will be no more, since the [`Live`] is gone. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Arc<T>> {
+        self.receiver.changed().await.ok()?;
+        // Cloned at once: who holds on to a borrow would hold up the next change.
+        Some(Arc::clone(&self.receiver.borrow_and_update()))
+    }
+}
+
+impl<T> fmt::Debug for Changes<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Changes").finish_non_exhaustive()
+    }
+}
+
+/// Runs foreign code; `None` when it panicked, which is logged.
+fn quietly<R>(run: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(run))
+        .inspect_err(|panic| {
+            let panic = panic_message(panic.as_ref());
+            tracing::error!(target: "wellkept::config", panic, "a subscriber panicked where it must not fail");
+        })
+        .ok()
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}
+
+/// Milliseconds since 1970.
+fn milliseconds(at: SystemTime) -> i64 {
+    at.duration_since(SystemTime::UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_millis()).ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! One change at a time: who asks while one is made waits for the next, and shares it with who asks for the same.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::outcome::{Intent, Outcome, Rejection, Report, Request};
+use crate::settings::Settings;
+use crate::versions::VersionId;
+
+use super::{Shared, transaction};
+
+/// How many different changes may wait.
+const MOST_WAITING: usize = 4;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Read the sources again.
+    Reload,
+    /// Return to a version.
+    RollBack(VersionId),
+}
+
+/// One change that waits for its turn, or has it.
+pub(super) struct Turn {
+    pub(super) task: Task,
+    pub(super) request: Request,
+    asked: Instant,
+    /// What it came to, for all who share it.
+    report: watch::Sender<Option<Report>>,
+}
+
+impl Turn {
+    /// Whether who asks for this may share it.
+    fn serves(&self, task: &Task, request: &Request) -> bool {
+        self.task == *task && self.request.intent == request.intent && self.request.expected == request.expected
+    }
+}
+
+/// Asks for a change, and waits for what it comes to. Dropped, it ends the waiting only.
+pub(super) async fn ask<T: Settings>(shared: &Arc<Shared<T>>, task: Task, request: Request) -> Report {
+    let asked = Instant::now();
+    let intent = request.intent;
+    let refused = |rejection| shared.refused(rejection, intent, asked);
+    let mut report = match enqueue(shared, task, request, asked) {
+        Ok(report) => report,
+        Err(rejection) => return refused(rejection),
+    };
+    // The sender is gone without a report only where the runtime of the changes has ended.
+    match report.wait_for(Option::is_some).await.ok().and_then(|report| report.clone()) {
+        Some(report) => report,
+        None => refused(Rejection::ShuttingDown),
+    }
+}
+
+fn enqueue<T: Settings>(
+    shared: &Arc<Shared<T>>,
+    task: Task,
+    request: Request,
+    asked: Instant,
+) -> Result<watch::Receiver<Option<Report>>, Rejection> {
+    let Some(runtime) = shared.runtime() else {
+        let why = "there is no tokio runtime to work on".to_owned();
+        return Err(Rejection::Refused { who: "the process".to_owned(), why });
+    };
+    let mut books = shared.books();
+    if books.closed {
+        return Err(Rejection::ShuttingDown);
+    }
+    // Only the last one: whoever asks for something else in between is not overtaken.
+    if let Some(last) = books.waiting.back_mut().filter(|last| last.serves(&task, &request)) {
+        if last.request.author.is_empty() && !request.author.is_empty() {
+            // Whoever has a name is the one that the books name.
+            (last.request.trigger, last.request.author) = (request.trigger, request.author);
+        }
+        return Ok(last.report.subscribe());
+    }
+    if books.waiting.len() >= MOST_WAITING {
+        return Err(Rejection::Busy);
+    }
+    let (report, receiver) = watch::channel(None);
+    books.waiting.push_back(Turn { task, request, asked, report });
+    let idle = !std::mem::replace(&mut books.driven, true);
+    drop(books);
+    if idle {
+        let driver = Driver { shared: Arc::clone(shared), driving: true };
+        runtime.spawn(driver.run());
+    }
+    Ok(receiver)
+}
+
+/// Takes turns until none is left. When its task is dropped, nobody waits for what will not come.
+struct Driver<T: Settings> {
+    shared: Arc<Shared<T>>,
+    /// Until it found nobody waiting: from then on another task may drive.
+    driving: bool,
+}
+
+impl<T: Settings> Driver<T> {
+    async fn run(mut self) {
+        while let Some(turn) = self.next() {
+            let report = transaction::run(&self.shared, &turn.task, &turn.request, turn.asked).await;
+            turn.report.send_replace(Some(report));
+        }
+    }
+
+    fn next(&mut self) -> Option<Turn> {
+        let mut books = self.shared.books();
+        let turn = books.waiting.pop_front();
+        self.driving = turn.is_some();
+        books.driven = self.driving;
+        turn
+    }
+}
+
+impl<T: Settings> Drop for Driver<T> {
+    fn drop(&mut self) {
+        if self.driving {
+            let mut books = self.shared.books();
+            books.driven = false;
+            books.waiting.clear();
+        }
+    }
+}
+
+impl<T: Settings> Shared<T> {
+    fn runtime(&self) -> Option<tokio::runtime::Handle> {
+        if self.runtime.get().is_none()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let _ = self.runtime.set(runtime);
+        }
+        self.runtime.get().cloned()
+    }
+
+    /// The report of what was refused, counted unless it was only tried.
+    pub(super) fn refused(&self, rejection: Rejection, intent: Intent, asked: Instant) -> Report {
+        let mut books = self.books();
+        let report = Report {
+            outcome: Outcome::Rejected(rejection),
+            version: books.now.version,
+            hash: books.now.hash,
+            changes: Vec::new(),
+            effects: Vec::new(),
+            took: asked.elapsed(),
+        };
+        if intent == Intent::Apply {
+            books.count(&report);
+        }
+        report
+    }
+}
