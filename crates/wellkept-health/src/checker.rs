@@ -23,7 +23,7 @@ use crate::origin::Identity;
 use crate::recorder::History;
 use crate::snapshot::{Moment, Snapshot};
 use crate::status::Status;
-use crate::table::{Replaced, Table};
+use crate::table::{Belongs, Replaced, Replacement, Table};
 
 /// What a checker is told once, at its start.
 #[derive(Debug, Clone)]
@@ -156,6 +156,36 @@ impl Lifecycle {
     }
 }
 
+/// A set of components that can take the place of the one that is kept, made by [`Checker::prepare_replace`]. Dropped,
+/// it is given up, and nothing has changed.
+#[derive(Debug)]
+#[must_use = "nothing changes before it is committed"]
+pub struct PreparedReplace {
+    checker: Checker,
+    replacement: Arc<Replacement>,
+}
+
+/// What a replacement left over. Dropping it drops the checks that are gone, which may take its time or panic: what they
+/// hold is theirs.
+#[derive(Debug)]
+#[expect(dead_code, reason = "it is held to be dropped")]
+pub struct Retired {
+    gone: Vec<Arc<Component>>,
+    /// With the new definitions of those that kept their state.
+    replacement: Arc<Replacement>,
+}
+
+impl PreparedReplace {
+    /// Makes it the whole set. Can't fail, takes no longer than a change of the table, and drops no check.
+    pub fn commit(self) -> (Replaced, Retired) {
+        let Self { checker, replacement } = self;
+        let (replaced, gone) = checker.table().commit(&replacement, &*checker.shared.settings.clock);
+        checker.jobs_changed();
+        checker.shared.wake.notify_one();
+        (replaced, Retired { gone, replacement })
+    }
+}
+
 impl Checker {
     /// A checker without components, and the engine that runs its checks once it is spawned.
     pub fn new(settings: Settings) -> (Self, Engine) {
@@ -192,8 +222,12 @@ impl Checker {
     /// no group, unless the start waits for it: that waits for required components that groups `ready` or `startup` see
     /// and that replicas do not share.
     pub fn register(&self, component: Component) -> Result<(), RegisterError> {
+        self.insert(component, Belongs::ToTheSet)
+    }
+
+    pub(crate) fn insert(&self, component: Component, belongs: Belongs) -> Result<(), RegisterError> {
         let component = Arc::new(component);
-        self.table().insert(Arc::clone(&component), &*self.shared.settings.clock)?;
+        self.table().insert(Arc::clone(&component), belongs, &*self.shared.settings.clock)?;
         if component.check.job.is_some() {
             self.jobs_changed();
         }
@@ -214,19 +248,23 @@ impl Checker {
 
     /// Makes `components` the whole set: all of it, or nothing and every error. Components whose fingerprint is
     /// unchanged keep their state; those that changed keep what was last known of them until their first result. Loops
-    /// with a [`heartbeat`](Self::heartbeat) stay.
+    /// with a [`heartbeat`](Self::heartbeat) stay, and so does what was [added](Self::add) at run time, unless the set
+    /// has a component of its name.
     pub fn replace(&self, components: Vec<Component>) -> Result<Replaced, Vec<RegisterError>> {
-        let mut components: Vec<_> = components.into_iter().map(Arc::new).collect();
-        let (replaced, gone) = {
-            let mut table = self.table();
-            components.extend(self.shared.heartbeats.components().into_iter().map(Arc::new));
-            table.replace(&components, &*self.shared.settings.clock)?
-        };
-        // What a check does when it is dropped is its own affair, and not under the lock.
-        drop(gone);
-        self.jobs_changed();
-        self.shared.wake.notify_one();
+        let (replaced, retired) = self.prepare_replace(components)?.commit();
+        drop(retired);
         Ok(replaced)
+    }
+
+    /// The first half of [`Checker::replace`]: everything that can be wrong with the set is found now, and nothing
+    /// changes. What is registered meanwhile and would stay beside it has to fit it.
+    pub fn prepare_replace(&self, components: Vec<Component>) -> Result<PreparedReplace, Vec<RegisterError>> {
+        let components: Vec<_> = components.into_iter().map(Arc::new).collect();
+        // Dropped outside the lock when they are refused: what a check does then is its own affair.
+        let held = components.clone();
+        let replacement = self.table().prepare(components);
+        drop(held);
+        Ok(PreparedReplace { checker: self.clone(), replacement: replacement? })
     }
 
     /// The latest snapshot. Never waits.

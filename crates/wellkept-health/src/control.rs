@@ -10,7 +10,7 @@ use crate::component::{Component, Group, RegisterError};
 use crate::hysteresis::Window;
 use crate::snapshot::{Activity, ComponentHealth, Snapshot};
 use crate::status::Criticality;
-use crate::table::{Answered, Ask, EngineState};
+use crate::table::{Answered, Ask, Belongs, EngineState};
 
 /// How much longer than its timeout a run that was asked for may take, waiting for a place included.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -212,6 +212,24 @@ impl Checker {
         Ok(tuned)
     }
 
+    /// Adds a component that stays when the set is replaced ([`Checker::replace`]), until a set has a component of its
+    /// name, [`Checker::remove_added`] removes it, or the process ends. It is shown as `added`. Otherwise it is as
+    /// [`Checker::register`] has it: it counts for no group before its first result once the start is complete.
+    pub fn add(&self, component: Component) -> Result<(), RegisterError> {
+        self.insert(component, Belongs::ToRunTime)
+    }
+
+    /// Removes a component that was added at run time, also while its check runs. One of the set is not removed: it
+    /// would be back with the next replacement.
+    pub fn remove_added(&self, name: &str) -> Result<(), ControlError> {
+        let removed = self.table().remove_added(name)?;
+        // What a check does when it is dropped is its own affair, and not under the lock.
+        drop(removed);
+        self.jobs_changed();
+        self.shared.wake.notify_one();
+        Ok(())
+    }
+
     /// A component's definition as it is now, tuning included.
     pub fn definition(&self, name: &str) -> Option<Arc<Component>> {
         self.table().definition(name)
@@ -306,6 +324,12 @@ pub enum ControlError {
     /// No engine runs the checks: it was not started, or it has ended.
     #[error("no checks are run: the engine was not started, or has ended")]
     NotRunning,
+    /// The component is of the set, and was not added at run time.
+    #[error("component `{name}` was not added at run time: take it out of the configuration, or disable it")]
+    NotAdded {
+        /// The component's name.
+        name: String,
+    },
     /// The component is no job: nothing reports to it.
     #[error("component `{name}` is no heartbeat: nothing reports to it")]
     NoJob {
@@ -328,6 +352,7 @@ impl ControlError {
             Self::Unknown { .. } => "component.unknown",
             Self::Disabled { .. } => "component.disabled",
             Self::Removed { .. } => "component.removed",
+            Self::NotAdded { .. } => "component.not_added",
             Self::NoJob { .. } => "component.no_job",
             Self::NoResult { .. } => "component.no_result",
             Self::NotRunning => "engine.not_running",

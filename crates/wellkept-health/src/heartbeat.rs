@@ -14,7 +14,7 @@ use crate::component::{Component, Group, RegisterError};
 use crate::hysteresis::Thresholds;
 use crate::outcome::{Outcome, Reason};
 use crate::snapshot::{Activity, Snapshot};
-use crate::table::milliseconds;
+use crate::table::{Belongs, milliseconds};
 
 impl Checker {
     /// Watches a loop of the application's own: from now on it must [`beat`](Heartbeat::beat) at least every `limit`,
@@ -44,7 +44,7 @@ impl Checker {
         {
             // Loops and components change under one lock, so that they agree.
             let mut table = self.table();
-            table.insert(self.shared.heartbeats.component(&pulse), self.clock())?;
+            table.insert(self.shared.heartbeats.component(&pulse), Belongs::ToALoop, self.clock())?;
             self.shared.heartbeats.add(&pulse);
         }
         self.shared.wake.notify_one();
@@ -299,11 +299,7 @@ impl Heartbeats {
         self.pulses.load().iter().any(|one| Arc::ptr_eq(one, pulse))
     }
 
-    /// The loops as components: they belong to the code, and stay when a configuration replaces its own.
-    pub(crate) fn components(&self) -> Vec<Component> {
-        self.pulses.load().iter().map(|pulse| self.component(pulse)).collect()
-    }
-
+    /// The loop as a component: it belongs to the code, and stays when a configuration replaces its own.
     fn component(&self, pulse: &Arc<Pulse>) -> Component {
         let (draining, watched) = (Arc::clone(&self.draining), Arc::clone(pulse));
         let check = AnyCheck::from_fn(move || {

@@ -39,7 +39,7 @@ pub mod wire;
 
 pub use changes::{ChangeCount, Changes};
 pub use check::{AnyCheck, Check, Context, Scope};
-pub use checker::{Checker, CheckerStats, Lifecycle, Readiness, Settings, StartupHold};
+pub use checker::{Checker, CheckerStats, Lifecycle, PreparedReplace, Readiness, Retired, Settings, StartupHold};
 pub use circuit::{CircuitBreaker, CircuitStanding, CircuitState};
 pub use clock::{Clock, SystemClock, TokioClock};
 pub use component::{Component, Group, RegisterError};

@@ -192,6 +192,8 @@ pub struct ComponentHealth {
     pub activity: Activity,
     /// Whether its settings were changed at run time.
     pub tuned: bool,
+    /// Whether it was added at run time.
+    pub added: bool,
     /// Whether it counts: not when it has no result yet, unless the start waits for it; not when it is disabled, and
     /// not when it is for the start only, which is complete.
     pub counted: bool,

@@ -2,7 +2,7 @@
 //! for longer than one change.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -25,8 +25,11 @@ use crate::table::entries::Entries;
 
 mod control;
 mod entries;
+mod replacement;
 
 pub(crate) use control::{Answer, Answered, Ask, Generation, Plan};
+pub use replacement::Replaced;
+pub(crate) use replacement::Replacement;
 
 /// Warnings that are told of components that were registered together.
 const MOST_WARNINGS: usize = 20;
@@ -52,6 +55,8 @@ pub(crate) struct Table {
     /// Those who wait for a result, by component: at most one answer for all who ask for the same.
     asked: HashMap<Id, Answer>,
     engine: EngineState,
+    /// Sets that may yet take the place of this one.
+    prepared: Vec<Weak<Replacement>>,
 }
 
 /// Whether there is an engine that runs the checks.
@@ -60,6 +65,17 @@ pub(crate) enum EngineState {
     NotStarted,
     Running,
     Ended,
+}
+
+/// Whose a component is, which decides what becomes of it when the set is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Belongs {
+    /// It is of the set, and goes with it.
+    ToTheSet,
+    /// It is a loop of the code's: it stays.
+    ToALoop,
+    /// It was added while the process ran: it stays until a set has its name.
+    ToRunTime,
 }
 
 /// What a result came to.
@@ -74,6 +90,7 @@ pub(crate) struct Applied {
 #[derive(Debug)]
 struct Entry {
     component: Arc<Component>,
+    belongs: Belongs,
     generation: Generation,
     hysteresis: Hysteresis,
     /// As last told to readers; replaced, never changed, when a result comes.
@@ -108,19 +125,6 @@ impl Cause {
     }
 }
 
-/// What a new set of components changed.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Replaced {
-    /// Names that are new.
-    pub added: Vec<String>,
-    /// Names whose definition differs: their state begins anew.
-    pub changed: Vec<String>,
-    /// Names that are gone.
-    pub removed: Vec<String>,
-    /// How many kept their state.
-    pub kept: usize,
-}
-
 impl Table {
     /// Books for at most `limit` components; `longest` is how long a maintenance begun by hand may last.
     pub(crate) fn new(limit: usize, longest: Duration) -> Self {
@@ -136,6 +140,7 @@ impl Table {
             orders: Orders::default(),
             asked: HashMap::new(),
             engine: EngineState::NotStarted,
+            prepared: Vec::new(),
         }
     }
 
@@ -143,6 +148,7 @@ impl Table {
     pub(crate) fn insert(
         &mut self,
         component: impl Into<Arc<Component>>,
+        belongs: Belongs,
         clock: &dyn Clock,
     ) -> Result<(), RegisterError> {
         let component = component.into();
@@ -153,16 +159,17 @@ impl Table {
         if self.entries.len() >= self.limit {
             return Err(RegisterError::TooMany { limit: self.limit });
         }
-        let known =
-            |name: &str| self.names.get(name).and_then(|id| self.entries.get(*id)).map(|entry| &*entry.component);
-        if let Some(path) = dependencies::circle_through(&component, known) {
+        if let Some(path) = dependencies::circle_through(&component, |name| self.component_named(name)) {
             return Err(RegisterError::Cycle { path });
+        }
+        if belongs != Belongs::ToTheSet {
+            self.fits_what_is_prepared(&component)?;
         }
         let id = Id(self.next_id);
         self.next_id += 1;
         self.names.insert(Arc::clone(&component.name), id);
         let spans = Arc::clone(self.maintenance.of(&component.name));
-        self.entries.insert(id, Entry::new(component, self.started, spans, clock));
+        self.entries.insert(id, Entry::new(component, belongs, self.started, spans, clock));
         self.fresh.push(id);
         Ok(())
     }
@@ -172,82 +179,6 @@ impl Table {
         let removed = self.names.remove(name).and_then(|id| self.entries.remove(id));
         self.forget_removed();
         removed.map(|entry| entry.component)
-    }
-
-    /// Makes `components` the whole set, or changes nothing and says all that is wrong with them. Hands out those that
-    /// were there before, to be dropped outside the lock.
-    pub(crate) fn replace(
-        &mut self,
-        components: &[Arc<Component>],
-        clock: &dyn Clock,
-    ) -> Result<(Replaced, Vec<Arc<Component>>), Vec<RegisterError>> {
-        self.refuse(components)?;
-        let gone = self.entries.values().map(|entry| Arc::clone(&entry.component)).collect();
-        let mut replaced = Replaced::default();
-        let mut before = std::mem::take(&mut self.names);
-        let mut entries = std::mem::take(&mut self.entries);
-        for component in components {
-            let name = component.name.to_string();
-            let old = before.remove(&component.name).and_then(|id| entries.remove(id).map(|entry| (id, entry)));
-            let spans = Arc::clone(self.maintenance.of(&component.name));
-            let mut entry = Entry::new(Arc::clone(component), self.started, spans, clock);
-            let new = Id(self.next_id);
-            match old {
-                Some((id, old)) if old.is_same(&entry.component) => {
-                    replaced.kept += 1;
-                    self.names.insert(Arc::clone(&old.component.name), id);
-                    self.entries.insert(id, old);
-                    continue;
-                }
-                Some((id, old)) => {
-                    entry.inherit(&old);
-                    if let (Some(job), Some(before)) = (&component.check.job, &old.component.check.job) {
-                        job.inherit(before);
-                    }
-                    if self.started {
-                        entry.complete_start();
-                    }
-                    self.ask_instead(id, new, entry.health.activity);
-                    replaced.changed.push(name);
-                }
-                None => replaced.added.push(name),
-            }
-            self.next_id += 1;
-            self.names.insert(Arc::clone(&entry.component.name), new);
-            self.entries.insert(new, entry);
-            self.fresh.push(new);
-        }
-        self.forget_removed();
-        replaced.removed = before.into_keys().map(|name| name.to_string()).collect();
-        replaced.removed.sort();
-        Ok((replaced, gone))
-    }
-
-    fn refuse(&self, components: &[Arc<Component>]) -> Result<(), Vec<RegisterError>> {
-        let mut errors = Vec::new();
-        // What can be named: the errors below do.
-        let mut sound = Vec::new();
-        for component in components {
-            let error = component.validate().err();
-            if !matches!(error, Some(RegisterError::Name { .. })) {
-                sound.push(&**component);
-            }
-            errors.extend(error);
-        }
-        let mut names: Vec<_> = sound.iter().map(|one| &one.name).collect();
-        names.sort();
-        for pair in names.windows(2) {
-            if pair[0] == pair[1] {
-                errors.push(RegisterError::Duplicate { name: pair[0].to_string() });
-            }
-        }
-        if components.len() > self.limit {
-            errors.push(RegisterError::TooMany { limit: self.limit });
-        }
-        if let Some(path) = dependencies::circle(sound) {
-            errors.push(RegisterError::Cycle { path });
-        }
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     /// What was registered since the last call.
@@ -337,6 +268,10 @@ impl Table {
         announcement
     }
 
+    fn component_named(&self, name: &str) -> Option<&Component> {
+        self.names.get(name).and_then(|id| self.entries.get(*id)).map(|entry| &*entry.component)
+    }
+
     /// Whether there is a component of that name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.names.contains_key(name)
@@ -373,7 +308,7 @@ impl Table {
 }
 
 impl Entry {
-    fn new(component: Arc<Component>, started: bool, maintenance: Spans, clock: &dyn Clock) -> Self {
+    fn new(component: Arc<Component>, belongs: Belongs, started: bool, maintenance: Spans, clock: &dyn Clock) -> Self {
         let health = ComponentHealth {
             name: Arc::clone(&component.name),
             kind: component.kind,
@@ -382,6 +317,7 @@ impl Entry {
             groups: component.effective_groups(),
             activity: component.activity,
             tuned: false,
+            added: belongs == Belongs::ToRunTime,
             counted: component.activity == Activity::Enabled && !started && component.holds_start(),
             served: None,
             raw: None,
@@ -405,6 +341,7 @@ impl Entry {
         };
         let mut entry = Self {
             component,
+            belongs,
             generation: Generation::default(),
             hysteresis: Hysteresis::default(),
             health: Arc::new(health),
@@ -437,6 +374,7 @@ impl Entry {
             kind: self.health.kind,
             activity: self.health.activity,
             tuned: false,
+            added: self.health.added,
             counted: self.health.activity == Activity::Enabled && counted,
             criticality: self.health.criticality,
             shared: self.health.shared,
@@ -449,6 +387,14 @@ impl Entry {
             ..(*old.health).clone()
         };
         self.health = Arc::new(health);
+    }
+
+    /// The set has its name from now on.
+    fn belong_to_the_set(&mut self) {
+        if self.belongs != Belongs::ToTheSet {
+            self.belongs = Belongs::ToTheSet;
+            Arc::make_mut(&mut self.health).added = false;
+        }
     }
 
     fn is_same(&self, component: &Component) -> bool {

@@ -314,6 +314,9 @@ pub struct Component {
     /// Whether its settings were changed at run time; absent when they were not.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub tuned: bool,
+    /// Whether it was added at run time; absent when it was not.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub added: bool,
     /// The maintenance that it is in; absent when it is in none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub maintenance: Option<Maintenance>,
@@ -391,6 +394,7 @@ impl Component {
             groups: component.groups.iter().map(ToString::to_string).collect(),
             depends_on: component.depends_on.iter().map(ToString::to_string).collect(),
             tuned: component.tuned,
+            added: component.added,
             maintenance: snapshot.maintenance_of(component).map(|what| Maintenance::of(what, what.since)),
             metadata: (*component.metadata).clone(),
             components: component.parts.as_ref().map(|parts| Part::all(parts.list())).unwrap_or_default(),

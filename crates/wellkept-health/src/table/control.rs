@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{EngineState, Entry, Id, Table};
+use super::{Belongs, EngineState, Entry, Id, Table};
 use crate::announce::Announcement;
 use crate::clock::Clock;
 use crate::component::{Component, Group};
@@ -237,6 +237,15 @@ impl Table {
             }
         }
         !changing.is_empty()
+    }
+
+    /// Removes a component that was added at run time, and hands it out as [`Table::remove`] does.
+    pub(crate) fn remove_added(&mut self, name: &str) -> Result<Option<Arc<Component>>, ControlError> {
+        let (_, entry) = self.entry(name)?;
+        if entry.belongs != Belongs::ToRunTime {
+            return Err(ControlError::NotAdded { name: name.to_owned() });
+        }
+        Ok(self.remove(name))
     }
 
     /// Those who asked for a run of the component under its old definition get the first of the new one.
