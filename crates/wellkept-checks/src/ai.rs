@@ -85,7 +85,7 @@ use crate::fetch::{Request, Response};
 use crate::http::failed;
 use crate::kind::built;
 use crate::reach::give_up_at;
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// The settings of an [`Ai`] check. `Debug` shows neither the URL nor the key.
 #[derive(Clone)]
@@ -264,7 +264,7 @@ fn read_key(path: &std::path::Path) -> Result<SecretString, InvalidOption> {
 pub const KIND: Kind = Kind {
     name: "ai",
     summary: "A provider of language models, without a token spent",
-    scope: Scope::Remote,
+    scope: Scope::Remote, opens: Opens::Nothing,
     read,
 };
 

@@ -86,7 +86,7 @@ use self::queues::{Found, Oldest};
 use crate::kept::Kept;
 use crate::kind::built;
 use crate::reach::give_up_at;
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// The settings of a [`Celery`] check.
 #[derive(Debug, Clone)]
@@ -310,7 +310,7 @@ impl Settings {
 pub const KIND: Kind = Kind {
     name: "celery",
     summary: "Celery's workers and queues, by their broker",
-    scope: Scope::Remote,
+    scope: Scope::Remote, opens: Opens::Nothing,
     read,
 };
 

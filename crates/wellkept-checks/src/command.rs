@@ -55,7 +55,7 @@ use self::output::Printed;
 use self::process::{Ended, Failed, Finished, Place, run};
 use crate::kind::{built, named_secrets};
 use crate::reach::{give_up_at, timed_out};
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// The settings of a [`Command`] check. `Debug` shows the program alone: arguments may be secrets.
 #[derive(Clone)]
@@ -248,7 +248,7 @@ pub const KIND: Kind = Kind {
     name: "command",
     summary: "A program, by its exit code and what it prints",
     // What a command looks at is not known.
-    scope: Scope::Remote,
+    scope: Scope::Remote, opens: Opens::Programs,
     read,
 };
 

@@ -30,7 +30,7 @@ use wellkept_telemetry::system::{CpuSample, CpuUsage, ReadingError, SystemRoot};
 use crate::kept::Kept;
 use crate::kind::built;
 use crate::reach::give_up_at;
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// The kernel counts in steps of 10 ms or so: less than this between two samples is mostly noise.
 const SHORTEST: Duration = Duration::from_millis(200);
@@ -128,7 +128,7 @@ impl Check for Cpu {
 pub const KIND: Kind = Kind {
     name: "cpu",
     summary: "Processor time used, of the container or the machine",
-    scope: Scope::Machine,
+    scope: Scope::Machine, opens: Opens::Nothing,
     read,
 };
 

@@ -36,7 +36,7 @@ use wellkept_telemetry::system::{self, Permissions};
 use self::asked::Asked;
 use crate::kind::built;
 use crate::reach::give_up_at;
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// The settings of a [`Disk`] check.
 #[derive(Debug, Clone, PartialEq)]
@@ -165,7 +165,7 @@ impl From<Disk> for AnyCheck {
 }
 
 /// `disk: { path: /var/lib/orders, degraded_below: 15%, unhealthy_below: 5% }`
-pub const KIND: Kind = Kind { name: "disk", summary: "Room on a file system", scope: Scope::Machine, read };
+pub const KIND: Kind = Kind { name: "disk", summary: "Room on a file system", scope: Scope::Machine, opens: Opens::Paths, read };
 
 fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let path = section.required("path");

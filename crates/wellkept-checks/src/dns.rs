@@ -46,7 +46,7 @@ use wellkept_net::{ResolveError, Target, TargetError, resolve};
 use self::ask::{Answer, AskError};
 use crate::kind::built;
 use crate::reach::{give_up_at, not_connected, timed_out};
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// Most records that the metadata shows.
 const MOST_SHOWN: usize = 16;
@@ -219,7 +219,7 @@ impl Check for Dns {
 }
 
 /// `dns: { name: orders.internal, type: A, resolver: 10.0.0.2, expect: [10.1.0.7] }`
-pub const KIND: Kind = Kind { name: "dns", summary: "A name in the DNS, by a resolver", scope: Scope::Remote, read };
+pub const KIND: Kind = Kind { name: "dns", summary: "A name in the DNS, by a resolver", scope: Scope::Remote, opens: Opens::Nothing, read };
 
 fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let name = section.required("name");

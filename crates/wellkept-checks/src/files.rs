@@ -31,7 +31,7 @@ use wellkept_health::{AnyCheck, Context, Outcome, Reason, Scope};
 use wellkept_telemetry::system::{Descriptors, ReadingError, SystemRoot};
 
 use crate::kind::built;
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// Longest pid file that is read, in bytes.
 const MOST_OF_A_PID_FILE: usize = 4096;
@@ -162,7 +162,7 @@ impl From<Files> for AnyCheck {
 pub const KIND: Kind = Kind {
     name: "files",
     summary: "Open descriptors, of a process or the machine",
-    scope: Scope::Machine,
+    scope: Scope::Machine, opens: Opens::Paths,
     read,
 };
 

@@ -48,7 +48,7 @@ use crate::fetch::{InvalidRequest, Method, Request, Response, StatusCode, Versio
 use crate::http::failed;
 use crate::kind::{built, named_secrets};
 use crate::reach::give_up_at;
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// Before each message: whether it is compressed, and its length in four bytes ("gRPC over HTTP2").
 const PREFIX: usize = 5;
@@ -215,7 +215,7 @@ fn no_grpc(detail: &str) -> Outcome {
 
 /// `grpc: { url: "http://orders.internal:50051", service: orders.v1.Orders }`
 pub const KIND: Kind =
-    Kind { name: "grpc", summary: "A gRPC server, by its health service", scope: Scope::Remote, read };
+    Kind { name: "grpc", summary: "A gRPC server, by its health service", scope: Scope::Remote, opens: Opens::Nothing, read };
 
 fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let url = section.required("url");

@@ -35,7 +35,7 @@ use wellkept_config::Section;
 use wellkept_health::{AnyCheck, Job, JobSchedule, Scope};
 
 use crate::kind::built;
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// The settings of a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub const KIND: Kind = Kind {
     name: "heartbeat",
     summary: "A job that must report in time",
     // No probe sees it unless a group is named: a job that is missing says nothing of who serves requests.
-    scope: Scope::Machine,
+    scope: Scope::Machine, opens: Opens::Nothing,
     read,
 };
 

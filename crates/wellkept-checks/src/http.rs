@@ -51,7 +51,7 @@ use crate::certificate::{self, Certificate};
 use crate::fetch::{self, FetchError, InvalidRequest, NotFollowed, RedirectTo, Request, Response, Version};
 use crate::kind::{built, named_secrets};
 use crate::reach::{give_up_at, no_tls, not_connected, timed_out};
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// The settings of an [`Http`] check. `Debug` shows neither the URL nor the headers' values.
 #[derive(Clone)]
@@ -256,7 +256,7 @@ fn leads(request: &Request, response: &Response) -> String {
 
 /// `http: { url: "https://payments.internal/health", expect: { status: 200, json: { "$.status": healthy } } }`
 pub const KIND: Kind =
-    Kind { name: "http", summary: "A URL, by its status, text, JSON or headers", scope: Scope::Remote, read };
+    Kind { name: "http", summary: "A URL, by its status, text, JSON or headers", scope: Scope::Remote, opens: Opens::Nothing, read };
 
 fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let url = section.required("url");

@@ -83,7 +83,7 @@ use crate::findings::ordered;
 use crate::kept::Kept;
 use crate::kind::built;
 use crate::reach::give_up_at;
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// The settings of a [`Kafka`] check.
 #[derive(Debug, Clone)]
@@ -313,7 +313,7 @@ fn login(
 
 /// `kafka: { brokers: ["10.0.0.1:9092", "10.0.0.2:9092"], min_brokers: 2, topics: [orders], group: billing, lag: { degraded_above: 1000, stuck_after: 5m } }`
 pub const KIND: Kind =
-    Kind { name: "kafka", summary: "A Kafka cluster, its topics and a consumer group", scope: Scope::Remote, read };
+    Kind { name: "kafka", summary: "A Kafka cluster, its topics and a consumer group", scope: Scope::Remote, opens: Opens::Nothing, read };
 
 fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let brokers = section.required::<Vec<String>>("brokers");

@@ -16,8 +16,23 @@ pub struct Kind {
     pub summary: &'static str,
     /// How far it reaches: what is remote is refused on liveness.
     pub scope: Scope,
+    /// What its settings have it open on this machine.
+    pub opens: Opens,
     /// Reads its section, and reports what is wrong with it. Connects to nothing.
     pub read: fn(&mut Section<'_>) -> Option<AnyCheck>,
+}
+
+/// What a check's settings have it open on this machine, which decides who may bring one while the process runs: whoever
+/// may write to the API must not become able to run programs or to look at files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opens {
+    /// Nothing: what it asks is elsewhere, or a figure of the whole machine. Keys that name files stand apart: they end
+    /// in `_file`, or are called `unix_socket`.
+    Nothing,
+    /// Paths, or what else belongs to others here, such as the command lines of processes.
+    Paths,
+    /// Programs, which it runs.
+    Programs,
 }
 
 /// An option that can't be used. Holds nothing of the option's value, which may be a secret.

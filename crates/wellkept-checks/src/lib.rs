@@ -117,7 +117,7 @@ mod server_url;
 mod testing;
 
 pub use comparison::Comparison;
-pub use kind::{InvalidOption, Kind};
+pub use kind::{InvalidOption, Kind, Opens};
 pub use reference::{Key, Reference};
 pub use role::Role;
 
@@ -192,6 +192,19 @@ mod tests {
         let names: Vec<_> = kinds().iter().map(|kind| kind.name).collect();
         assert!(names.is_sorted(), "{names:?}");
         assert!(kinds().iter().all(|kind| !kind.summary.is_empty() && !kind.summary.ends_with('.')));
+    }
+
+    /// Whoever may bring a check over the API must not become able to look at files by it.
+    #[test]
+    fn every_kind_that_a_path_or_a_program_is_named_to_says_so() {
+        let local = ["command", "disk", "files", "processes", "sqlite", "system"];
+        for kind in kinds() {
+            assert_eq!(kind.opens != Opens::Nothing, local.contains(&kind.name), "{}", kind.name);
+            let keys = reference(kind.name).expect("each has a page").keys();
+            let opening = keys.iter().any(|key| ["path", "pid_file", "program"].contains(&key.path.as_str()));
+            let is_of_a_url = kind.scope == wellkept_health::Scope::Remote;
+            assert!(!opening || is_of_a_url || kind.opens != Opens::Nothing, "{}", kind.name);
+        }
     }
 
     #[test]

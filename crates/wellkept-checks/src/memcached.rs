@@ -56,7 +56,7 @@ use crate::kind::built;
 use crate::lines::{Failure, Lines, before, over_tcp, over_unix};
 use crate::reach::{Stream, give_up_at};
 use crate::server_url::ServerUrl;
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// Most lines of one answer. A server has about a hundred.
 const MOST_LINES: usize = 1000;
@@ -189,7 +189,7 @@ impl fmt::Debug for Memcached {
 pub const KIND: Kind = Kind {
     name: "memcached",
     summary: "A memcached server, its connections, memory and hits",
-    scope: Scope::Remote,
+    scope: Scope::Remote, opens: Opens::Nothing,
     read,
 };
 

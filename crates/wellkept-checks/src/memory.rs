@@ -26,7 +26,7 @@ use wellkept_health::{AnyCheck, Check, Context, Outcome, Reason, Scope};
 use wellkept_telemetry::system::{self, SystemRoot};
 
 use crate::kind::built;
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// The settings of a [`Memory`] check.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -106,7 +106,7 @@ impl Check for Memory {
 
 /// `memory: { degraded_above: 90%, unhealthy_above: 97% }`
 pub const KIND: Kind =
-    Kind { name: "memory", summary: "Memory used, of the container or the machine", scope: Scope::Machine, read };
+    Kind { name: "memory", summary: "Memory used, of the container or the machine", scope: Scope::Machine, opens: Opens::Nothing, read };
 
 fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let defaults = Options::default();

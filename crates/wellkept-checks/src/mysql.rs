@@ -104,7 +104,7 @@ use crate::findings::ordered;
 use crate::kept::Kept;
 use crate::kind::built;
 use crate::reach::give_up_at;
-use crate::{Comparison, InvalidOption, Kind, Role};
+use crate::{Comparison, InvalidOption, Kind, Opens, Role};
 
 /// The longest query, in bytes.
 const LONGEST_QUERY: usize = 64 * 1024;
@@ -265,7 +265,7 @@ impl fmt::Debug for Mysql {
 pub const KIND: Kind = Kind {
     name: "mysql",
     summary: "A MySQL or MariaDB server: a query, its role, lag, connections and transactions",
-    scope: Scope::Remote,
+    scope: Scope::Remote, opens: Opens::Nothing,
     read,
 };
 

@@ -55,7 +55,7 @@ use crate::kind::built;
 use crate::lines::Failure;
 use crate::reach::give_up_at;
 use crate::server_url::ServerUrl;
-use crate::{InvalidOption, Kind, certificate};
+use crate::{InvalidOption, Kind, Opens, certificate};
 
 /// The settings of a [`Nats`] check.
 #[derive(Debug, Clone)]
@@ -182,7 +182,7 @@ impl fmt::Debug for Nats {
 
 /// `nats: { url: "nats://127.0.0.1:4222", jetstream: true }`
 pub const KIND: Kind =
-    Kind { name: "nats", summary: "A NATS server, its answer and JetStream", scope: Scope::Remote, read };
+    Kind { name: "nats", summary: "A NATS server, its answer and JetStream", scope: Scope::Remote, opens: Opens::Nothing, read };
 
 fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let url = section.required::<SecretString>("url");

@@ -80,7 +80,7 @@ use crate::findings::ordered;
 use crate::kept::Kept;
 use crate::kind::built;
 use crate::reach::give_up_at;
-use crate::{Comparison, InvalidOption, Kind, Role};
+use crate::{Comparison, InvalidOption, Kind, Opens, Role};
 
 /// The settings of a [`Postgres`] check.
 #[derive(Debug, Clone)]
@@ -219,7 +219,7 @@ impl fmt::Debug for Postgres {
 pub const KIND: Kind = Kind {
     name: "postgres",
     summary: "A PostgreSQL server: a query, its role, lag, connections and transactions",
-    scope: Scope::Remote,
+    scope: Scope::Remote, opens: Opens::Nothing,
     read,
 };
 

@@ -29,7 +29,7 @@ use wellkept_health::{AnyCheck, Check, Context, Outcome, Reason, Scope};
 use wellkept_telemetry::system::{self, Resource, Source, Stall, SystemRoot};
 
 use crate::kind::built;
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// The settings of a [`Pressure`] check.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -204,7 +204,7 @@ impl Check for Pressure {
 pub const KIND: Kind = Kind {
     name: "pressure",
     summary: "Time lost to waiting for processors, memory and disks",
-    scope: Scope::Machine,
+    scope: Scope::Machine, opens: Opens::Nothing,
     read,
 };
 

@@ -25,7 +25,7 @@ use wellkept_health::{AnyCheck, Outcome, Reason, Scope};
 use wellkept_telemetry::system::{self, ReadingError, SystemRoot};
 
 use crate::kind::built;
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// The settings of a [`Processes`] check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl From<Processes> for AnyCheck {
 pub const KIND: Kind = Kind {
     name: "processes",
     summary: "How many processes of a name or command line run",
-    scope: Scope::Machine,
+    scope: Scope::Machine, opens: Opens::Paths,
     read,
 };
 

@@ -51,7 +51,7 @@ use crate::amqp::{Connection, Failure, Server, closing};
 use crate::kept::Kept;
 use crate::kind::built;
 use crate::reach::give_up_at;
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// The settings of a [`RabbitMq`] check.
 #[derive(Debug, Clone)]
@@ -185,7 +185,7 @@ impl fmt::Debug for RabbitMq {
 pub const KIND: Kind = Kind {
     name: "rabbitmq",
     summary: "A RabbitMQ server, its alarms and its queues",
-    scope: Scope::Remote,
+    scope: Scope::Remote, opens: Opens::Nothing,
     read,
 };
 

@@ -78,7 +78,7 @@ use crate::findings::ordered;
 use crate::kept::Kept;
 use crate::kind::built;
 use crate::reach::give_up_at;
-use crate::{InvalidOption, Kind, Role};
+use crate::{InvalidOption, Kind, Opens, Role};
 
 /// The settings of a [`Redis`] check.
 #[derive(Debug, Clone)]
@@ -217,7 +217,7 @@ impl fmt::Debug for Redis {
 pub const KIND: Kind = Kind {
     name: "redis",
     summary: "A Redis or Valkey server, its role, memory, connections and replication",
-    scope: Scope::Remote,
+    scope: Scope::Remote, opens: Opens::Nothing,
     read,
 };
 

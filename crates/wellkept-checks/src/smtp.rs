@@ -60,7 +60,7 @@ use crate::kind::built;
 use crate::lines::{Failure, before, over_tcp};
 use crate::reach::{Stream, give_up_at};
 use crate::server_url::ServerUrl;
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// How long the reply to `QUIT` is waited for: what it says changes nothing.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -280,7 +280,7 @@ impl fmt::Debug for Smtp {
 pub const KIND: Kind = Kind {
     name: "smtp",
     summary: "A mail server, its greeting, offer, certificate and login",
-    scope: Scope::Remote,
+    scope: Scope::Remote, opens: Opens::Nothing,
     read,
 };
 

@@ -48,7 +48,7 @@ use crate::findings::{Findings, Found, unexpected_value};
 use crate::kept::Kept;
 use crate::kind::built;
 use crate::reach::{give_up_at, timed_out};
-use crate::{Comparison, InvalidOption, Kind};
+use crate::{Comparison, InvalidOption, Kind, Opens};
 
 /// How many steps of SQLite's machine there are between two looks at the clock; some microseconds.
 const STEPS: i32 = 1000;
@@ -231,7 +231,7 @@ impl From<Sqlite> for AnyCheck {
 ///   quick_check_every: 1d
 /// ```
 pub const KIND: Kind =
-    Kind { name: "sqlite", summary: "A SQLite database, by its file", scope: Scope::Machine, read };
+    Kind { name: "sqlite", summary: "A SQLite database, by its file", scope: Scope::Machine, opens: Opens::Paths, read };
 
 fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let path = section.required::<PathBuf>("path");

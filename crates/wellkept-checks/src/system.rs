@@ -30,7 +30,7 @@ use wellkept_telemetry::system::{CpuSample, Memory, ReadingError, SystemRoot};
 use crate::disk::room;
 use crate::kept::Kept;
 use crate::kind::built;
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// The kernel counts in steps of 10 ms or so: less than this between two samples is mostly noise.
 const SHORTEST: Duration = Duration::from_millis(200);
@@ -108,7 +108,7 @@ impl From<System> for AnyCheck {
 pub const KIND: Kind = Kind {
     name: "system",
     summary: "Processors, memory and disk used, on one component and without limits",
-    scope: Scope::Machine,
+    scope: Scope::Machine, opens: Opens::Paths,
     read,
 };
 

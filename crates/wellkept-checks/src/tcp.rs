@@ -39,7 +39,7 @@ use wellkept_net::{AddressRules, Target, connect};
 pub use self::bytes::Bytes;
 use crate::kind::built;
 use crate::reach::{give_up_at, not_connected, timed_out};
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// Most that is read while what is expected has not come, in bytes.
 const MOST: usize = 64 * 1024;
@@ -137,7 +137,7 @@ impl Check for Tcp {
 pub const KIND: Kind = Kind {
     name: "tcp",
     summary: "An address that accepts TCP connections, and what it says",
-    scope: Scope::Remote,
+    scope: Scope::Remote, opens: Opens::Nothing,
     read,
 };
 

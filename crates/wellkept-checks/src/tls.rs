@@ -46,7 +46,7 @@ pub use self::starttls::StartTls;
 use crate::certificate::{self, Certificate};
 use crate::kind::built;
 use crate::reach::{give_up_at, no_tls, not_connected};
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// The settings of a [`Tls`] check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,7 +169,7 @@ impl Check for Tls {
 
 /// `tls: { address: "mail.example.com:465", certificate: { degraded_below: 14d, unhealthy_below: 3d } }`
 pub const KIND: Kind =
-    Kind { name: "tls", summary: "A TLS server, by its handshake and certificate", scope: Scope::Remote, read };
+    Kind { name: "tls", summary: "A TLS server, by its handshake and certificate", scope: Scope::Remote, opens: Opens::Nothing, read };
 
 fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let address = section.required("address");

@@ -60,7 +60,7 @@ use crate::http::failed;
 use crate::kept::Kept;
 use crate::kind::{built, named_secrets};
 use crate::reach::give_up_at;
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// The settings of an [`Upstream`] check. `Debug` shows neither the URL nor the headers' values.
 #[derive(Clone)]
@@ -223,7 +223,7 @@ impl Check for Upstream {
 pub const KIND: Kind = Kind {
     name: "upstream",
     summary: "Another service, by its health endpoint, with what it consists of",
-    scope: Scope::Remote,
+    scope: Scope::Remote, opens: Opens::Nothing,
     read,
 };
 

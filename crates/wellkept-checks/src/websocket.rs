@@ -48,7 +48,7 @@ use self::talk::Talk;
 use crate::certificate::{self, Certificate};
 use crate::kind::{built, named_secrets};
 use crate::reach::{give_up_at, no_tls, not_connected};
-use crate::{InvalidOption, Kind};
+use crate::{InvalidOption, Kind, Opens};
 
 /// The settings of a [`WebSocket`] check. `Debug` shows neither the URL nor what is sent.
 #[derive(Clone)]
@@ -142,7 +142,7 @@ impl Check for WebSocket {
 pub const KIND: Kind = Kind {
     name: "websocket",
     summary: "A WebSocket server, with a ping or a message",
-    scope: Scope::Remote,
+    scope: Scope::Remote, opens: Opens::Nothing,
     read,
 };
 

@@ -21,9 +21,9 @@ use crate::liveness::Liveness;
 use crate::maintenance::Keeper;
 use crate::origin::Identity;
 use crate::recorder::History;
-use crate::snapshot::{Moment, Snapshot};
+use crate::snapshot::{Belonging, Moment, Snapshot};
 use crate::status::Status;
-use crate::table::{Belongs, Replaced, Replacement, Table};
+use crate::table::{Replaced, Replacement, Table};
 
 /// What a checker is told once, at its start.
 #[derive(Debug, Clone)]
@@ -222,10 +222,10 @@ impl Checker {
     /// no group, unless the start waits for it: that waits for required components that groups `ready` or `startup` see
     /// and that replicas do not share.
     pub fn register(&self, component: Component) -> Result<(), RegisterError> {
-        self.insert(component, Belongs::ToTheSet)
+        self.insert(component, Belonging::Set)
     }
 
-    pub(crate) fn insert(&self, component: Component, belongs: Belongs) -> Result<(), RegisterError> {
+    pub(crate) fn insert(&self, component: Component, belongs: Belonging) -> Result<(), RegisterError> {
         let component = Arc::new(component);
         self.table().insert(Arc::clone(&component), belongs, &*self.shared.settings.clock)?;
         if component.check.job.is_some() {

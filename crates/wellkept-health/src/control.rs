@@ -8,9 +8,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::checker::Checker;
 use crate::component::{Component, Group, RegisterError};
 use crate::hysteresis::Window;
-use crate::snapshot::{Activity, ComponentHealth, Snapshot};
+use crate::snapshot::{Activity, Belonging, ComponentHealth, Snapshot};
 use crate::status::Criticality;
-use crate::table::{Answered, Ask, Belongs, EngineState};
+use crate::table::{Answered, Ask, EngineState};
 
 /// How much longer than its timeout a run that was asked for may take, waiting for a place included.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -216,7 +216,7 @@ impl Checker {
     /// name, [`Checker::remove_added`] removes it, or the process ends. It is shown as `added`. Otherwise it is as
     /// [`Checker::register`] has it: it counts for no group before its first result once the start is complete.
     pub fn add(&self, component: Component) -> Result<(), RegisterError> {
-        self.insert(component, Belongs::ToRunTime)
+        self.insert(component, Belonging::Addition)
     }
 
     /// Removes a component that was added at run time, also while its check runs. One of the set is not removed: it

@@ -13,8 +13,8 @@ use crate::clock::Clock;
 use crate::component::{Component, Group, RegisterError};
 use crate::hysteresis::Thresholds;
 use crate::outcome::{Outcome, Reason};
-use crate::snapshot::{Activity, Snapshot};
-use crate::table::{Belongs, milliseconds};
+use crate::snapshot::{Activity, Belonging, Snapshot};
+use crate::table::milliseconds;
 
 impl Checker {
     /// Watches a loop of the application's own: from now on it must [`beat`](Heartbeat::beat) at least every `limit`,
@@ -44,7 +44,7 @@ impl Checker {
         {
             // Loops and components change under one lock, so that they agree.
             let mut table = self.table();
-            table.insert(self.shared.heartbeats.component(&pulse), Belongs::ToALoop, self.clock())?;
+            table.insert(self.shared.heartbeats.component(&pulse), Belonging::Loop, self.clock())?;
             self.shared.heartbeats.add(&pulse);
         }
         self.shared.wake.notify_one();

@@ -68,6 +68,6 @@ pub use resilience::{
 };
 pub use run::{Finished, run_once};
 pub use schedule::Schedule;
-pub use snapshot::{Activity, ComponentHealth, Moment, RunTotals, Served, Snapshot, Standing};
+pub use snapshot::{Activity, Belonging, ComponentHealth, Moment, RunTotals, Served, Snapshot, Standing};
 pub use status::{Criticality, Status};
 pub use table::Replaced;

@@ -192,8 +192,8 @@ pub struct ComponentHealth {
     pub activity: Activity,
     /// Whether its settings were changed at run time.
     pub tuned: bool,
-    /// Whether it was added at run time.
-    pub added: bool,
+    /// Whose it is.
+    pub belongs: Belonging,
     /// Whether it counts: not when it has no result yet, unless the start waits for it; not when it is disabled, and
     /// not when it is for the start only, which is complete.
     pub counted: bool,
@@ -235,6 +235,18 @@ pub struct ComponentHealth {
     pub totals: RunTotals,
     /// Its changes of status that were told, the first one included.
     pub changes: Arc<Changes>,
+}
+
+/// Whose a component is, which decides what becomes of it when the set is replaced
+/// ([`Checker::replace`](crate::Checker::replace)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Belonging {
+    /// It is of the set, and goes with it.
+    Set,
+    /// It is a loop of the code's: it stays.
+    Loop,
+    /// It was added while the process ran: it stays until a set has its name.
+    Addition,
 }
 
 /// Whether a component's check runs.

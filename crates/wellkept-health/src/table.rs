@@ -18,7 +18,7 @@ use crate::maintenance::{Book, Maintenance, Spans, active};
 use crate::origin::Origins;
 use crate::outcome::{Outcome, Reason};
 use crate::run::Finished;
-use crate::snapshot::{Activity, ComponentHealth, Moment, RunTotals, Served, Snapshot, Standing};
+use crate::snapshot::{Activity, Belonging, ComponentHealth, Moment, RunTotals, Served, Snapshot, Standing};
 use crate::status::Status;
 use crate::table::control::Orders;
 use crate::table::entries::Entries;
@@ -67,17 +67,6 @@ pub(crate) enum EngineState {
     Ended,
 }
 
-/// Whose a component is, which decides what becomes of it when the set is replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Belongs {
-    /// It is of the set, and goes with it.
-    ToTheSet,
-    /// It is a loop of the code's: it stays.
-    ToALoop,
-    /// It was added while the process ran: it stays until a set has its name.
-    ToRunTime,
-}
-
 /// What a result came to.
 #[derive(Debug)]
 pub(crate) struct Applied {
@@ -90,7 +79,6 @@ pub(crate) struct Applied {
 #[derive(Debug)]
 struct Entry {
     component: Arc<Component>,
-    belongs: Belongs,
     generation: Generation,
     hysteresis: Hysteresis,
     /// As last told to readers; replaced, never changed, when a result comes.
@@ -148,7 +136,7 @@ impl Table {
     pub(crate) fn insert(
         &mut self,
         component: impl Into<Arc<Component>>,
-        belongs: Belongs,
+        belongs: Belonging,
         clock: &dyn Clock,
     ) -> Result<(), RegisterError> {
         let component = component.into();
@@ -162,7 +150,7 @@ impl Table {
         if let Some(path) = dependencies::circle_through(&component, |name| self.component_named(name)) {
             return Err(RegisterError::Cycle { path });
         }
-        if belongs != Belongs::ToTheSet {
+        if belongs != Belonging::Set {
             self.fits_what_is_prepared(&component)?;
         }
         let id = Id(self.next_id);
@@ -308,7 +296,13 @@ impl Table {
 }
 
 impl Entry {
-    fn new(component: Arc<Component>, belongs: Belongs, started: bool, maintenance: Spans, clock: &dyn Clock) -> Self {
+    fn new(
+        component: Arc<Component>,
+        belongs: Belonging,
+        started: bool,
+        maintenance: Spans,
+        clock: &dyn Clock,
+    ) -> Self {
         let health = ComponentHealth {
             name: Arc::clone(&component.name),
             kind: component.kind,
@@ -317,7 +311,7 @@ impl Entry {
             groups: component.effective_groups(),
             activity: component.activity,
             tuned: false,
-            added: belongs == Belongs::ToRunTime,
+            belongs,
             counted: component.activity == Activity::Enabled && !started && component.holds_start(),
             served: None,
             raw: None,
@@ -341,7 +335,6 @@ impl Entry {
         };
         let mut entry = Self {
             component,
-            belongs,
             generation: Generation::default(),
             hysteresis: Hysteresis::default(),
             health: Arc::new(health),
@@ -374,7 +367,7 @@ impl Entry {
             kind: self.health.kind,
             activity: self.health.activity,
             tuned: false,
-            added: self.health.added,
+            belongs: self.health.belongs,
             counted: self.health.activity == Activity::Enabled && counted,
             criticality: self.health.criticality,
             shared: self.health.shared,
@@ -391,9 +384,8 @@ impl Entry {
 
     /// The set has its name from now on.
     fn belong_to_the_set(&mut self) {
-        if self.belongs != Belongs::ToTheSet {
-            self.belongs = Belongs::ToTheSet;
-            Arc::make_mut(&mut self.health).added = false;
+        if self.health.belongs != Belonging::Set {
+            Arc::make_mut(&mut self.health).belongs = Belonging::Set;
         }
     }
 

@@ -14,7 +14,7 @@ use crate::checker::Checker;
 use crate::liveness::Life;
 use crate::outcome::Verdict;
 use crate::part;
-use crate::snapshot::{ComponentHealth, Snapshot};
+use crate::snapshot::{Belonging, ComponentHealth, Snapshot};
 use crate::status::{Criticality, Status};
 use crate::table::milliseconds;
 
@@ -394,7 +394,7 @@ impl Component {
             groups: component.groups.iter().map(ToString::to_string).collect(),
             depends_on: component.depends_on.iter().map(ToString::to_string).collect(),
             tuned: component.tuned,
-            added: component.added,
+            added: component.belongs == Belonging::Addition,
             maintenance: snapshot.maintenance_of(component).map(|what| Maintenance::of(what, what.since)),
             metadata: (*component.metadata).clone(),
             components: component.parts.as_ref().map(|parts| Part::all(parts.list())).unwrap_or_default(),

@@ -15,9 +15,8 @@ use crate::clock::Clock;
 use crate::component::Component;
 use crate::outcome::{Outcome, Reason, Verdict};
 use crate::run::Finished;
-use crate::snapshot::{Moment, Snapshot};
+use crate::snapshot::{Belonging, Moment, Snapshot};
 use crate::status::{Criticality, Status};
-use crate::table::Belongs;
 use crate::table::{Generation, Table};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -201,7 +200,7 @@ impl Tested {
         for (name, criticality, _) in components {
             let component = Component::new(*name, AnyCheck::from_fn(async || ()));
             let component = component.criticality(*criticality).max_age(Duration::from_secs(u64::from(u32::MAX)));
-            kept.table.insert(component, Belongs::ToTheSet, &*kept.clock).unwrap();
+            kept.table.insert(component, Belonging::Set, &*kept.clock).unwrap();
         }
         for (id, (.., verdict)) in kept.table.take_fresh().into_iter().zip(components) {
             let outcome = match verdict {

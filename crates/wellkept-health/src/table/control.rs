@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Belongs, EngineState, Entry, Id, Table};
+use super::{EngineState, Entry, Id, Table};
 use crate::announce::Announcement;
 use crate::clock::Clock;
 use crate::component::{Component, Group};
 use crate::control::{ControlError, Switched, Tuning};
 use crate::hysteresis::Hysteresis;
 use crate::job::Job;
-use crate::snapshot::{Activity, ComponentHealth, Moment};
+use crate::snapshot::{Activity, Belonging, ComponentHealth, Moment};
 
 /// Tells all who asked for a run what it found.
 pub(crate) type Answer = watch::Sender<Option<Arc<ComponentHealth>>>;
@@ -242,7 +242,7 @@ impl Table {
     /// Removes a component that was added at run time, and hands it out as [`Table::remove`] does.
     pub(crate) fn remove_added(&mut self, name: &str) -> Result<Option<Arc<Component>>, ControlError> {
         let (_, entry) = self.entry(name)?;
-        if entry.belongs != Belongs::ToRunTime {
+        if entry.health.belongs != Belonging::Addition {
             return Err(ControlError::NotAdded { name: name.to_owned() });
         }
         Ok(self.remove(name))

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use super::{Belongs, Entry, Id, Table};
+use super::{Entry, Id, Table};
 use crate::clock::Clock;
 use crate::component::{Component, RegisterError};
 use crate::dependencies;
+use crate::snapshot::Belonging;
 
 /// What a new set of components changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -44,10 +45,10 @@ impl Table {
     pub(crate) fn prepare(&mut self, components: Vec<Arc<Component>>) -> Result<Arc<Replacement>, Vec<RegisterError>> {
         let places: HashMap<_, _> =
             components.iter().enumerate().map(|(place, component)| (Arc::clone(&component.name), place)).collect();
-        let stay = self.entries.values().filter(|entry| match entry.belongs {
-            Belongs::ToTheSet => false,
-            Belongs::ToALoop => true,
-            Belongs::ToRunTime => !places.contains_key(&entry.component.name),
+        let stay = self.entries.values().filter(|entry| match entry.health.belongs {
+            Belonging::Set => false,
+            Belonging::Loop => true,
+            Belonging::Addition => !places.contains_key(&entry.component.name),
         });
         let whole: Vec<&Component> =
             components.iter().chain(stay.map(|entry| &entry.component)).map(|one| &**one).collect();
@@ -74,11 +75,11 @@ impl Table {
         for component in &replacement.components {
             let name = component.name.to_string();
             let old = before.remove(&component.name).and_then(|id| entries.remove(id).map(|entry| (id, entry)));
-            if old.as_ref().is_some_and(|(_, old)| old.belongs == Belongs::ToRunTime) {
+            if old.as_ref().is_some_and(|(_, old)| old.health.belongs == Belonging::Addition) {
                 replaced.taken_over.push(name.clone());
             }
             let spans = Arc::clone(self.maintenance.of(&component.name));
-            let mut entry = Entry::new(Arc::clone(component), Belongs::ToTheSet, self.started, spans, clock);
+            let mut entry = Entry::new(Arc::clone(component), Belonging::Set, self.started, spans, clock);
             let new = Id(self.next_id);
             match old {
                 Some((id, mut old)) if old.is_same(&entry.component) => {
@@ -108,7 +109,7 @@ impl Table {
         }
         for (name, id) in before {
             match entries.remove(id) {
-                Some(entry) if entry.belongs != Belongs::ToTheSet => {
+                Some(entry) if entry.health.belongs != Belonging::Set => {
                     replaced.kept += 1;
                     self.names.insert(name, id);
                     self.entries.insert(id, entry);
@@ -127,7 +128,7 @@ impl Table {
             if prepared.places.contains_key(&component.name) {
                 return Err(RegisterError::Duplicate { name: component.name.to_string() });
             }
-            let stay = self.entries.values().filter(|entry| entry.belongs != Belongs::ToTheSet).count();
+            let stay = self.entries.values().filter(|entry| entry.health.belongs != Belonging::Set).count();
             if prepared.components.len() + stay >= self.limit {
                 return Err(RegisterError::TooMany { limit: self.limit });
             }

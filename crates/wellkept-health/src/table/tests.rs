@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::{Belongs, Generation, Id, Table};
+use super::{Generation, Id, Table};
 use crate::run::Finished;
-use crate::snapshot::CHUNK;
+use crate::snapshot::{Belonging, CHUNK};
 use crate::{
     AnyCheck, Clock, Component, ComponentHealth, Criticality, Group, Outcome, Part, Reason, Scope, Snapshot, Status,
     Thresholds,
@@ -135,7 +135,7 @@ fn many_removals_leave_no_crowd_of_chunks_that_are_nearly_empty() {
     let clock: Arc<dyn Clock> = Arc::<StandingClock>::clone(&standing);
     let mut table = Table::new(1000, Duration::from_secs(1));
     for number in 0..200 {
-        table.insert(component(number, &[], false, false, 5), Belongs::ToTheSet, &*clock).unwrap();
+        table.insert(component(number, &[], false, false, 5), Belonging::Set, &*clock).unwrap();
     }
     let stays = |number: &u8| number.is_multiple_of(CHUNK.try_into().unwrap());
     for number in (0..200).filter(|number| !stays(number)) {
@@ -150,12 +150,12 @@ fn many_removals_leave_no_crowd_of_chunks_that_are_nearly_empty() {
 fn what_is_registered_while_the_start_becomes_complete_counts_from_its_first_result() {
     let clock: Arc<dyn Clock> = Arc::new(StandingClock::default());
     let mut table = Table::new(10, Duration::from_secs(1));
-    table.insert(component(0, &[], false, false, 5), Belongs::ToTheSet, &*clock).unwrap();
+    table.insert(component(0, &[], false, false, 5), Belonging::Set, &*clock).unwrap();
     let first = table.take_fresh()[0];
     let finished = || Finished { outcome: Outcome::pass(), elapsed: Duration::ZERO };
     table.apply(first, Generation::default(), finished(), &*clock).unwrap();
     assert!(table.snapshot(&clock).all_sampled());
-    table.insert(component(1, &[1], false, false, 5), Belongs::ToTheSet, &*clock).unwrap();
+    table.insert(component(1, &[1], false, false, 5), Belonging::Set, &*clock).unwrap();
     assert!(table.complete_start(), "that is to be published");
     assert_eq!(table.snapshot(&clock).overall(), Status::Healthy);
     table.apply(table.names["c1"], Generation::default(), finished(), &*clock).unwrap();
@@ -166,7 +166,7 @@ fn what_is_registered_while_the_start_becomes_complete_counts_from_its_first_res
 fn what_was_known_of_a_disabled_component_is_gone_when_it_is_enabled() {
     let clock: Arc<dyn Clock> = Arc::new(StandingClock::default());
     let mut table = Table::new(10, Duration::from_secs(1));
-    table.insert(component(0, &[], false, false, 5), Belongs::ToTheSet, &*clock).unwrap();
+    table.insert(component(0, &[], false, false, 5), Belonging::Set, &*clock).unwrap();
     let id = table.take_fresh()[0];
     let part = Part::new("inner", Status::Healthy);
     let outcome = Outcome::pass().with_parts(vec![part]).with_remaining("left", 3);
@@ -198,7 +198,7 @@ proptest! {
             match step {
                 Step::Insert { name, groups, optional, shared, max_age } => {
                     let component = component(name, &groups, optional, shared, max_age);
-                    if table.insert(component.clone(), Belongs::ToTheSet, &*clock).is_ok() {
+                    if table.insert(component.clone(), Belonging::Set, &*clock).is_ok() {
                         let id = table.take_fresh().pop().expect("it was just registered");
                         there.push((component.name.to_string(), component, id));
                     }
