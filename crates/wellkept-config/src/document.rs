@@ -24,6 +24,8 @@ pub struct Document {
     pub(crate) root: Node,
     /// What is wrong and did not keep the tree from being read. Empty unless a `…_deferring` function made it.
     pub(crate) deferred: Reported,
+    /// The folder of the service's credentials, known once variables are filled in.
+    pub(crate) credentials: Option<PathBuf>,
 }
 
 impl Document {
@@ -39,7 +41,7 @@ impl Document {
         places.add(Place::File { name: name.into().into(), text: text.into() });
         let mut deferred = Reported::default();
         match parse::parse(text, SourceId(0), &mut Size::default(), &mut deferred) {
-            Ok(root) => Ok(Self { places: Arc::new(places), root, deferred }),
+            Ok(root) => Ok(Self { places: Arc::new(places), root, deferred, credentials: None }),
             Err(fatal) => {
                 deferred.push_always(fatal);
                 Err(Diagnostics::collect(&places, deferred).expect("an error was just put in"))
@@ -67,6 +69,11 @@ impl Document {
     /// Fills in variables in the values, never in keys: `${NAME}`, `${NAME:-default}` (the default is taken when the
     /// variable is not set or empty), and `$$` for a dollar sign. A `$` before anything else stays as it is.
     ///
+    /// `${file:/run/secrets/x}` is what a regular file holds, without its last newline, at most [64 KiB](crate::MAX_SECRET_BYTES)
+    /// of UTF-8, and `${credential:NAME}` what systemd hands to the service under this name
+    /// (systemd.exec(5), the folder that the variable `CREDENTIALS_DIRECTORY` names). A default stands in where there is
+    /// no such file, or an empty one. Blocks on the file system where a value names a file.
+    ///
     /// The structure is parsed before, so no variable can change it: whatever it holds stays one value. Messages show
     /// such a value as written.
     ///
@@ -89,7 +96,7 @@ impl Document {
     /// them together with everything else that is wrong. Until then such values read as absent.
     #[must_use]
     pub fn interpolate_deferring(mut self, lookup: &dyn Fn(&str) -> Option<String>) -> Self {
-        interpolate::fill_in(&mut self.root, lookup, &mut self.deferred);
+        self.credentials = interpolate::fill_in(&mut self.root, lookup, &mut self.deferred);
         self
     }
 
@@ -97,7 +104,7 @@ impl Document {
     ///
     /// Fails when anything was reported, even if `read` returned a value. See [`Section`] for how to ask.
     pub fn read<T>(&self, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Result<T, Diagnostics> {
-        let walk = Walk { reported: RefCell::new(self.deferred.clone()), asked: None };
+        let walk = self.walk(self.deferred.clone());
         let result = Section::read_root(&self.root, &walk, read);
         let mut reported = walk.reported.into_inner();
         if let Some(value) = result
@@ -128,7 +135,7 @@ impl Document {
     /// assert_eq!(asked.into_iter().collect::<Vec<_>>(), ["http", "http.port", "name"]);
     /// ```
     pub fn asked<T>(&self, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> BTreeSet<String> {
-        let walk = Walk { reported: RefCell::default(), asked: Some(RefCell::default()) };
+        let walk = Walk { asked: Some(RefCell::default()), ..self.walk(Reported::default()) };
         drop(Section::read_root(&self.root, &walk, read));
         walk.asked.map(RefCell::into_inner).unwrap_or_default()
     }
@@ -151,6 +158,11 @@ impl Document {
     /// The whole tree.
     pub fn root(&self) -> &Node {
         &self.root
+    }
+
+    fn walk(&self, reported: Reported) -> Walk {
+        let (places, credentials) = (Arc::clone(&self.places), self.credentials.clone());
+        Walk { reported: RefCell::new(reported), asked: None, places, credentials }
     }
 
     fn settled(mut self) -> Result<Self, Diagnostics> {

@@ -2,9 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::diagnostics::{Diagnostic, Reported, codes, nearest, quoted};
 use crate::from_node::FromNode;
+use crate::origin::{Origin, Places};
 use crate::tree::{Interpolation, Key, Node, Position, Spelling, Value};
 
 /// One mapping of the document, while it is being read.
@@ -41,6 +44,9 @@ pub(crate) struct Walk {
     pub(crate) reported: RefCell<Reported>,
     /// The paths of all keys that were asked for, where they are recorded.
     pub(crate) asked: Option<RefCell<BTreeSet<String>>>,
+    /// The document's.
+    pub(crate) places: Arc<Places>,
+    pub(crate) credentials: Option<PathBuf>,
 }
 
 /// What tells a closure that gave up early from one that asked for everything.
@@ -189,6 +195,12 @@ impl<'d> Section<'d> {
         self.find(key).and_then(|index| self.entries.get(index)).map_or(self.position, |(_, node)| node.position)
     }
 
+    /// Where the value of `key` comes from; [`Origin::Default`] when it is absent. Does not count as asking for it.
+    pub fn origin_of(&self, key: &str) -> Origin {
+        let node = self.find(key).and_then(|index| self.entries.get(index)).map(|(_, node)| node);
+        node.map_or(Origin::Default, |node| self.walk.places.origin(node.position))
+    }
+
     /// Reports an error. `code` is a stable word, of [`codes`] or the program's own; `message` must not hold
     /// what a variable may have brought in: [`Scalar::written`](crate::Scalar::written) is safe.
     pub fn report(&mut self, position: Position, code: &'static str, message: impl Into<String>) {
@@ -211,6 +223,11 @@ impl<'d> Section<'d> {
     /// [`Node::fingerprint`] of the section.
     pub fn fingerprint(&self) -> u64 {
         self.node.fingerprint()
+    }
+
+    /// The folder of the service's credentials.
+    pub(crate) fn credentials(&self) -> Option<&Path> {
+        self.walk.credentials.as_deref()
     }
 
     pub(crate) fn read_root<T>(

@@ -247,8 +247,8 @@ impl Sources {
         let mut root = root.unwrap_or(Node { position: Position::NOWHERE, value: Value::Mapping(Vec::new()) });
         let (environment, arguments) = (&self.0.environment, &self.0.arguments);
         overlay::lay(&mut root, environment, arguments, &self.0.joining, &mut places, &mut reported);
-        interpolate::fill_in(&mut root, &*self.0.variables, &mut reported);
-        Ok(Document { places: Arc::new(places), root, deferred: reported })
+        let credentials = interpolate::fill_in(&mut root, &*self.0.variables, &mut reported);
+        Ok(Document { places: Arc::new(places), root, deferred: reported, credentials })
     }
 
     /// The files and folders, as given.
