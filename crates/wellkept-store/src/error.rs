@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
+use wellkept_config::StoreFault;
 use wellkept_health::HistoryError;
 
 /// Why a store could not do as asked. Messages are for operators: they hold paths, never contents.
@@ -157,5 +158,11 @@ fn named(service: &str) -> String {
 impl From<StoreError> for HistoryError {
     fn from(error: StoreError) -> Self {
         Self::new(error.code(), error)
+    }
+}
+
+impl From<StoreError> for StoreFault {
+    fn from(error: StoreError) -> Self {
+        Self { code: error.code(), detail: error.to_string() }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Hold {
 }
 
 /// Which file it is: device and inode.
-type Identity = (u64, u64);
+pub(crate) type Identity = (u64, u64);
 
 /// What this process holds. An entry whose file is still open is not mistaken: its inode can't be another file's.
 static HELD: Mutex<Option<HashMap<Identity, Weak<Hold>>>> = Mutex::new(None);
@@ -69,6 +69,11 @@ impl Hold {
         }
         Ok(())
     }
+}
+
+/// Which file is there now, if one is.
+pub(crate) fn identity(path: &Path) -> Option<Identity> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// The lock's file.

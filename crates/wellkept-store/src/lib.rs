@@ -1,9 +1,10 @@
-//! What survives a restart: the history of health, maintenances, and what jobs report, in an embedded SQLite file, or in
-//! PostgreSQL where several instances share it (feature `postgres`). It keeps and decides nothing.
+//! What survives a restart: the history of health, maintenances, what jobs report, and versions of the configuration, in
+//! an embedded SQLite file, or in PostgreSQL where several instances share it (feature `postgres`). It keeps and decides
+//! nothing.
 //!
 //! [`SqliteStore`] implements [`wellkept_health::HistoryStore`], [`wellkept_health::MaintenanceStore`] and
-//! [`wellkept_health::JobStore`]. It blocks, so that it belongs on a thread of its own, which is where the health engine
-//! calls it.
+//! [`wellkept_health::JobStore`], and [`SqliteVersions`] implements [`wellkept_config::VersionStore`]. They block, so that
+//! they belong on threads of their own, which is where the engines call them.
 
 mod error;
 mod hold;
@@ -18,4 +19,4 @@ pub use error::StoreError;
 pub use postgres::{PostgresError, PostgresJobs, PostgresMaintenances, PostgresOptions, PostgresStore};
 pub use reopening::ReopeningStore;
 pub use rows::Limits;
-pub use sqlite::{Owner, SqliteStore};
+pub use sqlite::{Owner, SqliteStore, SqliteVersions};

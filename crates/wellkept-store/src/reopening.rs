@@ -1,8 +1,7 @@
 //! A store whose file may not be there yet, or not be writable yet.
 
 use std::ops::RangeInclusive;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use wellkept_health::trend::{Bucket, MinutePart, Tier};
 use wellkept_health::{
@@ -10,6 +9,7 @@ use wellkept_health::{
     Sweep, Swept,
 };
 
+use crate::hold::{Identity, identity};
 use crate::{Limits, Owner, SqliteStore};
 
 /// A SQLite file that is opened at the first write, and again when that failed or the file was removed or replaced: a
@@ -21,9 +21,6 @@ pub struct ReopeningStore {
     store: Option<(SqliteStore, Identity)>,
 }
 
-/// Which file it is: device and inode.
-type Identity = (u64, u64);
-
 impl ReopeningStore {
     /// Opens nothing yet.
     pub fn new(path: PathBuf, owner: Owner) -> Self {
@@ -31,8 +28,8 @@ impl ReopeningStore {
     }
 
     fn store(&mut self) -> Result<&mut SqliteStore, HistoryError> {
-        let identity = identity(&self.path);
-        if self.store.as_ref().is_some_and(|(_, opened)| identity != Some(*opened)) {
+        let found = identity(&self.path);
+        if self.store.as_ref().is_some_and(|(_, opened)| found != Some(*opened)) {
             let path = self.path.display();
             tracing::warn!(target: "wellkept::store", %path, "the store's file was removed or replaced: opened anew");
             self.store = None;
@@ -41,19 +38,12 @@ impl ReopeningStore {
             Some((store, _)) => Ok(store),
             closed => {
                 let store = SqliteStore::open_as(&self.path, &self.owner, Limits::default())?;
-                let identity = identity_of(&self.path)?;
+                let gone = || HistoryError::new("store.missing", format!("{} is gone", self.path.display()));
+                let identity = identity(&self.path).ok_or_else(gone)?;
                 Ok(&mut closed.insert((store, identity)).0)
             }
         }
     }
-}
-
-fn identity(path: &Path) -> Option<Identity> {
-    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
-}
-
-fn identity_of(path: &Path) -> Result<Identity, HistoryError> {
-    identity(path).ok_or_else(|| HistoryError::new("store.missing", format!("{} is gone", path.display())))
 }
 
 impl HistoryStore for ReopeningStore {

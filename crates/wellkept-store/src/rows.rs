@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 use std::sync::Once;
+use std::time::SystemTime;
 
+use jiff::Timestamp;
+use wellkept_config::{ContentHash, OutcomeKind, Trigger};
 use wellkept_health::trend::{Bucket, Retention, Tier};
 use wellkept_health::{JobEnd, Status, Sweep, Verdict};
 
@@ -57,6 +60,24 @@ pub(crate) fn job_end(word: &str, exit_code: Option<i32>) -> Option<JobEnd> {
         "failed" => Some(JobEnd::Failed(exit_code)),
         _ => None,
     }
+}
+
+pub(crate) fn trigger(word: &str) -> Option<Trigger> {
+    Trigger::ALL.into_iter().find(|trigger| trigger.as_str() == word)
+}
+
+pub(crate) fn outcome(word: &str) -> Option<OutcomeKind> {
+    OutcomeKind::ALL.into_iter().find(|outcome| outcome.as_str() == word)
+}
+
+pub(crate) fn content_hash(bytes: &[u8]) -> Option<ContentHash> {
+    bytes.try_into().ok().map(ContentHash)
+}
+
+/// In microseconds since 1970. A clock that is further off than any calendar reaches is at its end.
+pub(crate) fn microseconds(at: SystemTime) -> i64 {
+    let furthest = if at < SystemTime::UNIX_EPOCH { Timestamp::MIN } else { Timestamp::MAX };
+    Timestamp::try_from(at).unwrap_or(furthest).as_microsecond()
 }
 
 /// What stands for a tier in the rows. Never changed.

@@ -4,6 +4,9 @@ mod jobs;
 mod maintenances;
 mod schema;
 mod tiers;
+mod versions;
+
+pub use self::versions::SqliteVersions;
 
 use std::collections::HashMap;
 use std::fs::{DirBuilder, OpenOptions};
@@ -116,17 +119,8 @@ impl SqliteStore {
     /// # Errors
     /// As [`SqliteStore::open`], and when the file is another service's.
     pub fn open_as(path: &Path, owner: &Owner, limits: Limits) -> Result<Self, StoreError> {
-        make_file(path)?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = connect(path, flags)?;
-        schema::check(&connection, path)?;
-        schema::check_owner(&connection, path, owner)?;
-        let hold = Hold::take(path)?;
-        schema::prepare(&mut connection, path)?;
-        // Again, as nobody else writes now.
-        schema::check_owner(&connection, path, owner)?;
+        let (connection, hold) = open_for_writing(path, owner)?;
         let path = path.to_owned();
-        schema::adopt(&mut connection, owner).map_err(|error| StoreError::sqlite(&path, error))?;
         let mut store = Self { connection, path, limits, kept: Kept::default(), _hold: Some(Arc::clone(&hold)) };
         hold.take_over(|| store.close_minutes()).map_err(|error| StoreError::sqlite(&store.path, error))?;
         Ok(store)
@@ -153,9 +147,7 @@ impl SqliteStore {
     /// # Errors
     /// When there is none, or as [`SqliteStore::open`]. Every later `append` is [`StoreError::ReadOnly`].
     pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
-        std::fs::metadata(path).map_err(|error| StoreError::io(path, &error))?;
-        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        schema::check(&connection, path)?;
+        let connection = open_for_reading(path)?;
         let (path, limits, kept) = (path.to_owned(), Limits::default(), Kept::default());
         Ok(Self { connection, path, limits, kept, _hold: None })
     }
@@ -382,6 +374,28 @@ fn count<K: Eq + std::hash::Hash>(
         Entry::Occupied(count) => Ok(count.into_mut()),
         Entry::Vacant(place) => Ok(place.insert(read()?)),
     }
+}
+
+/// A connection to a file that this process alone may write to for as long as it has the other thing.
+fn open_for_writing(path: &Path, owner: &Owner) -> Result<(Connection, Arc<Hold>), StoreError> {
+    make_file(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = connect(path, flags)?;
+    schema::check(&connection, path)?;
+    schema::check_owner(&connection, path, owner)?;
+    let hold = Hold::take(path)?;
+    schema::prepare(&mut connection, path)?;
+    // Again, as nobody else writes now.
+    schema::check_owner(&connection, path, owner)?;
+    schema::adopt(&mut connection, owner).map_err(|error| StoreError::sqlite(path, error))?;
+    Ok((connection, hold))
+}
+
+fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
+    std::fs::metadata(path).map_err(|error| StoreError::io(path, &error))?;
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    schema::check(&connection, path)?;
+    Ok(connection)
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {

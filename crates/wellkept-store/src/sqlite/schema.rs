@@ -98,6 +98,37 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT;
     CREATE INDEX jobs_by_seen ON jobs (seen);
 ",
+    "
+    -- Versions of the configuration, and refused attempts at one. `hash` and `refuses` are SHA-256, `bytes` is how much
+    -- text there is of it in the other two tables.
+    CREATE TABLE config_versions (
+        id INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        brought_by TEXT NOT NULL,
+        author TEXT NOT NULL,
+        hash BLOB NOT NULL,
+        outcome TEXT NOT NULL,
+        returned_to INTEGER,
+        refuses BLOB,
+        has_content INTEGER NOT NULL,
+        bytes INTEGER NOT NULL
+    ) STRICT;
+    -- The files of a version in the order in which they are merged, as written: they may hold secrets.
+    CREATE TABLE config_files (
+        version INTEGER NOT NULL REFERENCES config_versions (id),
+        place INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        text TEXT NOT NULL,
+        PRIMARY KEY (version, place)
+    ) STRICT;
+    -- What differs from the version before, or why it was refused, line by line.
+    CREATE TABLE config_summaries (
+        version INTEGER NOT NULL REFERENCES config_versions (id),
+        place INTEGER NOT NULL,
+        line TEXT NOT NULL,
+        PRIMARY KEY (version, place)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 /// The first version that knows whose the file is.
 const OWNED: u32 = 4;
