@@ -59,6 +59,7 @@ mod settings;
 mod sources;
 mod tree;
 mod versions;
+mod watch;
 
 pub use content::{Content, ContentHash, ContentHashError, Part};
 pub use control::{Answer, Control, Imprint, Running, Shown, ShownValue, ViewError, Which};
@@ -85,3 +86,4 @@ pub use versions::{
     Kept, MAX_VERSIONS_BYTES, MemoryVersions, OutcomeKind, StoreFault, Trigger, Version, VersionId, VersionStore,
     forgotten,
 };
+pub use watch::{Look, Told, WatchOptions, Watched, Watching};
