@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::excerpt::Excerpt;
 use crate::origin::{Origin, Places};
 use crate::tree::Position;
 
@@ -110,6 +111,8 @@ pub struct Diagnostics {
     list: Vec<Diagnostic>,
     /// Of each of the list.
     origins: Vec<Origin>,
+    /// Of each of the list, where there is a line to show.
+    excerpts: Vec<Option<Excerpt>>,
     omitted: usize,
 }
 
@@ -118,7 +121,7 @@ impl Diagnostics {
     pub fn single(file: impl Into<String>, diagnostic: Diagnostic) -> Self {
         let (file, position) = (file.into(), diagnostic.position);
         let origin = Origin::File { name: file.as_str().into(), line: position.line, column: position.column };
-        Self { file, list: vec![diagnostic], origins: vec![origin], omitted: 0 }
+        Self { file, list: vec![diagnostic], origins: vec![origin], excerpts: vec![None], omitted: 0 }
     }
 
     /// `None` when nothing was reported. The same error at the same place, seen through two aliases, is one error.
@@ -127,7 +130,8 @@ impl Diagnostics {
         list.sort_by_key(|diagnostic| diagnostic.position);
         list.dedup();
         let origins = list.iter().map(|diagnostic| places.origin(diagnostic.position)).collect();
-        (!list.is_empty()).then(|| Self { file: places.name().to_owned(), list, origins, omitted })
+        let excerpts = excerpts(places, &list);
+        (!list.is_empty()).then(|| Self { file: places.name().to_owned(), list, origins, excerpts, omitted })
     }
 
     /// The stable code of a rejected file: [`codes::REJECTED`].
@@ -151,9 +155,40 @@ impl Diagnostics {
         self.origins.iter().zip(&self.list)
     }
 
+    /// The errors as they are displayed, each with the line that it is about and a mark below it, where there is one.
+    ///
+    /// An excerpt shows keys, and of values no more than the message does: what else is on the line may be a secret.
+    ///
+    /// ```
+    /// let wrong = wellkept_config::Document::parse("app.yaml", "http:\n  listen: a\n  listen: b\n").unwrap_err();
+    /// assert_eq!(
+    ///     wrong.with_excerpts().to_string(),
+    ///     "app.yaml:3:3: `listen` is given twice, first on line 2\n  3 |   listen: …\n    |   ^^^^^^",
+    /// );
+    /// ```
+    pub fn with_excerpts(&self) -> impl fmt::Display + '_ {
+        WithExcerpts(self)
+    }
+
     /// How many errors were found, including those beyond [`MAX_DIAGNOSTICS`].
     pub fn total(&self) -> usize {
         self.list.len() + self.omitted
+    }
+}
+
+impl Diagnostics {
+    fn write(&self, formatter: &mut fmt::Formatter<'_>, excerpts: &[Option<Excerpt>]) -> fmt::Result {
+        for (index, (origin, diagnostic)) in self.located().enumerate() {
+            let newline = if index == 0 { "" } else { "\n" };
+            write!(formatter, "{newline}{}", Line { origin, diagnostic })?;
+            if let Some(Some(excerpt)) = excerpts.get(index) {
+                write!(formatter, "\n{excerpt}")?;
+            }
+        }
+        if self.omitted > 0 {
+            write!(formatter, "\n{}: and {} more errors", escaped(&self.file, usize::MAX), self.omitted)?;
+        }
+        Ok(())
     }
 }
 
@@ -168,18 +203,40 @@ impl<'d> IntoIterator for &'d Diagnostics {
 
 impl fmt::Display for Diagnostics {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (origin, diagnostic)) in self.located().enumerate() {
-            let newline = if index == 0 { "" } else { "\n" };
-            write!(formatter, "{newline}{}", Line { origin, diagnostic })?;
-        }
-        if self.omitted > 0 {
-            write!(formatter, "\n{}: and {} more errors", escaped(&self.file, usize::MAX), self.omitted)?;
-        }
-        Ok(())
+        self.write(formatter, &[])
     }
 }
 
 impl std::error::Error for Diagnostics {}
+
+/// What to show of each error's line. The list is sorted, so that each file is gone through once.
+fn excerpts(places: &Places, list: &[Diagnostic]) -> Vec<Option<Excerpt>> {
+    let mut source = None;
+    let mut lines = "".lines().peekable();
+    let mut next = 1;
+    let mut excerpt = |diagnostic: &Diagnostic| {
+        let Position { line, .. } = diagnostic.position;
+        if source != Some(diagnostic.position.source()) {
+            source = Some(diagnostic.position.source());
+            lines = places.text(diagnostic.position.source()).unwrap_or_default().lines().peekable();
+            next = 1;
+        }
+        while next < line {
+            lines.next();
+            next += 1;
+        }
+        Excerpt::of(lines.peek()?, diagnostic)
+    };
+    list.iter().map(&mut excerpt).collect()
+}
+
+struct WithExcerpts<'d>(&'d Diagnostics);
+
+impl fmt::Display for WithExcerpts<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write(formatter, &self.0.excerpts)
+    }
+}
 
 /// One error with its source.
 struct Line<'d> {

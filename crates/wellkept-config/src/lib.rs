@@ -45,6 +45,7 @@ mod control;
 mod diagnostics;
 mod diff;
 mod document;
+mod excerpt;
 mod flags;
 mod from_node;
 mod interpolate;

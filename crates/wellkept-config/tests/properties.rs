@@ -193,6 +193,8 @@ fn survives(text: &str) -> Result<(), TestCaseError> {
         prop_assert!(!line.contains(char::is_control), "{line:?}");
     }
     prop_assert!(diagnostics.total() >= 1);
+    let excerpts = diagnostics.with_excerpts().to_string();
+    prop_assert!(!excerpts.replace('\n', "").contains(char::is_control), "{excerpts:?}");
     Ok(())
 }
 
