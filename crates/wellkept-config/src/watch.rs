@@ -2,6 +2,7 @@
 //! come to rest. Knows nothing of what they mean.
 
 mod hints;
+mod live;
 mod route;
 mod settle;
 
