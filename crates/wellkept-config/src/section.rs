@@ -238,8 +238,7 @@ impl<'d> Section<'d> {
         if let Value::Mapping(entries) = &root.value {
             return Section::walk(None, String::new(), (root, entries), walk, read);
         }
-        let message = format!("expected a mapping such as `key: value`, found {}", root.kind());
-        walk.reported.borrow_mut().push(Diagnostic::new(root.position, codes::WRONG_TYPE, message));
+        walk.reported.borrow_mut().push(no_mapping(root));
         None
     }
 
@@ -358,6 +357,12 @@ impl<'d> Section<'d> {
             self.progress = Progress::JustFailed;
         }
     }
+}
+
+/// What is wrong with a file that holds a list, or a single value.
+pub(crate) fn no_mapping(root: &Node) -> Diagnostic {
+    let message = format!("expected a mapping such as `key: value`, found {}", root.kind());
+    Diagnostic::new(root.position, codes::WRONG_TYPE, message)
 }
 
 impl<'d> Index<'d> {

@@ -14,6 +14,7 @@ use crate::document::{Document, LoadError, as_text, read_regular};
 use crate::interpolate;
 use crate::origin::{Place, Places};
 use crate::parse::{self, MAX_FILE_BYTES, Size, too_large};
+use crate::section::no_mapping;
 use crate::tree::{Node, Position, Value};
 
 pub use assignment::{Assignment, AssignmentError};
@@ -231,6 +232,7 @@ impl Sources {
                 break;
             };
             match parse::parse(&part.text, source, &mut size, &mut reported) {
+                Ok(node) if !matches!(node.value, Value::Mapping(_)) => fatal.push(no_mapping(&node)),
                 Ok(node) => match &mut root {
                     None => root = Some(node),
                     Some(root) => merge::merge(root, node, &self.0.joining, &places, &mut reported),

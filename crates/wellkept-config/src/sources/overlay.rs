@@ -67,6 +67,10 @@ impl Layer<'_> {
         let scalar = Scalar { written: value, interpolation: Interpolation::AsWritten, style: Style::Given };
         let value = Node { position: at, value: Value::Scalar(scalar) };
         match self.find(root, path, spelling, at) {
+            Ok(node) if spelling != Spelling::Exact && is_given(node) => {
+                let message = format!("set already, by {}", self.places.origin(node.position));
+                self.reported.push(Diagnostic::new(at, codes::DUPLICATE_KEY, message));
+            }
             Ok(node) => *node = value,
             Err(diagnostic) => self.reported.push(*diagnostic),
         }
@@ -85,9 +89,14 @@ impl Layer<'_> {
         let mut walked: Vec<String> = Vec::new();
         for step in path {
             let key = Key { text: step.clone(), position: at, spelling };
-            if let Value::Scalar(scalar) = &node.value {
-                // Of a file's single value nothing is left; of two variables neither is the right one.
-                if scalar.style == Style::Given && node.position.source() != at.source() {
+            let joining = Joining::at(self.joining, &walked);
+            if joining.is_some() && !matches!(node.value, Value::Sequence(_)) {
+                return item(&mut [], &key, joining, &walked);
+            }
+            if matches!(node.value, Value::Scalar(_)) {
+                // A file's single value gives way, and so does what an argument overrules; of two variables neither is
+                // the right one.
+                if spelling != Spelling::Exact && is_given(node) {
                     let (path, other) = (quoted(&walked.join(".")), self.places.origin(node.position));
                     let message = format!("{path} is a single value already, by {other}");
                     return Err(Box::new(Diagnostic::new(at, codes::WRONG_TYPE, message)));
@@ -96,7 +105,7 @@ impl Layer<'_> {
             }
             node = match &mut node.value {
                 Value::Sequence(items) => {
-                    let below = item(items, &key, Joining::at(self.joining, &walked), &walked)?;
+                    let below = item(items, &key, joining, &walked)?;
                     walked.push(step.clone());
                     below
                 }
@@ -112,12 +121,18 @@ impl Layer<'_> {
     }
 }
 
+fn is_given(node: &Node) -> bool {
+    node.scalar().is_some_and(|scalar| scalar.style == Style::Given)
+}
+
 /// The entry of this key, by its exact name first, put in where there is none.
 fn entry(entries: &mut Vec<(Key, Node)>, key: Key) -> &mut (Key, Node) {
     let exact = entries.iter().position(|(known, _)| known.text == key.text);
     let index = exact.or_else(|| entries.iter().position(|(known, _)| key.is(&known.text)));
     let index = index.unwrap_or_else(|| {
-        let value = Node { position: key.position, value: Value::Mapping(Vec::new()) };
+        // Nothing yet, which every reader takes for an empty section or list.
+        let nothing = Scalar { written: String::new(), interpolation: Interpolation::AsWritten, style: Style::Plain };
+        let value = Node { position: key.position, value: Value::Scalar(nothing) };
         entries.push((key, value));
         entries.len() - 1
     });

@@ -105,6 +105,127 @@ fn errors_name_the_file_the_variable_or_the_argument() {
 }
 
 #[test]
+fn of_two_variables_for_one_key_neither_is_right() {
+    let variables = |variables: &[(&str, &str)]| {
+        refused(&Sources::new().joining(&[("checks", "name")]).environment_of("APP_", variables.iter().copied()))
+    };
+    insta::assert_snapshot!(variables(&[("APP_NAME", "a"), ("app_name", "b")]), @"environment app_name: set already, by environment APP_NAME");
+    insta::assert_snapshot!(variables(&[("APP_HTTP", "a"), ("APP_HTTP__LISTEN", "b")]), @"
+    environment APP_HTTP: expected a mapping such as `key: value`, found a single value
+    environment APP_HTTP__LISTEN: `http` is a single value already, by environment APP_HTTP
+    ");
+    insta::assert_snapshot!(variables(&[("APP_HTTP____LISTEN", "a"), ("APP_HTTP__", "b"), ("APP___NAME", "b")]), @"
+    environment APP_HTTP__: no key: `__` stands between levels, and one of them is empty
+    environment APP_HTTP____LISTEN: no key: `__` stands between levels, and one of them is empty
+    environment APP___NAME: no key: `__` stands between levels, and one of them is empty
+    ");
+    insta::assert_snapshot!(variables(&[("APP_HTTP__TAGS__0", "a"), ("APP_CHECKS__X", "b")]), @"
+    environment APP_CHECKS__X: there is no `x` in `checks`
+    environment APP_HTTP__TAGS__0: expected a list such as [one, two], found a mapping
+    ");
+    let deep = format!("APP{}", "__A".repeat(40));
+    insta::assert_snapshot!(variables(&[(&deep, "a")]), @"environment APP__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A__A: too large: nested more than 32 levels deep");
+}
+
+#[test]
+fn of_several_arguments_the_last_wins_over_every_variable() {
+    let arguments = ["http=x", "http.listen=c", "name=a", "name=", "http.tags=[a]"];
+    let sources = Sources::new()
+        .environment_of("APP_", [("APP_HTTP", "x")])
+        .arguments(arguments.map(|argument| argument.parse().expect("a key and a value")));
+    insta::assert_snapshot!(read(&sources).unwrap(), @r#"listen Some("c") names None tags Some(["a"]) |  | Some("")"#);
+    let listen = crate::Assignment::new("http.listn", "x").expect("a key").by_option("--listen");
+    insta::assert_snapshot!(refused(&Sources::new().arguments([listen])), @"--listen: unknown key `listn` in `http`, did you mean `listen`?");
+}
+
+#[test]
+fn an_argument_is_a_key_and_a_value() {
+    let parsed = |text: &str| match text.parse::<crate::Assignment>() {
+        Ok(assignment) => format!("{:?}", assignment.path().collect::<Vec<_>>()),
+        Err(error) => format!("{}: {error}", error.code()),
+    };
+    insta::assert_snapshot!(parsed("a.b-c=d=e"), @r#"["a", "b-c"]"#);
+    insta::assert_snapshot!(parsed("checks.\"a.b=c\".interval=5s"), @r#"["checks", "a.b=c", "interval"]"#);
+    insta::assert_snapshot!(parsed("a.b"), @"config.assignment: expected KEY=VALUE, such as http.listen=127.0.0.1:8080");
+    insta::assert_snapshot!(parsed("a..b=c"), @"config.assignment: expected a key such as http.listen before the equals sign, found `a..b`");
+    insta::assert_snapshot!(parsed("=c"), @"config.assignment: expected a key such as http.listen before the equals sign, found ``");
+    insta::assert_snapshot!(parsed("\"a=c"), @"config.assignment: expected KEY=VALUE, such as http.listen=127.0.0.1:8080");
+    insta::assert_snapshot!(parsed("\"a\"b=c"), @r#"config.assignment: expected a key such as http.listen before the equals sign, found `"a"b`"#);
+    let secret: crate::Assignment = "password=hunter2".parse().expect("a key and a value");
+    let sources = Sources::new().arguments([secret]).environment_of("APP_", [("APP_PASSWORD", "hunter2")]);
+    assert!(!format!("{sources:?}").contains("hunter2"), "{sources:?}");
+}
+
+#[test]
+fn a_file_that_is_no_mapping_is_refused_whatever_is_laid_over_it() {
+    let sources = Sources::new().text("a.yaml", "name: a").text("b.yaml", "- name").text("c.yaml", "name");
+    let sources = sources.environment_of("APP_", [("APP_HTTP__LISTEN", "x")]);
+    let content = sources.content().expect("read");
+    insta::assert_snapshot!(sources.document(&content).expect_err("no mapping"), @"
+    b.yaml:1:1: expected a mapping such as `key: value`, found a list
+    c.yaml:1:1: expected a mapping such as `key: value`, found a single value
+    ");
+}
+
+#[test]
+fn what_can_not_be_read_is_told_with_its_name() {
+    #[derive(Debug)]
+    struct Broken;
+
+    impl crate::Source for Broken {
+        fn name(&self) -> &'static str {
+            "vault"
+        }
+
+        fn read(&self) -> std::io::Result<Option<String>> {
+            Err(std::io::Error::other("sealed"))
+        }
+    }
+
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    fs::create_dir(folder.path().join("a.yaml")).expect("created");
+    let told = |sources: &Sources| {
+        let error = sources.content().expect_err("can't be read");
+        format!("{}: {error}", error.code()).replace(&folder.path().display().to_string(), "FOLDER")
+    };
+    let new = Sources::new;
+    insta::assert_snapshot!(told(&new().source(Broken)), @"config.unreadable: can't read the configuration vault: sealed");
+    insta::assert_snapshot!(told(&new().file(folder.path().join("none.yaml"))), @"config.unreadable: can't read the configuration FOLDER/none.yaml: No such file or directory (os error 2)");
+    insta::assert_snapshot!(told(&new().folder(folder.path())), @"config.unreadable: can't read the configuration FOLDER/a.yaml: it is not a regular file");
+    assert!(new().optional_file(folder.path().join("none.yaml")).content().expect("nothing").parts.is_empty());
+    let large = "#".repeat(crate::MAX_FILE_BYTES);
+    let many = (0..9).fold(new(), |sources, number| sources.text(number.to_string(), large.clone()));
+    insta::assert_snapshot!(told(&many), @"config.rejected: 8:1:1: too large: all files together are larger than 8388608 bytes");
+    insta::assert_snapshot!(told(&new().text("a", large + "#")), @"config.rejected: a:1:1: too large: the file is larger than 1048576 bytes");
+    let many = (0..=crate::MAX_FILES).fold(new(), |sources, number| sources.text(number.to_string(), "a: 1"));
+    insta::assert_snapshot!(told(&many), @"config.rejected: 1000:1:1: too large: more than 1000 files");
+}
+
+#[test]
+fn nodes_and_text_are_bounded_over_all_files_together() {
+    let many = format!("name: [{}]", "1,".repeat(60_000));
+    let sources = Sources::new().text("a.yaml", many.clone()).text("b.yaml", many);
+    let content = sources.content().expect("read");
+    insta::assert_snapshot!(sources.document(&content).expect_err("too large"), @"b.yaml:1:79996: too large: more than 100000 keys and values, aliases expanded");
+}
+
+#[test]
+fn every_value_knows_where_it_comes_from() {
+    let sources = checks().environment_of("APP_", [("APP_HTTP__LISTEN", "c")]).arguments(["name=a".parse().unwrap()]);
+    let told = document(&sources).read(|root| {
+        let name = root.origin_of("name");
+        let listen = root.section("http", |http| {
+            let told = [http.origin_of("listen"), http.origin_of("tags"), http.origin_of("show-names")];
+            http.known(&["listen", "tags"]);
+            Some(told)
+        });
+        root.known(&["name", "checks"]);
+        Some(listen?.into_iter().chain([name]).map(|origin| origin.to_string()).collect::<Vec<_>>().join(", "))
+    });
+    insta::assert_snapshot!(told.expect("valid"), @"environment APP_HTTP__LISTEN, base.yaml:1:26, default, --set name");
+}
+
+#[test]
 fn a_folder_is_read_by_name_without_what_is_hidden() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     for (name, text) in [("b.yaml", "name: b"), ("a.yml", "name: a"), (".c.yaml", "name: c"), ("d.yaml~", "name: d")] {
