@@ -26,6 +26,8 @@ pub mod codes {
     pub const ENCODING: &str = "config.encoding";
     /// A `${…}` that can't be understood.
     pub const INTERPOLATION: &str = "config.interpolation";
+    /// A value that the program's own rules refuse.
+    pub const INVALID: &str = "config.invalid";
     /// A key that is a list, a mapping or nothing.
     pub const KEY_TYPE: &str = "config.key_type";
     /// A merge key (`<<`).

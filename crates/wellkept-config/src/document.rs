@@ -8,11 +8,14 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::control::Shown;
 use crate::diagnostics::{Diagnostic, Diagnostics, Reported, codes};
 use crate::interpolate;
 use crate::origin::{Origin, Place, Places};
 use crate::parse::{self, MAX_FILE_BYTES, Size};
+use crate::record::{Record, Values};
 use crate::section::{Section, Walk};
+use crate::settings::Settings;
 use crate::tree::{Node, Position, SourceId};
 
 /// A parsed file, or several that were merged, with what was laid over them: the tree, and where each value comes from.
@@ -104,13 +107,53 @@ impl Document {
     ///
     /// Fails when anything was reported, even if `read` returned a value. See [`Section`] for how to ask.
     pub fn read<T>(&self, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Result<T, Diagnostics> {
-        let walk = self.walk(self.deferred.clone());
+        self.read_recording(Record::Off, read).map(|(value, _)| value)
+    }
+
+    /// Like [`read`](Self::read), with every value that was asked for, fit to be shown: as written, before
+    /// interpolation, of a secret only that it is one, and each default that holds because nothing else is said. Items of
+    /// lists go by their `name`.
+    ///
+    /// ```
+    /// use wellkept_config::Document;
+    ///
+    /// let document = Document::parse("app.yaml", "port: 80").unwrap();
+    /// let (_, values) = document
+    ///     .read_with_values(|section| Some((section.or("port", 8080_u16), section.or("host", "localhost".to_owned()))))
+    ///     .unwrap();
+    /// let values: Vec<_> = values.iter().map(|value| (&*value.path, &*value.origin)).collect();
+    /// assert_eq!(values, [("port", "app.yaml:1:7"), ("host", "default")]);
+    /// ```
+    pub fn read_with_values<T>(
+        &self,
+        read: impl FnOnce(&mut Section<'_>) -> Option<T>,
+    ) -> Result<(T, Vec<Shown>), Diagnostics> {
+        let (value, record) = self.read_recording(Record::Values(Values::new(&self.places)), read)?;
+        let values = match record {
+            Record::Values(values) => values.finish(),
+            Record::Off | Record::Asked(_) | Record::Keys(_) => Vec::new(),
+        };
+        Ok((value, values))
+    }
+
+    /// What [`read_with_values`](Self::read_with_values) tells of the values of a type.
+    pub fn values<T: Settings>(&self) -> Result<Vec<Shown>, Diagnostics> {
+        self.read_with_values(T::read).map(|(_, values)| values)
+    }
+
+    fn read_recording<T>(
+        &self,
+        record: Record,
+        read: impl FnOnce(&mut Section<'_>) -> Option<T>,
+    ) -> Result<(T, Record), Diagnostics> {
+        let walk = self.walk(self.deferred.clone(), record);
         let result = Section::read_root(&self.root, &walk, read);
-        let mut reported = walk.reported.into_inner();
+        let Walk { reported, record, .. } = walk;
+        let mut reported = reported.into_inner();
         if let Some(value) = result
             && reported.is_empty()
         {
-            return Ok(value);
+            return Ok((value, record));
         }
         if reported.is_empty() {
             let message = "the configuration could not be used";
@@ -135,9 +178,12 @@ impl Document {
     /// assert_eq!(asked.into_iter().collect::<Vec<_>>(), ["http", "http.port", "name"]);
     /// ```
     pub fn asked<T>(&self, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> BTreeSet<String> {
-        let walk = Walk { asked: Some(RefCell::default()), ..self.walk(Reported::default()) };
+        let walk = self.walk(Reported::default(), Record::Asked(RefCell::default()));
         drop(Section::read_root(&self.root, &walk, read));
-        walk.asked.map(RefCell::into_inner).unwrap_or_default()
+        match walk.record {
+            Record::Asked(asked) => asked.into_inner(),
+            Record::Off | Record::Keys(_) | Record::Values(_) => BTreeSet::new(),
+        }
     }
 
     /// What messages call the file, the first one of several; empty when there is none.
@@ -160,9 +206,9 @@ impl Document {
         &self.root
     }
 
-    fn walk(&self, reported: Reported) -> Walk {
+    fn walk(&self, reported: Reported, record: Record) -> Walk {
         let (places, credentials) = (Arc::clone(&self.places), self.credentials.clone());
-        Walk { reported: RefCell::new(reported), asked: None, places, credentials }
+        Walk { reported: RefCell::new(reported), record, places, credentials }
     }
 
     fn settled(mut self) -> Result<Self, Diagnostics> {

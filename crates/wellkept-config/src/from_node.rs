@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::diagnostics::{Diagnostic, codes, nearest, quoted};
+use crate::schema::Schema;
 use crate::sources;
 use crate::tree::{Interpolation, Node, Value};
 
@@ -41,6 +42,20 @@ pub(crate) mod quantity;
 pub trait FromNode: Sized {
     /// What is expected, with an example: it completes the sentence "expected …".
     const EXPECTED: &'static str;
+
+    /// Whether values of this type are shown to nobody, as [`SecretString`]'s are. Default no.
+    const SECRET: bool = false;
+
+    /// What a value of this type looks like, for editors. Default: like any single value.
+    fn schema() -> Schema {
+        Schema::Any
+    }
+
+    /// The value as one would write it, so that a default can be shown. `None`, the default, when there is no such text
+    /// or it must not be shown.
+    fn written(&self) -> Option<String> {
+        None
+    }
 
     /// Reads the text of a single value, quoted or not. The error is a hint shown in brackets ("add a unit: 10s?"), or
     /// empty. It may hold parts of the text: it is not shown when the text came out of a variable.
@@ -83,6 +98,11 @@ pub fn one_of<T: Clone>(text: &str, choices: &[(&str, T)]) -> Result<T, String> 
     }
 }
 
+/// The word for `choice` in a table as [`one_of`] takes it, for [`FromNode::written`].
+pub fn word_of<T: PartialEq>(choice: &T, choices: &[(&str, T)]) -> Option<String> {
+    choices.iter().find(|(_, known)| known == choice).map(|(word, _)| (*word).to_owned())
+}
+
 fn mismatch<T: FromNode>(node: &Node, code: &'static str, found: &str, hint: &str) -> Vec<Diagnostic> {
     let hint = if hint.is_empty() { String::new() } else { format!(" ({hint})") };
     vec![Diagnostic::new(node.position, code, format!("expected {}, found {found}{hint}", T::EXPECTED))]
@@ -91,6 +111,14 @@ fn mismatch<T: FromNode>(node: &Node, code: &'static str, found: &str, hint: &st
 /// `true` or `false`, in the three spellings of the YAML 1.2 core schema (10.3.2). `yes` and `on` are text.
 impl FromNode for bool {
     const EXPECTED: &'static str = "true or false";
+
+    fn schema() -> Schema {
+        Schema::Boolean
+    }
+
+    fn written(&self) -> Option<String> {
+        Some(self.to_string())
+    }
 
     fn from_scalar(text: &str) -> Result<Self, String> {
         match text {
@@ -111,6 +139,18 @@ macro_rules! whole_numbers {
     ($($type:ty: $expected:literal),* $(,)?) => {$(
         impl FromNode for $type {
             const EXPECTED: &'static str = $expected;
+
+            fn schema() -> Schema {
+                // Of a signed type the greatest is positive, of an unsigned one the least is 0.
+                Schema::Whole {
+                    least: i64::try_from(<$type>::MIN).unwrap_or_default(),
+                    most: u64::try_from(<$type>::MAX).unwrap_or(u64::MAX),
+                }
+            }
+
+            fn written(&self) -> Option<String> {
+                Some(self.to_string())
+            }
 
             fn from_scalar(text: &str) -> Result<Self, String> {
                 if !is_whole_number(text) {
@@ -154,6 +194,14 @@ fn whole_number_hint(text: &str) -> String {
 impl FromNode for f64 {
     const EXPECTED: &'static str = "a number such as 1.5";
 
+    fn schema() -> Schema {
+        Schema::Number { least: Self::NEG_INFINITY, most: Self::INFINITY }
+    }
+
+    fn written(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
         let is_numeric = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E'));
         match text.parse::<Self>() {
@@ -167,6 +215,10 @@ impl FromNode for f64 {
 impl FromNode for String {
     const EXPECTED: &'static str = "text";
 
+    fn written(&self) -> Option<String> {
+        Some(if self.is_empty() { "\"\"".to_owned() } else { self.clone() })
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
         Ok(text.to_owned())
     }
@@ -175,6 +227,7 @@ impl FromNode for String {
 /// Text that is never shown, not in messages either.
 impl FromNode for SecretString {
     const EXPECTED: &'static str = "text that is kept secret";
+    const SECRET: bool = true;
 
     fn from_scalar(text: &str) -> Result<Self, String> {
         Ok(Self::from(text))
@@ -189,6 +242,10 @@ impl FromNode for SecretString {
 impl FromNode for PathBuf {
     const EXPECTED: &'static str = "a path such as /var/lib/app";
 
+    fn written(&self) -> Option<String> {
+        Some(self.display().to_string())
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
         if text.is_empty() || text.contains('\0') { Err(String::new()) } else { Ok(Self::from(text)) }
     }
@@ -197,6 +254,14 @@ impl FromNode for PathBuf {
 /// An address and port. `:8080` is all IPv4 addresses; for IPv6 too write `[::]:8080`. Names are not resolved.
 impl FromNode for SocketAddr {
     const EXPECTED: &'static str = "an address and port such as 127.0.0.1:8080";
+
+    fn schema() -> Schema {
+        Schema::Text { pattern: r".*:[0-9]{1,5}", examples: &["127.0.0.1:8080"] }
+    }
+
+    fn written(&self) -> Option<String> {
+        Some(self.to_string())
+    }
 
     fn from_scalar(text: &str) -> Result<Self, String> {
         if let Some(port) =
@@ -219,6 +284,14 @@ impl FromNode for SocketAddr {
 /// An absolute URL. Messages hide its user, password and query.
 impl FromNode for Url {
     const EXPECTED: &'static str = "a URL such as https://example.com/health";
+
+    fn schema() -> Schema {
+        Schema::Text { pattern: r"[A-Za-z][A-Za-z0-9+.-]*:.+", examples: &["https://example.com/health"] }
+    }
+
+    fn written(&self) -> Option<String> {
+        (self.username().is_empty() && self.password().is_none() && self.query().is_none()).then(|| self.to_string())
+    }
 
     fn from_scalar(text: &str) -> Result<Self, String> {
         const ADD_A_SCHEME: &str = "add a scheme, such as https://";
@@ -244,6 +317,16 @@ impl FromNode for Url {
 /// A list of single values. One value alone is a list of one.
 impl<T: FromNode> FromNode for Vec<T> {
     const EXPECTED: &'static str = "a list such as [one, two]";
+    const SECRET: bool = T::SECRET;
+
+    fn schema() -> Schema {
+        Schema::List(Box::new(T::schema()))
+    }
+
+    fn written(&self) -> Option<String> {
+        let items = self.iter().map(T::written).collect::<Option<Vec<_>>>()?;
+        Some(format!("[{}]", items.join(", ")))
+    }
 
     fn from_scalar(text: &str) -> Result<Self, String> {
         T::from_scalar(text).map(|value| vec![value])

@@ -42,6 +42,9 @@
 mod conceal;
 mod content;
 mod control;
+#[cfg(feature = "derive")]
+#[doc(hidden)]
+pub mod derived;
 mod diagnostics;
 mod diff;
 mod document;
@@ -54,6 +57,9 @@ mod locate;
 mod origin;
 mod outcome;
 mod parse;
+mod record;
+mod reference;
+mod schema;
 mod secret;
 mod section;
 mod settings;
@@ -69,7 +75,7 @@ pub use diff::{MAX_DIFF_LINES, diff};
 pub use document::{Document, LoadError, read_regular};
 pub use flags::{BUCKETS, Flag, FlagBoard, FlagState, FlagValue, Flags, MAX_FLAG_KEYS, Rollout, VariantState, bucket};
 pub use from_node::quantity::{Amount, ByteSize, Ratio};
-pub use from_node::{FromNode, one_of};
+pub use from_node::{FromNode, one_of, word_of};
 pub use live::{
     CachedHandle, Changes, Handle, Live, LiveOptions, Prepared, Reading, Refusal, ReloadStats, Subscriber, Subscription,
 };
@@ -77,6 +83,8 @@ pub use locate::{LocateError, Located, Locations, NamedBy};
 pub use origin::Origin;
 pub use outcome::{Effect, Effects, Intent, Outcome, Rejection, Report, Request};
 pub use parse::{MAX_DEPTH, MAX_FILE_BYTES, MAX_NODES, MAX_TEXT_BYTES};
+pub use reference::{Entry, Presence, Reference, Shape, describe, json_schema};
+pub use schema::Schema;
 pub use secrecy;
 pub use secret::MAX_SECRET_BYTES;
 pub use section::Section;
@@ -88,3 +96,5 @@ pub use versions::{
     forgotten,
 };
 pub use watch::{Look, Told, WatchOptions, Watched, Watching};
+#[cfg(feature = "derive")]
+pub use wellkept_config_derive::{Settings, Words};

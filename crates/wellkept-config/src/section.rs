@@ -1,13 +1,15 @@
 //! The walk: a mapping that is asked for its keys. Decides which keys are unknown, and what is reported about them.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::diagnostics::{Diagnostic, Reported, codes, nearest, quoted};
 use crate::from_node::FromNode;
 use crate::origin::{Origin, Places};
+use crate::record::Record;
+use crate::reference::{Presence, Shape};
 use crate::tree::{Interpolation, Key, Node, Position, Spelling, Value};
 
 /// One mapping of the document, while it is being read.
@@ -32,18 +34,21 @@ pub struct Section<'d> {
     index: Index<'d>,
     used: Vec<bool>,
     asked: Vec<&'static str>,
+    /// Keys whose values are shown to nobody.
+    concealed: Vec<&'static str>,
     progress: Progress,
     walk: &'d Walk,
     /// The keys that lead here, each with a dot behind it. Only kept where what is asked for is recorded.
     path: String,
 }
 
+mod describing;
+
 /// What the sections of one walk share.
 #[derive(Debug)]
 pub(crate) struct Walk {
     pub(crate) reported: RefCell<Reported>,
-    /// The paths of all keys that were asked for, where they are recorded.
-    pub(crate) asked: Option<RefCell<BTreeSet<String>>>,
+    pub(crate) record: Record,
     /// The document's.
     pub(crate) places: Arc<Places>,
     pub(crate) credentials: Option<PathBuf>,
@@ -62,6 +67,17 @@ enum Progress {
     Complete,
 }
 
+/// How a section is come to from the one above.
+#[derive(Debug, Clone, Copy)]
+enum Step<'s> {
+    /// Under its key.
+    Key,
+    /// Under a free key of the mapping under its key.
+    Free(&'s str),
+    /// As an item of the list under its key.
+    Item(usize),
+}
+
 /// Where each key is. Most mappings are small enough to look through; large ones must not take quadratic time.
 #[derive(Debug)]
 enum Index<'d> {
@@ -72,8 +88,9 @@ enum Index<'d> {
 impl<'d> Section<'d> {
     /// The value of `key`, which must be there.
     pub fn required<T: FromNode>(&mut self, key: &'static str) -> Option<T> {
-        if let Some((_, node)) = self.ask(key) {
-            return self.value(node);
+        self.note_value::<T>(key, || Presence::Required);
+        if let Some(node) = self.ask(key) {
+            return self.typed(key, node);
         }
         let place = self.name.map(|name| format!(" in {}", quoted(name))).unwrap_or_default();
         let message = format!("missing key {}{place}: expected {}", quoted(key), T::EXPECTED);
@@ -83,27 +100,32 @@ impl<'d> Section<'d> {
 
     /// The value of `key`; `None` when it is absent, or wrong, which is reported. A key without a value is wrong.
     pub fn optional<T: FromNode>(&mut self, key: &'static str) -> Option<T> {
-        let (_, node) = self.ask(key)?;
-        self.value(node)
+        self.note_value::<T>(key, || Presence::Optional);
+        let node = self.ask(key)?;
+        self.typed(key, node)
     }
 
     /// The value of `key`, or `default` when it is absent, or wrong, which is reported.
     pub fn or<T: FromNode>(&mut self, key: &'static str, default: T) -> T {
-        self.optional(key).unwrap_or(default)
+        self.note_default(key, &default);
+        let Some(node) = self.ask(key) else { return default };
+        self.typed(key, node).unwrap_or(default)
     }
 
     /// Reads the mapping under `key`; `None` when it is absent, not a mapping, or refused by `read`. A key without a
     /// value is an empty mapping.
     pub fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Option<T> {
-        let (key, node) = self.ask(key)?;
-        self.descend(key, Some(key.text()), node, read)
+        self.note(key, Shape::Section);
+        let node = self.ask(key).or_else(|| self.stand_in())?;
+        self.descend(key, Some(key), node, Step::Key, read)
     }
 
     /// Like [`section`](Self::section), for a key that is known only at run time, such as a kind found among
     /// [`keys`](Self::keys). It is never suggested.
     pub fn open<T>(&mut self, key: &str, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Option<T> {
-        let (key, node) = self.take(key)?;
-        self.descend(key, Some(key.text()), node, read)
+        self.note(key, Shape::Section);
+        let node = self.take(key).or_else(|| self.stand_in())?;
+        self.descend(key, Some(key), node, Step::Key, read)
     }
 
     /// Reads the list of mappings under `key`, each with `read`; `None` when it is absent, or when anything in it was
@@ -113,10 +135,17 @@ impl<'d> Section<'d> {
         key: &'static str,
         mut read: impl FnMut(&mut Section<'_>) -> Option<T>,
     ) -> Option<Vec<T>> {
-        let (key, node) = self.ask(key)?;
+        self.note(key, Shape::Sections);
+        let asked = self.ask(key);
+        if let Some(node) = self.stand_in() {
+            return self.descend(key, None, node, Step::Item(0), read).map(|item| vec![item]);
+        }
+        let node = asked?;
         match &node.value {
             Value::Sequence(items) => {
-                let read: Vec<_> = items.iter().map(|item| self.descend(key, None, item, &mut read)).collect();
+                let items = items.iter().enumerate();
+                let read: Vec<_> =
+                    items.map(|(index, item)| self.descend(key, None, item, Step::Item(index), &mut read)).collect();
                 read.into_iter().collect()
             }
             _ if node.is_null() => Some(Vec::new()),
@@ -130,7 +159,13 @@ impl<'d> Section<'d> {
     /// The entries of the mapping under `key`, whose keys are free: their text, where they stand, and their values, to
     /// be read with [`value`](Self::value). `None` when it is absent or not a mapping.
     pub fn entries(&mut self, key: &'static str) -> Option<Vec<(String, Position, &'d Node)>> {
-        let (_, node) = self.ask(key)?;
+        self.note(key, Shape::Mapping);
+        let asked = self.ask(key);
+        if let Some((name, node)) = self.free_stand_in(key) {
+            return Some(vec![(name.to_owned(), Position::START, node)]);
+        }
+        let node = asked?;
+        self.hand_out_entries(key, node);
         match &node.value {
             Value::Mapping(entries) => {
                 Some(entries.iter().map(|(key, node)| (key.text.clone(), key.position, node)).collect())
@@ -146,6 +181,11 @@ impl<'d> Section<'d> {
     /// The typed value of a node from [`entries`](Self::entries) or [`node`](Self::node); `None` when it is wrong,
     /// which is reported.
     pub fn value<T: FromNode>(&mut self, node: &Node) -> Option<T> {
+        self.note_node::<T>(node);
+        self.read_node(node)
+    }
+
+    fn read_node<T: FromNode>(&mut self, node: &Node) -> Option<T> {
         match T::from_node(node) {
             Ok(value) => Some(value),
             Err(diagnostics) => {
@@ -160,7 +200,10 @@ impl<'d> Section<'d> {
 
     /// The node under `key`, for what no other method reads; `None` when it is absent.
     pub fn node(&mut self, key: &'static str) -> Option<&'d Node> {
-        self.ask(key).map(|(_, node)| node)
+        self.note(key, Shape::Anything);
+        let node = self.ask(key)?;
+        self.hand_out(key, node);
+        Some(node)
     }
 
     /// Declares keys that belong here whether or not this closure asks for them, such as those of another profile.
@@ -245,9 +288,10 @@ impl<'d> Section<'d> {
     /// Below `key`, under the name that messages call it by.
     fn descend<T>(
         &mut self,
-        key: &Key,
+        key: &str,
         name: Option<&str>,
         node: &Node,
+        step: Step<'_>,
         read: impl FnOnce(&mut Section<'_>) -> Option<T>,
     ) -> Option<T> {
         let entries: &[(Key, Node)] = match &node.value {
@@ -258,10 +302,7 @@ impl<'d> Section<'d> {
                 return None;
             }
         };
-        let path = match self.walk.asked {
-            Some(_) => format!("{}{}.", self.path, key.text),
-            None => String::new(),
-        };
+        let path = self.path_below(key, node, step);
         let value = Section::walk(name, path, (node, entries), self.walk, read);
         if value.is_none() {
             self.failed();
@@ -284,6 +325,7 @@ impl<'d> Section<'d> {
             index: Index::of(entries),
             used: vec![false; entries.len()],
             asked: Vec::new(),
+            concealed: Vec::new(),
             progress: Progress::Clean,
             walk,
             path,
@@ -315,23 +357,23 @@ impl<'d> Section<'d> {
     }
 
     /// Looks `key` up and remembers it as known.
-    fn ask(&mut self, key: &'static str) -> Option<(&'d Key, &'d Node)> {
+    fn ask(&mut self, key: &'static str) -> Option<&'d Node> {
         if !self.asked.contains(&key) {
             self.asked.push(key);
-            if let Some(asked) = &self.walk.asked {
+            if let Record::Asked(asked) = &self.walk.record {
                 asked.borrow_mut().insert(format!("{}{key}", self.path));
             }
         }
         self.take(key)
     }
 
-    fn take(&mut self, key: &str) -> Option<(&'d Key, &'d Node)> {
+    fn take(&mut self, key: &str) -> Option<&'d Node> {
         if self.progress == Progress::JustFailed {
             self.progress = Progress::WentOn;
         }
         let index = self.find(key)?;
         *self.used.get_mut(index)? = true;
-        self.entries.get(index).map(|(key, node)| (key, node))
+        self.entries.get(index).map(|(_, node)| node)
     }
 
     fn find(&self, key: &str) -> Option<usize> {

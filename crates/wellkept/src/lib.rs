@@ -12,13 +12,18 @@ mod service;
 #[cfg(feature = "program")]
 pub mod program;
 
+/// What the process is told: all of `wellkept_config`, with its derives for who imports this crate alone.
+pub mod config {
+    pub use wellkept_config::derived::{SettingsOfWellkept as Settings, WordsOfWellkept as Words};
+    pub use wellkept_config::*;
+}
+
 pub use service::{ApplicationDoors, Overdue, Role, ServeError, Service, ServiceOptions, SuccessionError};
 pub use wellkept_health::{
     AnyCheck, Check, Component, Context, Group, Heartbeat, OnStall, Outcome, Reason, Status, WatchOptions,
 };
 
 pub use wellkept_checks as checks;
-pub use wellkept_config as config;
 pub use wellkept_health as health;
 pub use wellkept_http as http;
 pub use wellkept_net as net;

@@ -9,6 +9,8 @@ use super::{Finding, Tree, numbered};
 enum Place {
     /// On a floor of the house; the higher imports the lower.
     Floor(u8),
+    /// What derives are written in: it imports nothing of the house, and every floor may import it.
+    Ground,
     /// Beside the house: imports whatever it likes and is imported by nothing in it.
     Beside,
 }
@@ -27,6 +29,7 @@ const PLACES: &[(&str, Place)] = &[
     ("wellkept-telemetry", Place::Floor(0)),
     ("wellkept-net", Place::Floor(0)),
     ("wellkept-config", Place::Floor(0)),
+    ("wellkept-config-derive", Place::Ground),
     ("wellkept-testkit", Place::Beside),
     ("wellkept-bench", Place::Beside),
     ("xtask", Place::Beside),
@@ -64,11 +67,12 @@ pub(super) fn check(tree: &Tree, metadata: &Value) -> Vec<Finding> {
 fn forbidden((name, place): (&str, Place), target: &str, target_place: Option<Place>) -> Option<String> {
     match (place, target_place) {
         (Place::Floor(own), Some(Place::Floor(other))) if other < own => None,
+        (Place::Ground, Some(_)) => Some(format!("`{name}` may import nothing of the house, not `{target}` either")),
         (Place::Floor(own), Some(Place::Floor(other))) => {
             Some(format!("`{name}` on floor {own} may not import `{target}` on floor {other}"))
         }
         (Place::Floor(_), Some(Place::Beside)) => Some(format!("`{name}` may import `{target}` for its tests only")),
-        (Place::Beside, _) | (_, None) => None,
+        (Place::Floor(_), Some(Place::Ground)) | (Place::Beside, _) | (_, None) => None,
     }
 }
 
@@ -154,6 +158,12 @@ mod tests {
         assert_eq!(findings("wellkept", "wellkept-http", None, TIDY), [""; 0]);
         assert_eq!(findings("wellkept-health", "wellkept-http", Some("dev"), TIDY), [""; 0]);
         assert_eq!(findings("xtask", "wellkept-testkit", None, TIDY), [""; 0]);
+    }
+
+    #[test]
+    fn derives_are_imported_by_every_floor_and_import_nothing() {
+        assert_eq!(findings("wellkept-config", "wellkept-config-derive", None, TIDY), [""; 0]);
+        assert_eq!(findings("wellkept-config-derive", "wellkept-config", None, TIDY).len(), 1);
     }
 
     #[test]

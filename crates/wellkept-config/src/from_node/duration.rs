@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::FromNode;
 use crate::diagnostics::codes;
+use crate::schema::Schema;
 
 /// The longest duration: ten years of 365 days. Longer ones are mistakes, and adding them to an instant may overflow.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -22,6 +23,25 @@ const UNITS: [(&str, u128); 7] = [
 /// refused, because half of the world reads it as seconds and the other half as milliseconds. At most ten years.
 impl FromNode for Duration {
     const EXPECTED: &'static str = "a duration such as 10s or 250ms";
+
+    fn schema() -> Schema {
+        Schema::Text {
+            pattern: r"([0-9]+(\.[0-9]{1,9})?(us|µs|ms|s|m|h|d))+",
+            examples: &["10s", "250ms", "5m", "1h30m", "7d"],
+        }
+    }
+
+    /// Exact to the microsecond.
+    fn written(&self) -> Option<String> {
+        let mut rest = self.as_nanos();
+        let parts = UNITS.iter().rev().filter(|(unit, _)| *unit != "µs").filter_map(|(unit, nanoseconds)| {
+            let whole = rest / nanoseconds;
+            rest %= nanoseconds;
+            (whole > 0).then(|| format!("{whole}{unit}"))
+        });
+        let text = parts.collect::<Vec<_>>().concat();
+        Some(if text.is_empty() { "0s".to_owned() } else { text })
+    }
 
     fn from_scalar(text: &str) -> Result<Self, String> {
         match parse(text) {

@@ -5,6 +5,7 @@ use std::fmt;
 use super::FromNode;
 use super::duration::Decimal;
 use crate::diagnostics::codes;
+use crate::schema::Schema;
 
 /// A part of a whole, from 0 to 1: written `20%` or `0.2`.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
@@ -66,6 +67,17 @@ impl fmt::Display for Ratio {
 impl FromNode for Ratio {
     const EXPECTED: &'static str = "a ratio such as 20% or 0.2";
 
+    fn schema() -> Schema {
+        Schema::Either(vec![
+            Schema::Number { least: 0.0, most: 1.0 },
+            Schema::Text { pattern: r"[0-9.]+ *%", examples: &["20%"] },
+        ])
+    }
+
+    fn written(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
         let Some(number) = ratio(text) else { return Err(String::new()) };
         Self::new(number).ok_or_else(|| {
@@ -94,6 +106,22 @@ impl ByteSize {
 impl FromNode for ByteSize {
     const EXPECTED: &'static str = "a number of bytes such as 512MiB or 10GiB";
 
+    fn schema() -> Schema {
+        Schema::Text {
+            pattern: "[0-9]+(\\.[0-9]{1,9})? *([bB]|[kKmMgGtTpP]([iI]|[iI]?[bB]))",
+            examples: &["512MiB", "10GiB", "10GB"],
+        }
+    }
+
+    fn written(&self) -> Option<String> {
+        const BINARY: [(u64, &str); 5] = [(50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+        let exact = |(shift, unit): (u64, &str)| {
+            let number = self.0 >> shift;
+            (number > 0 && number << shift == self.0).then(|| format!("{number}{unit}"))
+        };
+        Some(BINARY.into_iter().find_map(exact).unwrap_or_else(|| format!("{}B", self.0)))
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
         match bytes(text) {
             Ok(bytes) => Ok(Self(bytes)),
@@ -111,6 +139,17 @@ impl FromNode for ByteSize {
 
 impl FromNode for Amount {
     const EXPECTED: &'static str = "a ratio such as 20%, or a number of bytes such as 10GiB";
+
+    fn schema() -> Schema {
+        Schema::Either(vec![Ratio::schema(), ByteSize::schema()])
+    }
+
+    fn written(&self) -> Option<String> {
+        match self {
+            Self::Ratio(ratio) => ratio.written(),
+            Self::Bytes(bytes) => bytes.written(),
+        }
+    }
 
     fn from_scalar(text: &str) -> Result<Self, String> {
         if is_ambiguous(text) {

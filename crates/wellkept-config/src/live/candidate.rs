@@ -25,12 +25,12 @@ impl<T: Settings> Candidate<T> {
     pub(super) fn read(sources: &Sources, content: &Content, started: Option<&T>) -> Result<Self, LoadError> {
         let document = sources.document(content)?;
         let mut fingerprint = 0;
-        let value = document.read(|section| {
+        let (value, shown) = document.read_with_values(|section| {
             fingerprint = section.fingerprint();
             T::read(section)
         })?;
         let hash = content.hash();
         let restart_required = started.map(|started| T::restart_required(started, &value)).unwrap_or_default();
-        Ok(Self { value: Arc::new(value), hash, fingerprint, shown: Arc::default(), restart_required })
+        Ok(Self { value: Arc::new(value), hash, fingerprint, shown: shown.into(), restart_required })
     }
 }
