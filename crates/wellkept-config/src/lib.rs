@@ -77,7 +77,8 @@ pub use flags::{BUCKETS, Flag, FlagBoard, FlagState, FlagValue, Flags, MAX_FLAG_
 pub use from_node::quantity::{Amount, ByteSize, Ratio};
 pub use from_node::{FromNode, one_of, word_of};
 pub use live::{
-    CachedHandle, Changes, Handle, Live, LiveOptions, Prepared, Reading, Refusal, ReloadStats, Subscriber, Subscription,
+    CachedHandle, Changes, Handle, Judge, Live, LiveOptions, Prepared, Probation, Reading, Refusal, ReloadStats,
+    Subscriber, Subscription,
 };
 pub use locate::{LocateError, Located, Locations, NamedBy};
 pub use origin::Origin;

@@ -15,21 +15,27 @@ use crate::document::LoadError;
 use crate::outcome::{Report, Request};
 use crate::settings::Settings;
 use crate::sources::Sources;
-use crate::versions::VersionId;
+use crate::versions::{MemoryVersions, VersionId, VersionStore};
 
 mod books;
 mod candidate;
+mod control;
 mod handle;
+mod keeper;
+mod preparations;
+mod probation;
+mod start;
 mod subscriber;
 mod transaction;
 mod turns;
 
 pub use books::ReloadStats;
 pub use handle::{CachedHandle, Handle, Reading};
+pub use probation::{Judge, Probation};
 pub use subscriber::{Prepared, Refusal, Subscriber, Subscription};
 
-use books::Books;
-use candidate::Candidate;
+use books::{Books, Entry};
+use keeper::Keeper;
 use turns::Task;
 
 /// How a configuration is changed.
@@ -41,11 +47,13 @@ pub struct LiveOptions {
     pub keep: usize,
     /// How long a change waits for the store of versions before it goes on without. Default: 5 s.
     pub store_patience: Duration,
+    /// Whether a change goes back by itself when it does no good. Default: no.
+    pub probation: Option<Probation>,
 }
 
 impl Default for LiveOptions {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(30), keep: 50, store_patience: Duration::from_secs(5) }
+        Self { deadline: Duration::from_secs(30), keep: 50, store_patience: Duration::from_secs(5), probation: None }
     }
 }
 
@@ -68,22 +76,36 @@ struct Shared<T> {
     reading: Arc<Semaphore>,
     /// Where changes are made.
     runtime: OnceLock<runtime::Handle>,
+    keeper: Arc<Keeper>,
+    observers: Mutex<Vec<Observer>>,
 }
 
+type Observer = Arc<dyn Fn(&Request, &Report) + Send + Sync>;
+
 impl<T: Settings> Live<T> {
-    /// Reads the sources for the first time. Blocks on the file system.
+    /// Reads the sources for the first time; versions are kept in memory. Blocks on the file system.
     pub fn load(sources: Sources, options: LiveOptions) -> Result<Self, LoadError> {
-        let content = sources.content()?;
-        let candidate = Candidate::read(&sources, &content, None)?;
+        Self::load_with(sources, options, MemoryVersions::default())
+    }
+
+    /// Like [`load`](Self::load), with a store that keeps the versions over the end of the process.
+    ///
+    /// Where the store says that the content of the files was rolled back from, the version runs that was returned to,
+    /// until the files change. A store that can't be read or written does not keep the process from starting: it is
+    /// said loudly. Blocks on the store as well.
+    pub fn load_with(sources: Sources, options: LiveOptions, store: impl VersionStore) -> Result<Self, LoadError> {
+        let start::First { candidate, refuses, keeper } = start::first(&sources, &options, Box::new(store))?;
         let current = Arc::clone(&candidate.value);
         let shared = Shared {
             sources,
             current: Arc::new(ArcSwap::new(Arc::clone(&current))),
             started: Arc::clone(&current),
-            books: Mutex::new(Books::new(options, candidate)),
+            books: Mutex::new(Books::new(options, candidate, refuses)),
             changes: watch::Sender::new(current),
             reading: Arc::new(Semaphore::new(1)),
             runtime: OnceLock::new(),
+            keeper: Arc::new(keeper),
+            observers: Mutex::default(),
         };
         if let Ok(runtime) = runtime::Handle::try_current() {
             let _ = shared.runtime.set(runtime);
@@ -146,6 +168,20 @@ impl<T: Settings> Live<T> {
         self.shared.books().close();
     }
 
+    /// Changes how changes are made, from the next one on.
+    pub fn adjust(&self, change: impl FnOnce(&mut LiveOptions)) {
+        let mut options = self.shared.books().options.clone();
+        change(&mut options);
+        self.shared.keeper.keep(options.keep);
+        self.shared.books().options = options;
+    }
+
+    /// Has `observer` told of what each turn came to, dry runs and what goes back by itself included: once, however many
+    /// share it. It must not block.
+    pub fn observe(&self, observer: impl Fn(&Request, &Report) + Send + Sync + 'static) {
+        self.shared.observers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(observer));
+    }
+
     /// What runs, in figures and words.
     pub fn running(&self) -> Running {
         self.shared.running()
@@ -153,7 +189,8 @@ impl<T: Settings> Live<T> {
 
     /// What reloads came to so far.
     pub fn stats(&self) -> ReloadStats {
-        self.shared.books().stats()
+        let (version, unwritten) = (self.shared.version(), self.shared.keeper.unwritten());
+        self.shared.books().stats(version, unwritten)
     }
 
     /// Tells of each change after it was made.
@@ -185,12 +222,37 @@ impl<T> Shared<T> {
         // Whoever panicked held no half-made change: what is in the books is replaced in single steps.
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Those who are subscribed, in the order of their subscriptions.
+    fn members(&self) -> Vec<Entry<T>> {
+        self.books().members().to_vec()
+    }
+
+    /// The number of what runs, where the store gave it one.
+    fn version(&self) -> Option<VersionId> {
+        let generation = self.books().now.generation;
+        self.keeper.number(generation)
+    }
+
+    /// How long the store is waited for.
+    fn patience(&self) -> Duration {
+        self.books().options.store_patience
+    }
+
+    /// Tells the observers.
+    fn tell(&self, request: &Request, report: &Report) {
+        let observers = self.observers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for observer in observers {
+            quietly(|| observer(request, report));
+        }
+    }
 }
 
 impl<T: Settings> Shared<T> {
     fn running(&self) -> Running {
         let files = self.sources.watched().iter().map(|path| path.display().to_string()).collect();
-        self.books().running(files)
+        let version = self.version();
+        self.books().running(version, files)
     }
 }
 
@@ -219,7 +281,7 @@ fn quietly<R>(run: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(run))
         .inspect_err(|panic| {
             let panic = panic_message(panic.as_ref());
-            tracing::error!(target: "wellkept::config", panic, "a subscriber panicked where it must not fail");
+            tracing::error!(target: "wellkept::config", panic, "code of the application panicked where it must not");
         })
         .ok()
 }

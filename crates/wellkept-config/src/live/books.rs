@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::content::ContentHash;
+use crate::content::{Content, ContentHash};
 use crate::control::{Running, Shown};
 use crate::outcome::{Outcome, Rejection, Report, Request};
 use crate::versions::{OutcomeKind, Trigger, VersionId};
@@ -14,6 +15,7 @@ use crate::versions::{OutcomeKind, Trigger, VersionId};
 use super::LiveOptions;
 use super::candidate::Candidate;
 use super::milliseconds;
+use super::probation::Probation;
 use super::subscriber::Member;
 use super::turns::Turn;
 
@@ -29,11 +31,17 @@ pub(super) struct Books<T> {
     /// Whether a task takes turns.
     pub(super) driven: bool,
     pub(super) now: Now,
+    /// What ran last without being on probation.
+    pub(super) good: Good,
+    /// Of what runs, while it lasts.
+    pub(super) trial: Option<Trial>,
     members: Vec<Entry<T>>,
     next_member: u64,
     /// The ends of what was replaced, the oldest first.
     retiring: VecDeque<AbortHandle>,
     last_rejection: Vec<String>,
+    /// The refused attempt that was kept last.
+    last_refusal: Option<(ContentHash, Vec<String>)>,
     counts: Counts,
 }
 
@@ -55,16 +63,32 @@ impl<T> Clone for Entry<T> {
 pub(super) struct Now {
     /// Counts up with each commit.
     pub(super) generation: u64,
-    /// `None` until the store has it.
-    pub(super) version: Option<VersionId>,
     pub(super) hash: ContentHash,
+    /// Of the last text that was seen to say the same.
+    pub(super) alias: ContentHash,
     pub(super) fingerprint: u64,
+    pub(super) content: Arc<Content>,
     pub(super) shown: Arc<[Shown]>,
     pub(super) since: SystemTime,
     pub(super) trigger: Trigger,
     pub(super) author: String,
     pub(super) refuses: Option<ContentHash>,
     pub(super) restart_required: Vec<String>,
+}
+
+/// What one goes back to.
+pub(super) struct Good {
+    pub(super) generation: u64,
+    pub(super) content: Arc<Content>,
+}
+
+/// A probation that lasts.
+pub(super) struct Trial {
+    pub(super) until: SystemTime,
+    /// Tells that it failed.
+    pub(super) verdict: watch::Sender<Option<String>>,
+    /// Who asks the judge.
+    pub(super) task: AbortHandle,
 }
 
 /// What reloads came to so far. Dry runs are not counted.
@@ -92,6 +116,12 @@ pub struct ReloadStats {
     pub version: Option<VersionId>,
     /// Whether a content is refused since a rollback.
     pub pinned: bool,
+    /// Whether what runs is on probation.
+    pub on_probation: bool,
+    /// How many versions are in memory only, since the store can't be written.
+    pub unwritten: usize,
+    /// How many versions were lost, since the store could not be written for too long.
+    pub lost: u64,
 }
 
 #[derive(Debug)]
@@ -107,29 +137,33 @@ struct Counts {
 }
 
 impl<T> Books<T> {
-    pub(super) fn new(options: LiveOptions, first: Candidate<T>) -> Self {
+    pub(super) fn new(options: LiveOptions, first: Candidate<T>, refuses: Option<ContentHash>) -> Self {
         let at = SystemTime::now();
         Self {
             options,
             closed: false,
             waiting: VecDeque::new(),
             driven: false,
+            good: Good { generation: 0, content: Arc::clone(&first.content) },
+            trial: None,
             now: Now {
                 generation: 0,
-                version: None,
                 hash: first.hash,
+                alias: first.hash,
                 fingerprint: first.fingerprint,
+                content: first.content,
                 shown: first.shown,
                 since: at,
                 trigger: Trigger::Start,
                 author: String::new(),
-                refuses: None,
+                refuses,
                 restart_required: Vec::new(),
             },
             members: Vec::new(),
             next_member: 0,
             retiring: VecDeque::new(),
             last_rejection: Vec::new(),
+            last_refusal: None,
             counts: Counts {
                 applied: 0,
                 unchanged: 0,
@@ -162,6 +196,41 @@ impl<T> Books<T> {
 
     pub(super) fn close(&mut self) {
         self.closed = true;
+        if let Some(trial) = self.trial.take() {
+            trial.task.abort();
+        }
+    }
+
+    /// The probation that a change is put on, if there is one.
+    pub(super) fn probation(&self) -> Option<Probation> {
+        self.options.probation.clone().filter(|probation| !probation.lasts.is_zero() && !self.closed)
+    }
+
+    /// Puts what runs on probation; the one before it is over, undecided.
+    pub(super) fn begin_trial(&mut self, trial: Trial) {
+        if let Some(before) = self.trial.replace(trial) {
+            before.task.abort();
+        }
+    }
+
+    /// Trusts what runs.
+    pub(super) fn end_trial(&mut self) {
+        if let Some(trial) = self.trial.take() {
+            trial.task.abort();
+        }
+        self.good = Good { generation: self.now.generation, content: Arc::clone(&self.now.content) };
+    }
+
+    /// Whether this attempt differs from the refused one that was kept last; if so it is the last one now.
+    pub(super) fn is_new_refusal(&mut self, hash: ContentHash, summary: &[String]) -> bool {
+        let is_new = self.last_refusal.as_ref().is_none_or(|(last, why)| *last != hash || why != summary);
+        self.last_refusal = Some((hash, summary.to_vec()));
+        is_new
+    }
+
+    /// What was taken back because of its probation is shown as what was refused last.
+    pub(super) fn tell_of_going_back(&mut self, why: &str) {
+        self.last_rejection = vec![format!("taken back on probation: {why}")];
     }
 
     /// What runs, for whoever has the turn to change it.
@@ -205,14 +274,19 @@ impl<T> Books<T> {
                 self.last_rejection = rejection.to_string().lines().map(str::to_owned).collect();
             }
             Outcome::Rejected(_) => {}
+            Outcome::Unchanged => {
+                counts.last_success = at;
+                self.last_rejection.clear();
+            }
             _ => {
                 counts.last_success = at;
                 self.last_rejection.clear();
+                self.last_refusal = None;
             }
         }
     }
 
-    pub(super) fn stats(&self) -> ReloadStats {
+    pub(super) fn stats(&self, version: Option<VersionId>, (unwritten, lost): (usize, u64)) -> ReloadStats {
         let Counts { applied, unchanged, rejected, rolled_back, restart_required, last, last_success, took } =
             self.counts;
         ReloadStats {
@@ -225,15 +299,18 @@ impl<T> Books<T> {
             last_success,
             took,
             hash: self.now.hash,
-            version: self.now.version,
+            version,
             pinned: self.now.refuses.is_some(),
+            on_probation: self.trial.is_some(),
+            unwritten,
+            lost,
         }
     }
 
-    pub(super) fn running(&self, files: Vec<String>) -> Running {
+    pub(super) fn running(&self, version: Option<VersionId>, files: Vec<String>) -> Running {
         let now = &self.now;
         Running {
-            version: now.version,
+            version,
             hash: now.hash,
             since: milliseconds(now.since),
             trigger: now.trigger,
@@ -241,14 +318,14 @@ impl<T> Books<T> {
             files,
             refuses: now.refuses,
             restart_required: now.restart_required.clone(),
-            probation_until: None,
+            probation_until: self.trial.as_ref().map(|trial| milliseconds(trial.until)),
             last_rejection: self.last_rejection.clone(),
         }
     }
 }
 
 /// Whether it says something of what the sources hold, rather than of when and how it was asked for.
-fn tells_of_content(rejection: &Rejection) -> bool {
+pub(super) fn tells_of_content(rejection: &Rejection) -> bool {
     matches!(
         rejection,
         Rejection::Invalid { .. } | Rejection::Refused { .. } | Rejection::Panicked { .. } | Rejection::TimedOut { .. }

@@ -11,6 +11,7 @@ use crate::sources::Sources;
 /// Everything that is known of it before anyone prepares for it.
 pub(super) struct Candidate<T> {
     pub(super) value: Arc<T>,
+    pub(super) content: Arc<Content>,
     pub(super) hash: ContentHash,
     /// Of the tree with everything filled in: equal where nothing that is read differs.
     pub(super) fingerprint: u64,
@@ -22,8 +23,8 @@ pub(super) struct Candidate<T> {
 
 impl<T: Settings> Candidate<T> {
     /// Blocks: files with secrets are read. `started` is what the process was started with, if it was.
-    pub(super) fn read(sources: &Sources, content: &Content, started: Option<&T>) -> Result<Self, LoadError> {
-        let document = sources.document(content)?;
+    pub(super) fn read(sources: &Sources, content: Arc<Content>, started: Option<&T>) -> Result<Self, LoadError> {
+        let document = sources.document(&content)?;
         let mut fingerprint = 0;
         let (value, shown) = document.read_with_values(|section| {
             fingerprint = section.fingerprint();
@@ -31,6 +32,6 @@ impl<T: Settings> Candidate<T> {
         })?;
         let hash = content.hash();
         let restart_required = started.map(|started| T::restart_required(started, &value)).unwrap_or_default();
-        Ok(Self { value: Arc::new(value), hash, fingerprint, shown: shown.into(), restart_required })
+        Ok(Self { value: Arc::new(value), content, hash, fingerprint, shown: shown.into(), restart_required })
     }
 }

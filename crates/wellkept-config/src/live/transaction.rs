@@ -1,24 +1,26 @@
 //! One change, from the reading to the end of what it replaced: everything new stands before anything is put to use.
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::Poll;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use crate::content::ContentHash;
+use crate::content::{Content, ContentHash};
 use crate::diff::diff;
 use crate::outcome::{Effects, Intent, Outcome, Rejection, Report, Request};
 use crate::settings::Settings;
+use crate::versions::{OutcomeKind, Version, VersionId};
 
-use super::books::{Entry, Now};
+use super::books::{Entry, Now, tells_of_content};
 use super::candidate::Candidate;
-use super::subscriber::{Prepared, Refusal, Retire};
+use super::keeper::Record;
+use super::preparations::{Preparations, ended};
+use super::subscriber::Retire;
 use super::turns::Task;
-use super::{Shared, panic_message, quietly};
+use super::{Shared, probation, quietly};
 
 /// Makes the change that has the turn. Not cancel-safe: it runs on a task of its own.
 pub(super) async fn run<T: Settings>(
@@ -28,13 +30,14 @@ pub(super) async fn run<T: Settings>(
     asked: Instant,
 ) -> Report {
     let limit = shared.books().options.deadline;
-    let until = Until { at: Instant::now() + limit, limit };
-    let report = match attempt(shared, task, request, &until).await {
+    let attempt = Attempt { shared, task, request, until: Until::after(limit), seen: Arc::default() };
+    let report = match attempt.make().await {
         Ok(done) => {
+            let version = shared.version();
             let mut books = shared.books();
             let report = Report {
                 outcome: done.outcome,
-                version: books.now.version,
+                version,
                 hash: books.now.hash,
                 changes: done.changes,
                 effects: done.effects,
@@ -43,32 +46,52 @@ pub(super) async fn run<T: Settings>(
             if request.intent == Intent::Apply {
                 books.count(&report);
             }
+            if let Task::GoBack { why, .. } = task {
+                books.tell_of_going_back(why);
+            }
             report
         }
-        Err(rejection) => shared.refused(rejection, request.intent, asked),
+        Err(rejection) => {
+            attempt.record_refusal(&rejection).await;
+            shared.refused(rejection, request.intent, asked)
+        }
     };
     log(request, &report);
+    shared.tell(request, &report);
     report
 }
 
 /// The end of the time that a change has.
-struct Until {
-    at: Instant,
+pub(super) struct Until {
+    pub(super) at: Instant,
     limit: Duration,
 }
 
 impl Until {
+    fn after(limit: Duration) -> Self {
+        Self { at: Instant::now() + limit, limit }
+    }
+
     async fn wait<F: Future>(&self, what: &str, future: F) -> Result<F::Output, Rejection> {
         timeout_at(self.at, future).await.map_err(|_| self.passed(what))
     }
 
-    fn passed(&self, what: &str) -> Rejection {
+    pub(super) fn passed(&self, what: &str) -> Rejection {
         Rejection::TimedOut { what: what.to_owned(), limit: self.limit }
     }
 
     fn is_over(&self) -> bool {
         Instant::now() >= self.at
     }
+}
+
+struct Attempt<'a, T> {
+    shared: &'a Arc<Shared<T>>,
+    task: &'a Task,
+    request: &'a Request,
+    until: Until,
+    /// The hash of what was read, be it refused.
+    seen: Arc<OnceLock<ContentHash>>,
 }
 
 /// What became of a change that was not refused.
@@ -78,89 +101,263 @@ struct Done {
     effects: Effects,
 }
 
-async fn attempt<T: Settings>(
-    shared: &Arc<Shared<T>>,
-    task: &Task,
-    request: &Request,
-    until: &Until,
-) -> Result<Done, Rejection> {
-    let before = shared.books().admit(request)?;
-    let old = shared.current.load_full();
-    let Some(candidate) = read(shared, task, &before, &old, until).await? else {
-        return Ok(Done { outcome: Outcome::Unchanged, changes: Vec::new(), effects: Effects::new() });
-    };
-    let mut preparations = Preparations::default();
-    preparations.make(shared, &old, &candidate.value, until).await?;
-    let outcome = match task {
-        Task::RollBack(to) => Outcome::RolledBack { to: *to, restart_required: candidate.restart_required.clone() },
-        Task::Reload if candidate.restart_required.is_empty() => Outcome::Applied,
-        Task::Reload => Outcome::RestartRequired { keys: candidate.restart_required.clone() },
-    };
-    let changes = diff(&before.shown, &candidate.shown);
-    if request.intent == Intent::DryRun {
-        return Ok(Done { outcome, changes, effects: Effects::new() });
-    }
-    // Whoever subscribed meanwhile knows the old one only: it is asked as well.
-    while let Commit::Newcomers = commit_begins(shared, &mut preparations, &candidate, request, until)? {
-        preparations.make(shared, &old, &candidate.value, until).await?;
-    }
-    let (effects, retires) = preparations.commit();
-    shared.changes.send_replace(Arc::clone(&candidate.value));
-    retire(shared, retires);
-    Ok(Done { outcome, changes, effects })
+/// What was read.
+enum Read<T> {
+    /// It says what runs already, in a text of this hash.
+    Same(ContentHash),
+    /// Something else, and what is refused from its commit on.
+    New(Candidate<T>, Option<ContentHash>),
 }
 
-/// Reads what the task names; `None` when nothing differs from what runs.
-async fn read<T: Settings>(
-    shared: &Arc<Shared<T>>,
-    task: &Task,
-    before: &Now,
-    old: &Arc<T>,
-    until: &Until,
-) -> Result<Option<Candidate<T>>, Rejection> {
-    if let Task::RollBack(id) = task {
-        return Err(Rejection::UnknownVersion { id: *id });
-    }
-    if shared.sources.is_empty_of_files() {
-        return Err(Rejection::NoFile);
-    }
-    let what = "reading";
-    let turn = until.wait(what, Arc::clone(&shared.reading).acquire_owned()).await?;
-    let reading = {
-        let (shared, old, fingerprint, refuses) =
-            (Arc::clone(shared), Arc::clone(old), before.fingerprint, before.refuses);
-        tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            let content = shared.sources.content().map_err(invalid)?;
-            if refuses.is_some_and(|refused: ContentHash| refused == content.hash()) {
-                return Err(Rejection::Pinned);
+impl<T: Settings> Attempt<'_, T> {
+    async fn make(&self) -> Result<Done, Rejection> {
+        let before = self.shared.books().admit(self.request)?;
+        let old = self.shared.current.load_full();
+        let (candidate, refuses) = match self.read(&before, &old).await? {
+            Read::New(candidate, refuses) => (candidate, refuses),
+            Read::Same(hash) => {
+                if *self.task == Task::Reload {
+                    self.shared.books().now.alias = hash;
+                }
+                return Ok(Done { outcome: Outcome::Unchanged, changes: Vec::new(), effects: Effects::new() });
             }
-            let candidate = Candidate::read(&shared.sources, &content, Some(&*shared.started)).map_err(invalid)?;
-            let same = candidate.fingerprint == fingerprint && !shared.is_stale(&old, &candidate.value)?;
-            Ok((!same).then_some(candidate))
-        })
-    };
-    until.wait(what, reading).await?.unwrap_or_else(|error| Err(ended(what, error)))
+        };
+        let changes = diff(&before.shown, &candidate.shown);
+        let restart_required = candidate.restart_required.clone();
+        let returned_to = self.returns_to();
+        let outcome = match returned_to {
+            Some(to) => Outcome::RolledBack { to, restart_required },
+            None if restart_required.is_empty() => Outcome::Applied,
+            None => Outcome::RestartRequired { keys: restart_required },
+        };
+        let mut preparations = Preparations::default();
+        preparations.make(self.shared, &old, &candidate.value, &self.until).await?;
+        if self.request.intent == Intent::DryRun {
+            return Ok(Done { outcome, changes, effects: Effects::new() });
+        }
+        let now = Now {
+            generation: before.generation + 1,
+            hash: candidate.hash,
+            alias: candidate.hash,
+            fingerprint: candidate.fingerprint,
+            content: Arc::clone(&candidate.content),
+            shown: Arc::clone(&candidate.shown),
+            since: SystemTime::now(),
+            trigger: self.request.trigger,
+            author: self.request.author.clone(),
+            refuses,
+            restart_required: candidate.restart_required.clone(),
+        };
+        probation::announce(self.shared);
+        loop {
+            match self.shared.swap(&mut preparations, &now, &candidate.value, Some(&self.until))? {
+                Swap::Done => break,
+                // Whoever subscribed meanwhile knows the old one only: it is asked as well.
+                Swap::Newcomers => {}
+            }
+            preparations.make(self.shared, &old, &candidate.value, &self.until).await?;
+        }
+        let committed = preparations.commit();
+        if let Some(who) = committed.panicked
+            && self.undo(&before, &old, &candidate).await
+        {
+            self.shared.retire(committed.retires);
+            return Err(Rejection::Panicked { who });
+        }
+        self.shared.changes.send_replace(Arc::clone(&candidate.value));
+        self.record(&candidate, outcome.kind(), returned_to, refuses, &changes).await;
+        self.shared.retire(committed.retires);
+        match self.task {
+            Task::GoBack { .. } => self.shared.books().end_trial(),
+            Task::Reload | Task::RollBack(_) => probation::begin(self.shared),
+        }
+        Ok(Done { outcome, changes, effects: committed.effects })
+    }
+
+    /// The version that the task returns to.
+    fn returns_to(&self) -> Option<VersionId> {
+        match self.task {
+            Task::Reload => None,
+            Task::RollBack(to) => Some(*to),
+            Task::GoBack { .. } => {
+                let generation = self.shared.books().good.generation;
+                Some(self.shared.keeper.number(generation).unwrap_or(VersionId(0)))
+            }
+        }
+    }
+
+    /// Reads and checks what the task names.
+    async fn read(&self, before: &Now, old: &Arc<T>) -> Result<Read<T>, Rejection> {
+        let shared = self.shared;
+        let kept = match self.task {
+            Task::Reload if shared.sources.is_empty_of_files() => return Err(Rejection::NoFile),
+            Task::Reload => None,
+            Task::RollBack(to) => Some(self.kept(*to).await?),
+            Task::GoBack { .. } => Some(Arc::clone(&shared.books().good.content)),
+        };
+        let what = "reading";
+        let turn = self.until.wait(what, Arc::clone(&shared.reading).acquire_owned()).await?;
+        let reading = {
+            let (shared, old, seen) = (Arc::clone(shared), Arc::clone(old), Arc::clone(&self.seen));
+            let (fingerprint, refuses, alias) = (before.fingerprint, before.refuses, before.alias);
+            let by_hand = matches!(self.task, Task::RollBack(_));
+            tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                let (content, refuses) = match kept {
+                    None => {
+                        let content = Arc::new(shared.sources.content().map_err(invalid)?);
+                        if refuses == Some(content.hash()) {
+                            return Err(Rejection::Pinned);
+                        }
+                        (content, None)
+                    }
+                    // What the files say must not come back by itself. Where they can't be read, or nobody looked at
+                    // them before this was decided, that is what they are known to have said.
+                    Some(content) => {
+                        let files = by_hand.then(|| shared.sources.content().ok()).flatten();
+                        let said = files.map_or(alias, |files| files.hash());
+                        let refuses = Some(said).filter(|said| *said != content.hash());
+                        (content, refuses)
+                    }
+                };
+                let hash = content.hash();
+                let _ = seen.set(hash);
+                let candidate = Candidate::read(&shared.sources, content, Some(&*shared.started)).map_err(invalid)?;
+                if candidate.fingerprint == fingerprint && !shared.is_stale(&old, &candidate.value)? {
+                    return Ok(Read::Same(hash));
+                }
+                Ok(Read::New(candidate, refuses))
+            })
+        };
+        self.until.wait(what, reading).await?.unwrap_or_else(|error| Err(ended(what, error)))
+    }
+
+    /// The content of a version.
+    async fn kept(&self, id: VersionId) -> Result<Arc<Content>, Rejection> {
+        let (runtime, patience) = (Handle::current(), self.shared.patience());
+        match self.shared.keeper.content(&runtime, patience, id).await {
+            Ok(Some(content)) => Ok(Arc::new(content)),
+            Ok(None) => Err(Rejection::UnknownVersion { id }),
+            Err(fault) => Err(Rejection::Store { message: fault.to_string() }),
+        }
+    }
+
+    /// After a commit panicked, which leaves the change half made: takes everyone back to what ran before. Where even
+    /// that is refused, the change stays, since it is what is read.
+    async fn undo(&self, before: &Now, old: &Arc<T>, candidate: &Candidate<T>) -> bool {
+        let until = Until::after(self.until.limit);
+        let mut preparations = Preparations::default();
+        loop {
+            if let Err(rejection) = preparations.make(self.shared, &candidate.value, old, &until).await {
+                tracing::error!(
+                    target: "wellkept::config", %rejection,
+                    "a change is made in part, and can't be taken back: it stays as it is"
+                );
+                return false;
+            }
+            if let Ok(Swap::Done) = self.shared.swap(&mut preparations, before, old, None) {
+                break;
+            }
+        }
+        self.shared.retire(preparations.commit().retires);
+        true
+    }
+
+    /// Keeps a version that runs.
+    async fn record(
+        &self,
+        candidate: &Candidate<T>,
+        outcome: OutcomeKind,
+        returned_to: Option<VersionId>,
+        refuses: Option<ContentHash>,
+        changes: &[String],
+    ) {
+        let why = match self.task {
+            Task::GoBack { why, .. } => Some(format!("probation failed: {why}")),
+            Task::Reload | Task::RollBack(_) => None,
+        };
+        let summary = why.into_iter().chain(changes.iter().cloned()).collect();
+        let version = Version { returned_to, refuses, ..self.version(candidate.hash, outcome, summary) };
+        let generation = Some(self.shared.books().now.generation);
+        self.write(Record { generation, version, content: Some(Arc::clone(&candidate.content)) }).await;
+    }
+
+    /// Keeps an attempt that was refused, unless it is the one before once more.
+    async fn record_refusal(&self, rejection: &Rejection) {
+        let Some(hash) = self.seen.get().copied() else { return };
+        if self.request.intent == Intent::DryRun || !tells_of_content(rejection) {
+            return;
+        }
+        let summary: Vec<String> = rejection.to_string().lines().map(str::to_owned).collect();
+        if self.shared.books().is_new_refusal(hash, &summary) {
+            let version = self.version(hash, OutcomeKind::Rejected, summary);
+            self.write(Record { generation: None, version, content: None }).await;
+        }
+    }
+
+    fn version(&self, hash: ContentHash, outcome: OutcomeKind, summary: Vec<String>) -> Version {
+        Version {
+            id: VersionId(0),
+            at: SystemTime::now(),
+            trigger: self.request.trigger,
+            author: self.request.author.clone(),
+            hash,
+            outcome,
+            returned_to: None,
+            refuses: None,
+            summary,
+        }
+    }
+
+    async fn write(&self, record: Record) {
+        self.shared.keeper.put(record);
+        self.shared.keeper.write(&Handle::current(), self.shared.patience()).await;
+    }
 }
 
 fn invalid(error: impl std::fmt::Display) -> Rejection {
     Rejection::Invalid { message: error.to_string() }
 }
 
-/// Why a task ended without a result.
-fn ended(who: &str, error: JoinError) -> Rejection {
-    match error.try_into_panic() {
-        Ok(panic) => {
-            let panic = panic_message(panic.as_ref());
-            tracing::error!(target: "wellkept::config", who, panic, "panicked while a new configuration was prepared");
-            Rejection::Panicked { who: who.to_owned() }
-        }
-        // Its runtime ends.
-        Err(_) => Rejection::ShuttingDown,
-    }
+/// What came of the point of no return.
+enum Swap {
+    /// The new configuration is the one that is read.
+    Done,
+    /// Not yet: someone subscribed who has not prepared.
+    Newcomers,
 }
 
 impl<T: Settings> Shared<T> {
+    /// The point of no return: what is read from here on is the new one. Everything that could still be in its way is
+    /// looked at under the same lock; without `until`, nothing is.
+    fn swap(
+        &self,
+        preparations: &mut Preparations,
+        now: &Now,
+        value: &Arc<T>,
+        until: Option<&Until>,
+    ) -> Result<Swap, Rejection> {
+        let mut books = self.books();
+        if let Some(until) = until {
+            if books.closed {
+                return Err(Rejection::ShuttingDown);
+            }
+            if until.is_over() {
+                return Err(until.passed("the commit"));
+            }
+        }
+        if !preparations.cover(books.members()) {
+            return Ok(Swap::Newcomers);
+        }
+        let gone = preparations.without(books.members());
+        books.now = now.clone();
+        let old = self.current.swap(Arc::clone(value));
+        drop(books);
+        // Foreign code: what an unsubscribed one prepared is given back, and maybe the old configuration goes.
+        drop((gone, old));
+        Ok(Swap::Done)
+    }
+
     /// Whether a subscriber sees a difference that the text does not tell.
     fn is_stale(&self, running: &Arc<T>, read_again: &Arc<T>) -> Result<bool, Rejection> {
         for Entry { name, member, .. } in self.members() {
@@ -173,176 +370,21 @@ impl<T: Settings> Shared<T> {
         Ok(false)
     }
 
-    fn members(&self) -> Vec<Entry<T>> {
-        self.books().members().to_vec()
-    }
-}
-
-/// What the subscribers prepare. Dropped, it is given back, whatever comes later included.
-#[derive(Default)]
-struct Preparations {
-    /// In the order of the subscriptions.
-    list: Vec<Preparation>,
-}
-
-struct Preparation {
-    id: u64,
-    who: Arc<str>,
-    state: State,
-}
-
-enum State {
-    Running(JoinHandle<Result<Prepared, Refusal>>),
-    Ready(Prepared),
-    Failed,
-}
-
-impl Preparations {
-    fn has(&self, id: u64) -> bool {
-        self.list.iter().any(|preparation| preparation.id == id)
-    }
-
-    /// Has everyone prepare who did not yet, all at once.
-    async fn make<T: Settings>(
-        &mut self,
-        shared: &Shared<T>,
-        old: &Arc<T>,
-        new: &Arc<T>,
-        until: &Until,
-    ) -> Result<(), Rejection> {
-        for Entry { id, name: who, member } in shared.members() {
-            if !self.has(id) {
-                let preparing = tokio::spawn(member.prepare(Arc::clone(old), Arc::clone(new)));
-                self.list.push(Preparation { id, who, state: State::Running(preparing) });
+    /// Lets what was replaced end, each on a task of its own, within the deadline.
+    fn retire(&self, retires: Vec<Retire>) {
+        if retires.is_empty() {
+            return;
+        }
+        let limit = self.books().options.deadline;
+        let ends = tokio::spawn(async move {
+            let mut ends: JoinSet<()> = retires.into_iter().collect();
+            let all = async { while ends.join_next().await.is_some() {} };
+            if tokio::time::timeout(limit, all).await.is_err() {
+                tracing::warn!(target: "wellkept::config", ?limit, "what was replaced did not end in time, and is dropped");
             }
-        }
-        match timeout_at(until.at, self.all()).await {
-            Ok(result) => result,
-            Err(_) => Err(until.passed(self.late())),
-        }
+        });
+        self.books().retire(ends.abort_handle());
     }
-
-    /// Waits for all of them, or the first that fails.
-    async fn all(&mut self) -> Result<(), Rejection> {
-        poll_fn(|context| {
-            let mut waits = false;
-            for Preparation { who, state, .. } in &mut self.list {
-                let State::Running(task) = state else { continue };
-                let Poll::Ready(result) = Pin::new(task).poll(context) else {
-                    waits = true;
-                    continue;
-                };
-                *state = State::Failed;
-                match result {
-                    Ok(Ok(prepared)) => *state = State::Ready(prepared),
-                    Ok(Err(Refusal { why })) => {
-                        return Poll::Ready(Err(Rejection::Refused { who: who.to_string(), why }));
-                    }
-                    Err(error) => return Poll::Ready(Err(ended(who, error))),
-                }
-            }
-            if waits { Poll::Pending } else { Poll::Ready(Ok(())) }
-        })
-        .await
-    }
-
-    /// The first that is not ready.
-    fn late(&self) -> &str {
-        let late = self.list.iter().find(|preparation| matches!(preparation.state, State::Running(_)));
-        late.map_or("the subscribers", |late| &late.who)
-    }
-
-    /// Puts everything to use, one after the other.
-    fn commit(mut self) -> (Effects, Vec<Retire>) {
-        let (mut effects, mut retires) = (Effects::new(), Vec::new());
-        for Preparation { who, state, .. } in std::mem::take(&mut self.list) {
-            let State::Ready(prepared) = state else { continue };
-            let (done, retire) = prepared.commit();
-            if done.is_none() {
-                tracing::error!(target: "wellkept::config", %who, "its part of the change is not made");
-            }
-            effects.extend(done.unwrap_or_default());
-            retires.extend(retire);
-        }
-        (effects, retires)
-    }
-}
-
-impl Drop for Preparations {
-    fn drop(&mut self) {
-        for preparation in &self.list {
-            if let State::Running(task) = &preparation.state {
-                task.abort();
-            }
-        }
-    }
-}
-
-enum Commit {
-    /// The new configuration is the one that is read.
-    Begun,
-    /// Someone subscribed who has not prepared.
-    Newcomers,
-}
-
-/// The point of no return: what is read from here on is the new one. Everything that could still be in its way is looked
-/// at under the same lock.
-fn commit_begins<T: Settings>(
-    shared: &Shared<T>,
-    preparations: &mut Preparations,
-    candidate: &Candidate<T>,
-    request: &Request,
-    until: &Until,
-) -> Result<Commit, Rejection> {
-    let gone: Vec<Preparation>;
-    let _old;
-    {
-        let mut books = shared.books();
-        if books.closed {
-            return Err(Rejection::ShuttingDown);
-        }
-        if until.is_over() {
-            return Err(until.passed("the last step before the commit"));
-        }
-        if books.members().iter().any(|entry| !preparations.has(entry.id)) {
-            return Ok(Commit::Newcomers);
-        }
-        let subscribed = |id| books.members().iter().any(|entry| entry.id == id);
-        let (stay, left) = preparations.list.drain(..).partition(|preparation| subscribed(preparation.id));
-        (preparations.list, gone) = (stay, left);
-        books.now = Now {
-            generation: books.now.generation + 1,
-            version: None,
-            hash: candidate.hash,
-            fingerprint: candidate.fingerprint,
-            shown: Arc::clone(&candidate.shown),
-            since: SystemTime::now(),
-            trigger: request.trigger,
-            author: request.author.clone(),
-            refuses: None,
-            restart_required: candidate.restart_required.clone(),
-        };
-        _old = shared.current.swap(Arc::clone(&candidate.value));
-    }
-    // What an unsubscribed one prepared is given back.
-    drop(gone);
-    Ok(Commit::Begun)
-}
-
-/// Lets what was replaced end, each on a task of its own, within the deadline.
-fn retire<T: Settings>(shared: &Shared<T>, retires: Vec<Retire>) {
-    if retires.is_empty() {
-        return;
-    }
-    let limit = shared.books().options.deadline;
-    let ends = tokio::spawn(async move {
-        let mut ends: JoinSet<()> = retires.into_iter().collect();
-        let all = async { while ends.join_next().await.is_some() {} };
-        if tokio::time::timeout(limit, all).await.is_err() {
-            tracing::warn!(target: "wellkept::config", ?limit, "what was replaced did not end in time, and is dropped");
-        }
-    });
-    shared.books().retire(ends.abort_handle());
 }
 
 fn log(request: &Request, report: &Report) {
@@ -355,6 +397,10 @@ fn log(request: &Request, report: &Report) {
             "the configuration from before runs on"
         );
     } else {
-        tracing::info!(target: "wellkept::config", outcome, trigger, author, dry_run, "the configuration was read");
+        let (version, changes) = (report.version.map(|version| version.0), report.changes.len());
+        tracing::info!(
+            target: "wellkept::config", outcome, trigger, author, dry_run, version, changes,
+            "the configuration was read"
+        );
     }
 }

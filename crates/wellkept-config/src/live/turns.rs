@@ -1,14 +1,16 @@
 //! One change at a time: who asks while one is made waits for the next, and shares it with who asks for the same.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::outcome::{Intent, Outcome, Rejection, Report, Request};
 use crate::settings::Settings;
-use crate::versions::VersionId;
+use crate::versions::{Trigger, VersionId};
 
+use super::books::{Books, Now};
 use super::{Shared, transaction};
 
 /// How many different changes may wait.
@@ -21,6 +23,13 @@ pub(super) enum Task {
     Reload,
     /// Return to a version.
     RollBack(VersionId),
+    /// Return to what ran before the commit of this number, which failed its probation.
+    GoBack {
+        /// Its number.
+        generation: u64,
+        /// Why.
+        why: String,
+    },
 }
 
 /// One change that waits for its turn, or has it.
@@ -33,6 +42,11 @@ pub(super) struct Turn {
 }
 
 impl Turn {
+    /// Whether what it is about runs no longer.
+    fn is_over(&self, now: &Now) -> bool {
+        matches!(self.task, Task::GoBack { generation, .. } if generation != now.generation)
+    }
+
     /// Whether who asks for this may share it.
     fn serves(&self, task: &Task, request: &Request) -> bool {
         self.task == *task && self.request.intent == request.intent && self.request.expected == request.expected
@@ -55,6 +69,15 @@ pub(super) async fn ask<T: Settings>(shared: &Arc<Shared<T>>, task: Task, reques
     }
 }
 
+/// Asks to return to what ran before a commit that failed its probation, before everyone else who waits; `None` when
+/// something else runs by then.
+pub(super) async fn go_back<T: Settings>(shared: &Arc<Shared<T>>, generation: u64, why: String) -> Option<Report> {
+    let task = Task::GoBack { generation, why };
+    let request = Request { trigger: Trigger::Probation, author: String::new(), intent: Intent::Apply, expected: None };
+    let mut report = enqueue(shared, task, request, Instant::now()).ok()?;
+    report.wait_for(Option::is_some).await.ok()?.clone()
+}
+
 fn enqueue<T: Settings>(
     shared: &Arc<Shared<T>>,
     task: Task,
@@ -69,6 +92,12 @@ fn enqueue<T: Settings>(
     if books.closed {
         return Err(Rejection::ShuttingDown);
     }
+    let (report, receiver) = watch::channel(None);
+    if let Task::GoBack { .. } = &task {
+        books.waiting.push_front(Turn { task, request, asked, report });
+        shared.drive(books, &runtime);
+        return Ok(receiver);
+    }
     // Only the last one: whoever asks for something else in between is not overtaken.
     if let Some(last) = books.waiting.back_mut().filter(|last| last.serves(&task, &request)) {
         if last.request.author.is_empty() && !request.author.is_empty() {
@@ -80,14 +109,8 @@ fn enqueue<T: Settings>(
     if books.waiting.len() >= MOST_WAITING {
         return Err(Rejection::Busy);
     }
-    let (report, receiver) = watch::channel(None);
     books.waiting.push_back(Turn { task, request, asked, report });
-    let idle = !std::mem::replace(&mut books.driven, true);
-    drop(books);
-    if idle {
-        let driver = Driver { shared: Arc::clone(shared), driving: true };
-        runtime.spawn(driver.run());
-    }
+    shared.drive(books, &runtime);
     Ok(receiver)
 }
 
@@ -108,7 +131,10 @@ impl<T: Settings> Driver<T> {
 
     fn next(&mut self) -> Option<Turn> {
         let mut books = self.shared.books();
-        let turn = books.waiting.pop_front();
+        let mut turn = books.waiting.pop_front();
+        while turn.as_ref().is_some_and(|turn| turn.is_over(&books.now)) {
+            turn = books.waiting.pop_front();
+        }
         self.driving = turn.is_some();
         books.driven = self.driving;
         turn
@@ -126,9 +152,19 @@ impl<T: Settings> Drop for Driver<T> {
 }
 
 impl<T: Settings> Shared<T> {
-    fn runtime(&self) -> Option<tokio::runtime::Handle> {
+    /// Sees to it that a task takes turns.
+    fn drive(self: &Arc<Self>, mut books: MutexGuard<'_, Books<T>>, runtime: &Handle) {
+        let idle = !std::mem::replace(&mut books.driven, true);
+        drop(books);
+        if idle {
+            let driver = Driver { shared: Arc::clone(self), driving: true };
+            runtime.spawn(driver.run());
+        }
+    }
+
+    pub(super) fn runtime(&self) -> Option<Handle> {
         if self.runtime.get().is_none()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+            && let Ok(runtime) = Handle::try_current()
         {
             let _ = self.runtime.set(runtime);
         }
@@ -137,10 +173,11 @@ impl<T: Settings> Shared<T> {
 
     /// The report of what was refused, counted unless it was only tried.
     pub(super) fn refused(&self, rejection: Rejection, intent: Intent, asked: Instant) -> Report {
+        let version = self.version();
         let mut books = self.books();
         let report = Report {
             outcome: Outcome::Rejected(rejection),
-            version: books.now.version,
+            version,
             hash: books.now.hash,
             changes: Vec::new(),
             effects: Vec::new(),
