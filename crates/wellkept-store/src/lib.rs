@@ -16,7 +16,9 @@ mod sqlite;
 
 pub use error::StoreError;
 #[cfg(feature = "postgres")]
-pub use postgres::{PostgresError, PostgresJobs, PostgresMaintenances, PostgresOptions, PostgresStore};
+pub use postgres::{
+    PostgresError, PostgresJobs, PostgresMaintenances, PostgresOptions, PostgresStore, PostgresVersions,
+};
 pub use reopening::ReopeningStore;
 pub use rows::Limits;
 pub use sqlite::{Owner, SqliteStore, SqliteVersions};

@@ -8,6 +8,7 @@ mod maintenances;
 mod schema;
 mod text;
 mod tiers;
+mod versions;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use self::history::Doubt;
 pub use self::jobs::PostgresJobs;
 use self::link::{Link, Purpose};
 pub use self::maintenances::PostgresMaintenances;
+pub use self::versions::PostgresVersions;
 use crate::Limits;
 
 /// How long one call may take beyond opening a session, which may take two seconds.

@@ -4,10 +4,11 @@
 use std::env;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use wellkept_config::{Content, OutcomeKind, Part, StoreFault, Trigger, Version, VersionId, VersionStore as _};
 use wellkept_health::{HistoryStore, MaintenanceStore as _, Record, RunResult, Verdict};
-use wellkept_store::{Owner, ReopeningStore, SqliteStore};
+use wellkept_store::{Owner, ReopeningStore, SqliteStore, SqliteVersions};
 use wellkept_testkit::{Program, Signal};
 
 /// Set in a test's child process: the file that it writes.
@@ -103,6 +104,106 @@ fn a_disk_that_takes_no_more_is_an_error_and_the_file_stays_whole() {
     let confirmed = confirmed(&writer.stdout());
     assert!(confirmed > 0);
     assert_eq!(whole_batches(&path), confirmed);
+}
+
+/// Files and lines of a version, some pages of each.
+const FILES: usize = 3;
+const LINES: usize = 200;
+/// How many versions are kept.
+const KEEP: usize = 5;
+
+fn add_version(store: &mut SqliteVersions, number: u64) -> Result<VersionId, StoreFault> {
+    let part = |place| Part { name: format!("{place}.yaml"), text: format!("number: {number}\n").repeat(1000) };
+    let content = Content { parts: (0..FILES).map(part).collect() };
+    let version = Version {
+        id: VersionId(0),
+        at: SystemTime::UNIX_EPOCH + Duration::from_secs(number),
+        trigger: Trigger::Watch,
+        author: String::new(),
+        hash: content.hash(),
+        outcome: OutcomeKind::Applied,
+        returned_to: None,
+        refuses: None,
+        summary: vec![format!("~ number: {number}"); LINES],
+    };
+    store.append(&version, Some(&content), KEEP)
+}
+
+/// Adds versions until something ends it; tells each one that is confirmed, and the fault.
+fn add_versions_until_the_end(path: &str) -> ! {
+    let mut store = SqliteVersions::new(path.into(), Owner::default());
+    let next = store.versions().expect("they can be read").first().map_or(1, |newest| newest.id.0 + 1);
+    for number in next.. {
+        match add_version(&mut store, number) {
+            Ok(id) => println!("confirmed {id}"),
+            Err(fault) => {
+                println!("error {}", fault.code);
+                break;
+            }
+        }
+    }
+    std::process::exit(0)
+}
+
+/// The newest version that is in the file; each that is there must be whole, and as many as are kept.
+fn newest_whole_version(path: &Path) -> u64 {
+    let mut store = SqliteVersions::new(path.to_owned(), Owner::default());
+    let versions = store.versions().expect("the file is whole");
+    let newest = versions[0].id.0;
+    let expected: Vec<u64> = (1..=newest).rev().take(KEEP).collect();
+    assert_eq!(versions.iter().map(|version| version.id.0).collect::<Vec<_>>(), expected);
+    for version in &versions {
+        assert_eq!(version.summary, vec![format!("~ number: {}", version.id); LINES], "a version is torn");
+        // Its hash is compared by the store.
+        let content = store.content(version.id).expect("a version is whole").expect("it ran");
+        assert_eq!(content.parts.len(), FILES);
+        assert!(content.parts[0].text.starts_with(&format!("number: {}\n", version.id)));
+    }
+    assert_eq!(store.content(VersionId(newest + 1)).expect("it can be read"), None);
+    newest
+}
+
+#[test]
+fn a_process_killed_while_it_adds_a_version_leaves_the_old_ones_or_the_new_one_and_never_half() {
+    if let Ok(path) = env::var(CHILD) {
+        add_versions_until_the_end(&path);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wellkept.db");
+    let test = "a_process_killed_while_it_adds_a_version_leaves_the_old_ones_or_the_new_one_and_never_half";
+    let mut before = 0;
+    for round in [1, 2, 3, 10, 27] {
+        let mut writer = Program::spawn(&mut child(test, &path));
+        writer.wait_for_line(|line| line.ends_with(&format!("confirmed {}", before + round)), SOON);
+        writer.signal(Signal::KILL);
+        writer.wait(SOON);
+        let confirmed = before + confirmed(&writer.stdout()) as u64;
+        let newest = newest_whole_version(&path);
+        assert!(newest == confirmed || newest == confirmed + 1, "{newest} kept, {confirmed} confirmed");
+        before = newest;
+    }
+}
+
+#[test]
+fn a_disk_that_takes_no_more_versions_is_a_fault_and_those_before_are_whole() {
+    if let Ok(path) = env::var(CHILD) {
+        add_versions_until_the_end(&path);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wellkept.db");
+    let test = "a_disk_that_takes_no_more_versions_is_a_fault_and_those_before_are_whole";
+    for limit in [400, 500, 600] {
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &format!("trap '' XFSZ; ulimit -f {limit}; exec \"$0\" \"$@\"")]);
+        let writer = child(test, &path);
+        limited.arg(writer.get_program()).args(writer.get_args()).env(CHILD, &path);
+        let mut writer = Program::spawn(&mut limited);
+        assert!(writer.wait_for_line(|line| line.contains("error "), SOON).ends_with("error store.io"));
+        assert!(writer.wait(SOON).success());
+        let newest = newest_whole_version(&path);
+        let mut store = SqliteVersions::new(path.clone(), Owner::default());
+        assert_eq!(add_version(&mut store, newest + 1).expect("there is room again"), VersionId(newest + 1));
+    }
 }
 
 /// Holds the store with a maintenance in it, until something ends it.

@@ -41,6 +41,45 @@ impl Backend for Sqlite {
     }
 }
 
+#[cfg(feature = "postgres")]
+mod shared {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use wellkept_store::{PostgresOptions, PostgresVersions};
+    use wellkept_testkit::{Postgres, SharedPostgres};
+
+    use super::{Backend, VersionStore};
+
+    /// A schema of the test's own, which is removed with it.
+    pub(crate) struct Schema {
+        server: SharedPostgres,
+        schema: String,
+    }
+
+    impl Schema {
+        pub(crate) fn new() -> Self {
+            static NUMBER: AtomicU32 = AtomicU32::new(0);
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            Self { server: Postgres::shared(), schema: format!("versions_{}_{number}", std::process::id()) }
+        }
+    }
+
+    impl Backend for Schema {
+        fn open(&self) -> Box<dyn VersionStore> {
+            let options = PostgresOptions::new(self.server.url(), "orders", "orders-1");
+            let options = PostgresOptions { schema: self.schema.clone(), ..options };
+            Box::new(PostgresVersions::new(options).unwrap())
+        }
+    }
+
+    impl Drop for Schema {
+        fn drop(&mut self) {
+            self.server
+                .execute(&format!("SET client_min_messages = error; DROP SCHEMA IF EXISTS {} CASCADE", self.schema));
+        }
+    }
+}
+
 /// Holds each claim against each backend.
 macro_rules! claims {
     ($($claim:ident),* $(,)?) => {
@@ -49,6 +88,10 @@ macro_rules! claims {
         }
         mod sqlite {
             $(#[test] fn $claim() { super::$claim(&super::Sqlite(tempfile::tempdir().unwrap())); })*
+        }
+        #[cfg(feature = "postgres")]
+        mod postgres {
+            $(#[test] fn $claim() { super::$claim(&super::shared::Schema::new()); })*
         }
     };
 }

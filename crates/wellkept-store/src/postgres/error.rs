@@ -1,6 +1,7 @@
 //! Why a store in PostgreSQL could not do as asked, said so that an operator knows what to do.
 
 use wellkept_checks::postgres::Failure;
+use wellkept_config::StoreFault;
 use wellkept_health::{HistoryError, Reason};
 
 /// Why a store in PostgreSQL could not do as asked. Messages are for operators: they may hold an address and what the
@@ -118,5 +119,11 @@ impl From<tokio_postgres::Error> for PostgresError {
 impl From<PostgresError> for HistoryError {
     fn from(error: PostgresError) -> Self {
         Self::new(error.code(), error)
+    }
+}
+
+impl From<PostgresError> for StoreFault {
+    fn from(error: PostgresError) -> Self {
+        Self { code: error.code(), detail: error.to_string() }
     }
 }

@@ -100,6 +100,43 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (service, name)
     );
 ",
+    "
+    -- Versions of an instance's configuration, and refused attempts at one. `hash` and `refuses` are SHA-256, `bytes` is
+    -- how much text there is of it in the other two tables. What belongs to it goes with it.
+    CREATE TABLE wellkept_config_versions (
+        instance bigint NOT NULL REFERENCES wellkept_instances ON DELETE CASCADE,
+        id bigint NOT NULL,
+        at bigint NOT NULL,
+        brought_by text NOT NULL,
+        author text NOT NULL,
+        hash bytea NOT NULL,
+        outcome text NOT NULL,
+        returned_to bigint,
+        refuses bytea,
+        has_content boolean NOT NULL,
+        bytes bigint NOT NULL,
+        PRIMARY KEY (instance, id)
+    );
+    -- The files of a version in the order in which they are merged, as written: they may hold secrets.
+    CREATE TABLE wellkept_config_files (
+        instance bigint NOT NULL,
+        version bigint NOT NULL,
+        place bigint NOT NULL,
+        name text NOT NULL,
+        text text NOT NULL,
+        PRIMARY KEY (instance, version, place),
+        FOREIGN KEY (instance, version) REFERENCES wellkept_config_versions ON DELETE CASCADE
+    );
+    -- What differs from the version before, or why it was refused, line by line.
+    CREATE TABLE wellkept_config_summaries (
+        instance bigint NOT NULL,
+        version bigint NOT NULL,
+        place bigint NOT NULL,
+        line text NOT NULL,
+        PRIMARY KEY (instance, version, place),
+        FOREIGN KEY (instance, version) REFERENCES wellkept_config_versions ON DELETE CASCADE
+    );
+",
 ];
 
 /// The newest version that is understood.

@@ -5,6 +5,7 @@ use std::sync::Barrier;
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
+use wellkept_config::VersionStore as _;
 use wellkept_health::{
     EndedMaintenance, History, JobEnd, JobRecord, JobStore as _, Maintenance, MaintenanceBooks, MaintenanceOrigin,
     SharedMaintenanceStore as _, Verdict,
@@ -122,7 +123,8 @@ fn tables_of_each_earlier_release_are_brought_up_to_date_with_what_is_in_them() 
         let begun = PostgresMaintenances::new(options.clone()).unwrap().exchange(&MaintenanceBooks::default()).unwrap();
         assert_eq!(begun.begun.len(), 1);
         let job = job("backup", 1);
-        assert_eq!(PostgresJobs::new(options).unwrap().exchange(std::slice::from_ref(&job)).unwrap(), [job]);
+        assert_eq!(PostgresJobs::new(options.clone()).unwrap().exchange(std::slice::from_ref(&job)).unwrap(), [job]);
+        assert_eq!(PostgresVersions::new(options).unwrap().versions().unwrap(), []);
         let version = server.execute(&format!("SELECT version FROM {name}.wellkept_schema"));
         assert_eq!(version, schema::known().to_string());
     }
