@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use crate::conceal;
 use crate::content::ContentHash;
+use crate::live::ReloadStats;
 use crate::outcome::{Report, Request};
 use crate::versions::{StoreFault, Trigger, Version, VersionId};
 
@@ -25,6 +26,9 @@ pub trait Control: fmt::Debug + Send + Sync {
 
     /// What runs.
     fn running(&self) -> Running;
+
+    /// What reloads came to so far. Never blocks, as [`running`](Self::running) does not.
+    fn stats(&self) -> ReloadStats;
 
     /// All versions that are kept, newest first.
     fn versions(&self) -> Answer<'_, Result<Vec<Version>, ViewError>>;

@@ -1,14 +1,20 @@
 //! What the parts' figures are called as metrics. Read at each scrape; nothing is kept here.
 
+use std::sync::Arc;
+
+use wellkept_config::Control;
 use wellkept_health::Checker;
 use wellkept_shutdown::Shutdown;
 use wellkept_telemetry::metrics::{Audience, Collector, Metrics};
 use wellkept_telemetry::system::{ProcessCollector, SystemRoot};
 
+mod config;
+mod flags;
 mod health;
 mod servers;
 mod shutdown;
 
+pub(crate) use flags::FlagCollector;
 pub(crate) use servers::Servers;
 
 /// Adds the collectors of the service, its components, the shutdown and this process.
@@ -20,6 +26,13 @@ pub(crate) fn register(metrics: &Metrics, checker: &Checker, shutdown: &Shutdown
     add(metrics, "shutdown", shutdown::ShutdownCollector(shutdown.clone()), Audience::Everyone);
     add(metrics, "process", ProcessCollector::new(&SystemRoot::default()), Audience::Everyone);
     servers
+}
+
+/// Adds the collectors of the configuration.
+pub(crate) fn configuration(metrics: &Metrics, control: Arc<dyn Control>) {
+    add(metrics, "config", config::ConfigCollector(Arc::clone(&control)), Audience::Everyone);
+    // The hash is of a content that may hold a guessable secret.
+    add(metrics, "config_content", config::ContentCollector(control), Audience::Operators);
 }
 
 /// Adds one under a name that tells its failures.

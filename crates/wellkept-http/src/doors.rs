@@ -57,6 +57,7 @@ mod at_once;
 mod configuration;
 mod control;
 mod details;
+mod flags;
 mod formats;
 pub(crate) mod groups;
 mod heartbeats;
@@ -104,6 +105,7 @@ struct Inner {
     configuration: configuration::ConfigurationHandle,
     reload: reload::ReloadHook,
     logging: logging::LoggingHandle,
+    flags: flags::FlagsHandle,
     events: Events,
     /// Runs of all components that are waited for.
     runs: Semaphore,
@@ -173,6 +175,7 @@ impl Doors {
             configuration: configuration::ConfigurationHandle::default(),
             reload,
             logging: logging::LoggingHandle::default(),
+            flags: flags::FlagsHandle::default(),
             events,
             runs: Semaphore::new(RUNS),
             #[cfg(feature = "grpc")]

@@ -17,7 +17,7 @@ struct Board {
     shown: Vec<Rollout>,
 }
 
-/// What a flag does and answered so far.
+/// What a flag does, and what it answered so far.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlagState {
     /// Its name.
@@ -36,7 +36,7 @@ pub struct VariantState {
     /// The part of all keys that gets it, from 0 to 1; keys that are named aside.
     pub ratio: f64,
     /// How often it was the answer, since the process counts.
-    pub answers_total: u64,
+    pub evaluations_total: u64,
 }
 
 impl FlagBoard {
@@ -74,7 +74,7 @@ impl FlagBoard {
 
 fn state(rollout: &Rollout, counts: Option<&Arc<[AtomicU64]>>) -> FlagState {
     let counted = |index: usize| counts.and_then(|counts| counts.get(index)).map(|count| count.load(Ordering::Relaxed));
-    let variant = |(index, (name, ratio))| VariantState { name, ratio, answers_total: counted(index).unwrap_or(0) };
+    let variant = |(index, (name, ratio))| VariantState { name, ratio, evaluations_total: counted(index).unwrap_or(0) };
     let variants = rollout.ratios().enumerate().map(variant).collect();
     FlagState { name: rollout.name(), variants, named_keys: rollout.named_keys() }
 }

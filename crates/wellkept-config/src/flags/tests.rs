@@ -221,14 +221,14 @@ fn answers_are_counted_over_reloads_and_the_states_are_those_shown_last() {
     board.count(&refused);
     refused.new_checkout.is_on("user-1");
     let states = board.states();
-    let figures: Vec<_> = states[0].variants.iter().map(|one| (one.name, one.ratio, one.answers_total)).collect();
+    let figures: Vec<_> = states[0].variants.iter().map(|one| (one.name, one.ratio, one.evaluations_total)).collect();
     assert_eq!(figures, [("false", 0.75, 10_000 - on + 1), ("true", 0.25, on)]);
     let second = read("{new-checkout: {keys: [tenant-a]}, layout: {variants: {table: 10%, cards: 5%}}}").unwrap();
     board.count(&second);
     board.show(&second);
     second.new_checkout.is_on("tenant-a");
     let states = board.states();
-    assert_eq!(states[0].variants[1].answers_total, on + 1);
+    assert_eq!(states[0].variants[1].evaluations_total, on + 1);
     assert_eq!((states[0].variants[1].ratio, states[0].named_keys), (0.0, 1));
     let shares: BTreeMap<_, _> = states[2].variants.iter().map(|one| (one.name, one.ratio)).collect();
     assert_eq!(shares, BTreeMap::from([("classic", 0.85), ("cards", 0.05), ("table", 0.1)]));

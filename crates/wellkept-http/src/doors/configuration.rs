@@ -22,6 +22,7 @@ use super::acting::{Actor, Input};
 use super::aside::aside;
 use super::routes::{Operation, Routes};
 use super::{Doors, JSON, NoBody, Segment, answer, json, reload, written_as_json};
+use crate::collect;
 use crate::error::{ApiError, Refusal};
 
 mod precondition;
@@ -59,10 +60,12 @@ impl Doors {
     /// `/api/v1/config/versions/{id}` and `/api/v1/config/diff?from=…&to=…`. They act by
     /// `POST /api/v1/config/reload` and `POST /api/v1/config/rollback`, both with `?dry_run=true` and `If-Match` (RFC
     /// 9110, section 13.1.1): 200 with what came of it, or an error with the code of the [`Rejection`]. No answer holds a
-    /// secret, as the [`Control`] promises.
+    /// secret, as the [`Control`] promises. The metrics have what reloads came to (`wellkept_config_…`).
     pub fn show_configuration(&self, control: Arc<dyn Control>) {
         // A second one would make the answer depend on an order.
-        let _ = self.inner.configuration.control.set(control);
+        if self.inner.configuration.control.set(Arc::clone(&control)).is_ok() {
+            collect::configuration(&self.inner.metrics, control);
+        }
     }
 
     fn control(&self) -> Result<&dyn Control, ApiError> {

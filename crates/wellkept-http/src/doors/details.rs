@@ -1,5 +1,6 @@
 //! What operators read: every component with its readings, the history, the state of the shutdown.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::extract::{Query, Request, State};
@@ -13,6 +14,7 @@ use wellkept_health::{History, RunResult, StatusChange};
 use wellkept_shutdown::{Progress, Stats};
 
 use super::asked::Asked;
+use super::flags::FlagShown;
 use super::routes::{Operation, Routes};
 use super::{Doors, NoBody, json};
 use crate::error::ApiError;
@@ -26,7 +28,7 @@ pub(super) fn routes() -> Routes {
     Routes::new()
         .route(
             Operation::get("/health/detailed", "All components, with their readings.")
-                .json::<wire::Detailed>(&[200])
+                .json::<Detailed>(&[200])
                 .error(ApiError::Busy),
             detailed,
         )
@@ -45,10 +47,21 @@ pub(super) fn routes() -> Routes {
         )
 }
 
+/// `GET /health/detailed`
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Detailed {
+    #[serde(flatten)]
+    health: wire::Detailed,
+    /// The feature flags of the application by name; absent when it has none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    flags: BTreeMap<&'static str, FlagShown>,
+}
+
 /// `GET /health/detailed`: all components. Always 200: it is for people, not for probes.
 pub(super) async fn detailed(State(doors): State<Doors>, _: NoBody, request: Request) -> Result<Response, ApiError> {
     let write = |doors: &Doors, asked: &Asked| {
-        let answer = json(StatusCode::OK, &wire::Detailed::of(&doors.inner.checker));
+        let health = wire::Detailed::of(&doors.inner.checker);
+        let answer = json(StatusCode::OK, &Detailed { health, flags: doors.flags() });
         doors.tell(asked, &Subject::Service, answer)
     };
     doors.large(&doors.asked(request), write).await

@@ -21,6 +21,7 @@ use crate::access::{Access, Token};
 use crate::server::Arrival;
 
 mod at_once;
+mod flags;
 mod formats;
 mod health_json;
 mod kubernetes;

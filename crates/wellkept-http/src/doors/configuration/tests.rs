@@ -7,13 +7,13 @@ use axum::Router;
 use axum::body::Body;
 use http_body_util::BodyExt;
 use tower::ServiceExt;
-use wellkept_config::{ContentHash, Effect, OutcomeKind, Running, Shown, StoreFault, Version};
+use wellkept_config::{ContentHash, Effect, OutcomeKind, ReloadStats, Running, Shown, StoreFault, Version};
 use wellkept_health::{Checker, Settings};
 use wellkept_shutdown::Shutdown;
 use wellkept_telemetry::metrics::Metrics;
 
 use super::*;
-use crate::access::Access;
+use crate::access::{Access, Loopback};
 use crate::doors::Names;
 use crate::server::Arrival;
 
@@ -99,6 +99,23 @@ impl Control for Told {
             restart_required: vec!["http.listen".to_owned()],
             probation_until: Some(i64::MAX),
             last_rejection: vec![],
+        }
+    }
+
+    fn stats(&self) -> ReloadStats {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        ReloadStats {
+            applied: 3,
+            unchanged: 5,
+            rejected: 1,
+            rolled_back: 0,
+            restart_required: 2,
+            last: Some((at(1_767_225_700), OutcomeKind::Rejected)),
+            last_success: at(1_767_225_600),
+            took: Duration::from_millis(250),
+            hash: RUNNING,
+            version: Some(VersionId(4)),
+            pinned: true,
         }
     }
 
@@ -364,4 +381,28 @@ async fn only_operators_find_it_and_only_where_there_is_one() {
     }
     assert_eq!(post(&none, "/api/v1/config/rollback", &[], r#"{"to":2}"#).await.0, 404);
     assert!(told.asked.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_reloads_came_to_is_on_the_page_of_metrics_and_the_hash_for_operators_alone() {
+    let (checker, _engine) = Checker::new(Settings::new("tested"));
+    let (shutdown, _sequence) = Shutdown::new(wellkept_shutdown::Settings::default());
+    let doors = Doors::new(checker, shutdown, Access::loopback_only(), Names::Hidden, Metrics::new());
+    doors.show_configuration(Told::new(Outcome::Applied));
+    let (_, shown) = get(&doors, "/metrics").await;
+    let lines: Vec<_> = shown.lines().filter(|line| line.starts_with("wellkept_config_")).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    wellkept_config_last_reload_successful 0.0
+    wellkept_config_last_reload_timestamp_seconds 1767225700.0
+    wellkept_config_last_reload_duration_seconds 0.25
+    wellkept_config_last_success_timestamp_seconds 1767225600.0
+    wellkept_config_version 4.0
+    wellkept_config_probation 1.0
+    wellkept_config_pinned 1.0
+    wellkept_config_restart_required 1.0
+    wellkept_config_info{hash="abababababab"} 1.0
+    "#);
+    let nobody = doors.with_access(Access::loopback_only().loopback(Loopback::Untrusted));
+    let (_, public) = read(send(nobody.public(), "GET", "/metrics", &[], "").await).await;
+    assert!(public.contains("wellkept_config_pinned 1.0") && !public.contains("wellkept_config_info"), "{public}");
 }

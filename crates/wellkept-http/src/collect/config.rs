@@ -1,0 +1,76 @@
+//! The configuration as metrics: what runs, and what reloads came to.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use wellkept_config::{Control, OutcomeKind};
+use wellkept_telemetry::metrics::{Collector, Declaration, Readings};
+
+use super::{families, truth};
+
+/// Figures of reloads.
+#[derive(Debug)]
+pub(super) struct ConfigCollector(pub(super) Arc<dyn Control>);
+
+/// Which content runs.
+#[derive(Debug)]
+pub(super) struct ContentCollector(pub(super) Arc<dyn Control>);
+
+families! { FAMILIES:
+    SUCCESSFUL = gauge "wellkept_config_last_reload_successful",
+        "Whether the last reload was not refused; 1 before the first.";
+    LAST = gauge "wellkept_config_last_reload_timestamp_seconds", "When the last reload ended.";
+    TOOK = gauge "wellkept_config_last_reload_duration_seconds",
+        "How long the last reload took, from the request to the end.";
+    SUCCESS = gauge "wellkept_config_last_success_timestamp_seconds",
+        "When the configuration was last read without being refused.";
+    VERSION = gauge "wellkept_config_version", "The number of the version that runs.";
+    PROBATION = gauge "wellkept_config_probation", "Whether the version that runs is on probation.";
+    PINNED = gauge "wellkept_config_pinned", "Whether a content is refused since a rollback, until the files change.";
+    WAITING = gauge "wellkept_config_restart_required", "Keys whose new value waits for a restart.";
+}
+
+families! { CONTENT_FAMILIES:
+    CONTENT = info "wellkept_config" ["hash"], "The first digits of the hash of the content that runs, always 1.";
+}
+
+/// How many digits of the hash: as many as tell the contents of one service apart.
+const DIGITS: usize = 12;
+
+impl Collector for ConfigCollector {
+    fn declarations(&self) -> Vec<Declaration<'static>> {
+        FAMILIES.to_vec()
+    }
+
+    fn collect(&self, out: &mut Readings) {
+        let (stats, running) = (self.0.stats(), self.0.running());
+        out.value(&SUCCESSFUL, truth(!matches!(stats.last, Some((_, OutcomeKind::Rejected)))));
+        if let Some((at, _)) = stats.last {
+            out.value(&LAST, seconds(at));
+            out.value(&TOOK, stats.took.as_secs_f64());
+        }
+        out.value(&SUCCESS, seconds(stats.last_success));
+        if let Some(version) = stats.version {
+            out.value(&VERSION, version.0 as f64);
+        }
+        out.value(&PROBATION, truth(running.probation_until.is_some()));
+        out.value(&PINNED, truth(stats.pinned));
+        out.value(&WAITING, running.restart_required.len() as f64);
+    }
+}
+
+impl Collector for ContentCollector {
+    fn declarations(&self) -> Vec<Declaration<'static>> {
+        CONTENT_FAMILIES.to_vec()
+    }
+
+    fn collect(&self, out: &mut Readings) {
+        let digits: String = self.0.stats().hash.to_string().chars().take(DIGITS).collect();
+        out.family(&CONTENT).sample([digits.as_str()], 1.0);
+    }
+}
+
+/// Since 1970.
+fn seconds(at: SystemTime) -> f64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
