@@ -44,6 +44,7 @@ pub struct Request {
     version: Version,
     tls: tls::Client,
     unix_socket: Option<PathBuf>,
+    most: usize,
 }
 
 /// Which HTTP is spoken.
@@ -101,6 +102,7 @@ impl Request {
             version: Version::default(),
             tls: tls::Client::new(),
             unix_socket: None,
+            most: MOST_OF_A_BODY,
         })
     }
 
@@ -147,6 +149,12 @@ impl Request {
     #[must_use]
     pub fn with_unix_socket(self, path: impl Into<PathBuf>) -> Self {
         Self { unix_socket: Some(path.into()), ..self }
+    }
+
+    /// Takes so many bytes of the body of the answer at most. Default [`MOST_OF_A_BODY`].
+    #[must_use]
+    pub fn taking(self, most: usize) -> Self {
+        Self { most, ..self }
     }
 
     fn is_secure(&self) -> bool {
@@ -214,7 +222,7 @@ pub struct Response {
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body, or its first [`MOST_OF_A_BODY`] bytes.
+    /// The body, or as much of its beginning as is taken: [`MOST_OF_A_BODY`], or what [`Request::taking`] says.
     pub body: Bytes,
     /// Whether there was more of the body.
     pub truncated: bool,

@@ -8,6 +8,12 @@ use wellkept::http::Address;
 
 use crate::exit::Exit;
 
+pub(crate) use config::{
+    Change, ConfigCheck, ConfigCommand, ConfigDiff, ConfigHistory, ConfigRollback, ConfigShow, Reload,
+};
+
+mod config;
+
 /// Keeps a service well: checks every part on the real thing, answers probes, shows what is going on.
 #[derive(Debug, Parser)]
 #[command(
@@ -24,7 +30,8 @@ use crate::exit::Exit;
   wellkept maintenance start --for 30m --reason \"new disks\"   take a running one out
   wellkept log level sqlx debug --for 10m    have a running one say more of a module, for a while
   wellkept heartbeat backup -- /usr/local/bin/backup   run a job and report how it went
-  wellkept config check wellkept.yaml        find every mistake in a file",
+  wellkept config check wellkept.yaml        find every mistake in a file
+  wellkept config rollback 3                 have a running one return to an earlier configuration",
     after_help = "Exit codes: 0 clean, 1 not healthy, 64 usage, 69 can't reach or can't listen, 70 a part failed,
 75 forced by the deadline, 78 configuration, 128+n ended by a further signal; check --nagios: 0 to 3."
 )]
@@ -63,8 +70,16 @@ pub(crate) enum Command {
     Log(LogCommand),
     /// Report for a job, or run it and report how it went.
     Heartbeat(Heartbeat),
-    /// Look after configuration files.
-    #[command(subcommand)]
+    /// Look after configurations: check files, show what runs and what ran, go back.
+    #[command(
+        subcommand,
+        before_help = "Examples:
+  wellkept config check wellkept.yaml
+  wellkept config show http
+  wellkept config diff
+  wellkept config history
+  wellkept config rollback 3"
+    )]
     Config(ConfigCommand),
 }
 
@@ -318,36 +333,6 @@ pub(crate) struct Heartbeat {
     /// What to run, and its arguments.
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
-}
-
-#[derive(Debug, Args)]
-#[command(before_help = "Examples:
-  wellkept reload                                  of the server that the configuration describes
-  wellkept reload --server http://127.0.0.1:8081 --token-file token
-
-A file with a mistake in it changes nothing, and is exit code 78.")]
-pub(crate) struct Reload {
-    #[command(flatten)]
-    pub(crate) door: Door,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConfigCommand {
-    /// Find every mistake in a file, each with its line and column.
-    Check(ConfigCheck),
-}
-
-#[derive(Debug, Args)]
-#[command(before_help = "Examples:
-  wellkept config check wellkept.yaml
-  wellkept config check --json wellkept.yaml")]
-pub(crate) struct ConfigCheck {
-    /// The file.
-    #[arg(value_name = "FILE")]
-    pub(crate) path: PathBuf,
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// Which configuration.

@@ -20,6 +20,9 @@ use crate::output::escaped;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How much of an answer is taken: what a server with thousands of checks has to say of its configuration.
+const MOST: usize = 64 << 20;
+
 /// A running server and what opens its admin door.
 pub(crate) struct Server {
     base: url::Url,
@@ -82,28 +85,26 @@ impl Server {
 
     /// GETs a path.
     pub(crate) fn get(&self, path: &str) -> Result<Response, AskError> {
-        self.send(Method::GET, path, None, PATIENCE)
+        self.send(&Wish::get(path), PATIENCE)
     }
 
-    /// Sends anything, with a body of JSON when there is one.
-    fn send(&self, method: Method, path: &str, body: Option<&Value>, patience: Duration) -> Result<Response, AskError> {
-        let url = self.base.join(path).map_err(|error| AskError::Other(error.to_string()))?;
-        let mut request = Request::new(method, &url).map_err(|error| AskError::Other(error.to_string()))?;
+    /// Sends anything.
+    fn send(&self, wish: &Wish<'_>, patience: Duration) -> Result<Response, AskError> {
+        let other = |error: &dyn std::fmt::Display| AskError::Other(error.to_string());
+        let url = self.base.join(wish.path).map_err(|error| other(&error))?;
+        let mut request = Request::new(wish.method.clone(), &url).map_err(|error| other(&error))?.taking(MOST);
         if let Some(socket) = &self.socket {
             request = request.with_unix_socket(socket);
         }
-        if let Some(body) = body {
+        if let Some(body) = wish.body {
             request = request.with_json(body.to_string());
         }
-        if let Some(token) = &self.token {
-            request = request
-                .with_header("authorization", &format!("Bearer {token}"))
-                .map_err(|error| AskError::Other(error.to_string()))?;
+        let bearer = self.token.as_ref().map(|token| ("authorization", format!("Bearer {token}")));
+        for (name, value) in bearer.iter().chain(wish.header.as_ref()) {
+            request = request.with_header(name, value).map_err(|error| other(&error))?;
         }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| AskError::Other(error.to_string()))?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| other(&error))?;
         let sent = runtime.block_on(request.send(AddressRules::configured(), Instant::now() + patience));
         sent.map_err(AskError::Unreachable)
     }
@@ -115,7 +116,12 @@ impl Server {
         path: &str,
         body: Option<&Value>,
     ) -> Result<T, AskError> {
-        let response = self.send(method, path, body, PATIENCE)?;
+        self.act_within(&Wish { method, path, body, header: None }, PATIENCE)
+    }
+
+    /// The same, where it may take longer.
+    pub(crate) fn act_within<T: DeserializeOwned>(&self, wish: &Wish<'_>, patience: Duration) -> Result<T, AskError> {
+        let response = self.send(wish, patience)?;
         let refusal = || serde_json::from_slice::<Refused>(&response.body).ok().map(|refused| refused.error);
         match (response.status.as_u16(), refusal()) {
             (401 | 403, _) => Err(AskError::Unauthorized),
@@ -134,10 +140,21 @@ impl Server {
     pub(crate) fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<(u16, T), AskError> {
         read(&self.get(path)?)
     }
+}
 
-    /// POSTs nothing to a path that acts and answers in JSON, within this time.
-    pub(crate) fn post_json<T: DeserializeOwned>(&self, path: &str, patience: Duration) -> Result<(u16, T), AskError> {
-        read(&self.send(Method::POST, path, None, patience)?)
+/// One request.
+pub(crate) struct Wish<'a> {
+    pub(crate) method: Method,
+    pub(crate) path: &'a str,
+    /// Sent as JSON.
+    pub(crate) body: Option<&'a Value>,
+    /// A header and its value.
+    pub(crate) header: Option<(&'static str, String)>,
+}
+
+impl<'a> Wish<'a> {
+    pub(crate) fn get(path: &'a str) -> Self {
+        Self { method: Method::GET, path, body: None, header: None }
     }
 }
 

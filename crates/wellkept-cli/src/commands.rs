@@ -1,7 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod check;
-pub(crate) mod config_check;
+pub(crate) mod config;
 pub(crate) mod heartbeat;
 pub(crate) mod log;
 pub(crate) mod maintenance;

@@ -11,12 +11,16 @@ pub(crate) enum Exit {
     Clean,
     /// 1: something is not healthy.
     NotHealthy,
+    /// 1: two configurations differ, as `diff` has it.
+    Differs,
     /// 64: the command line can't be understood.
     Usage,
     /// 69: can't reach the server, or can't listen.
     Unreachable,
     /// 70: a part of the program failed.
     Failed,
+    /// 75: not done by the deadline.
+    Late,
     /// 78: the configuration is wrong.
     Configuration,
     /// 0 to 3: by the monitoring plugins' convention.
@@ -31,10 +35,11 @@ impl Exit {
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Clean => 0,
-            Self::NotHealthy => 1,
+            Self::NotHealthy | Self::Differs => 1,
             Self::Usage => 64,
             Self::Unreachable => 69,
             Self::Failed => 70,
+            Self::Late => 75,
             Self::Configuration => 78,
             Self::Nagios(code) | Self::OfCommand(code) | Self::Shutdown(code) => code,
         }

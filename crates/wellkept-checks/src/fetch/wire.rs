@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
-use super::{FetchError, MOST_OF_A_BODY, MOST_OF_A_HEAD, Request, Response};
+use super::{FetchError, MOST_OF_A_HEAD, Request, Response};
 use crate::driver::{Driver, Tasks};
 use crate::reach::Stream;
 
@@ -33,7 +33,7 @@ pub(super) async fn exchange(
     // What goes wrong with the connection is told to whoever waits for the response.
     let _driver = Driver::start(async move { drop(connection.await) });
     let response = timeout_at(deadline, sender.send_request(request.in_http1()?)).await;
-    answer(response.map_err(silent)?.map_err(FetchError::Protocol)?, false, deadline).await
+    answer(response.map_err(silent)?.map_err(FetchError::Protocol)?, request.most, false, deadline).await
 }
 
 async fn in_http2(request: &Request, stream: impl Stream, deadline: Instant) -> Result<Response, FetchError> {
@@ -46,7 +46,7 @@ async fn in_http2(request: &Request, stream: impl Stream, deadline: Instant) -> 
         .map_err(FetchError::Protocol)?;
     let _driver = Driver::start(async move { drop(connection.await) });
     let response = timeout_at(deadline, sender.send_request(request.in_http2()?)).await;
-    answer(response.map_err(silent)?.map_err(FetchError::Protocol)?, true, deadline).await
+    answer(response.map_err(silent)?.map_err(FetchError::Protocol)?, request.most, true, deadline).await
 }
 
 fn silent(_elapsed: Elapsed) -> FetchError {
@@ -81,9 +81,14 @@ impl Request {
     }
 }
 
-async fn answer(response: hyper::Response<Incoming>, http2: bool, deadline: Instant) -> Result<Response, FetchError> {
+async fn answer(
+    response: hyper::Response<Incoming>,
+    most: usize,
+    http2: bool,
+    deadline: Instant,
+) -> Result<Response, FetchError> {
     let (head, body) = response.into_parts();
-    let collected = timeout_at(deadline, collect(body))
+    let collected = timeout_at(deadline, collect(body, most))
         .await
         .map_err(|_elapsed| FetchError::Timeout(READING))?
         .map_err(FetchError::Protocol)?;
@@ -99,7 +104,7 @@ struct Collected {
 }
 
 /// The body's beginning, whether there was more, and what came behind it.
-async fn collect(mut body: Incoming) -> Result<Collected, hyper::Error> {
+async fn collect(mut body: Incoming, most: usize) -> Result<Collected, hyper::Error> {
     let (mut collected, mut trailers) = (BytesMut::new(), HeaderMap::new());
     while let Some(frame) = body.frame().await {
         let data = match frame?.into_data() {
@@ -109,7 +114,7 @@ async fn collect(mut body: Incoming) -> Result<Collected, hyper::Error> {
                 continue;
             }
         };
-        let room = MOST_OF_A_BODY - collected.len();
+        let room = most - collected.len();
         collected.extend_from_slice(data.get(..room).unwrap_or(&data));
         if data.len() > room {
             return Ok(Collected { body: collected.freeze(), truncated: true, trailers });

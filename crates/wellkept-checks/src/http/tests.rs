@@ -252,7 +252,7 @@ async fn a_body_can_be_sent_along() {
 }
 
 #[tokio::test]
-async fn a_body_is_kept_up_to_one_mib() {
+async fn a_body_is_kept_up_to_one_mib_or_as_far_as_is_asked() {
     let mut answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec();
     answer.resize(answer.len() + 3 * fetch::MOST_OF_A_BODY, b'x');
     let server = Server::start(answer).await;
@@ -260,6 +260,10 @@ async fn a_body_is_kept_up_to_one_mib() {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let response = request.send(AddressRules::configured(), deadline).await.unwrap();
     assert_eq!((response.body.len(), response.truncated), (fetch::MOST_OF_A_BODY, true));
+    for (most, truncated) in [(3 * fetch::MOST_OF_A_BODY - 1, true), (3 * fetch::MOST_OF_A_BODY, false)] {
+        let response = request.clone().taking(most).send(AddressRules::configured(), deadline).await.unwrap();
+        assert_eq!((response.body.len(), response.truncated), (most, truncated));
+    }
     let expect = Expect { body: Some("y".to_owned()), ..Expect::default() };
     let outcome = run(&expecting(server.url("/"), expect)).await;
     assert_eq!(outcome.detail(), "the first MiB of the body does not hold the expected text");
