@@ -286,7 +286,7 @@ impl From<ReloadOutcome> for Reloaded {
     fn from(outcome: ReloadOutcome) -> Self {
         match outcome {
             ReloadOutcome::Applied { checks, restart_required } => {
-                let Replaced { added, changed, removed, kept } = checks;
+                let Replaced { added, changed, removed, kept, .. } = checks;
                 Self::Applied { added, changed, removed, kept, restart_required }
             }
             ReloadOutcome::Unchanged => Self::Unchanged,
