@@ -12,7 +12,7 @@ use crate::settings::Settings;
 use crate::versions::{StoreFault, Version, VersionId};
 
 use super::candidate::Candidate;
-use super::{Live, Shared};
+use super::{Live, ReloadStats, Shared};
 
 impl<T: Settings> Control for Live<T> {
     fn reload(&self, request: Request) -> Answer<'_, Report> {
@@ -25,6 +25,10 @@ impl<T: Settings> Control for Live<T> {
 
     fn running(&self) -> Running {
         self.running()
+    }
+
+    fn stats(&self) -> ReloadStats {
+        self.stats()
     }
 
     fn versions(&self) -> Answer<'_, Result<Vec<Version>, ViewError>> {
