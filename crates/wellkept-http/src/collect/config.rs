@@ -27,6 +27,10 @@ families! { FAMILIES:
     VERSION = gauge "wellkept_config_version", "The number of the version that runs.";
     PROBATION = gauge "wellkept_config_probation", "Whether the version that runs is on probation.";
     PINNED = gauge "wellkept_config_pinned", "Whether a content is refused since a rollback, until the files change.";
+    UNWRITTEN = gauge "wellkept_config_versions_unwritten",
+        "Versions that are in memory only, since the store can't be written.";
+    LOST = counter "wellkept_config_versions_lost",
+        "Versions that were lost, since the store could not be written for too long.";
     WAITING = gauge "wellkept_config_restart_required", "Keys whose new value waits for a restart.";
 }
 
@@ -53,8 +57,10 @@ impl Collector for ConfigCollector {
         if let Some(version) = stats.version {
             out.value(&VERSION, version.0 as f64);
         }
-        out.value(&PROBATION, truth(running.probation_until.is_some()));
+        out.value(&PROBATION, truth(stats.on_probation));
         out.value(&PINNED, truth(stats.pinned));
+        out.value(&UNWRITTEN, stats.unwritten as f64);
+        out.value(&LOST, stats.lost as f64);
         out.value(&WAITING, running.restart_required.len() as f64);
     }
 }

@@ -116,6 +116,9 @@ impl Control for Told {
             hash: RUNNING,
             version: Some(VersionId(4)),
             pinned: true,
+            on_probation: true,
+            unwritten: 1,
+            lost: 2,
         }
     }
 
@@ -399,6 +402,8 @@ async fn what_reloads_came_to_is_on_the_page_of_metrics_and_the_hash_for_operato
     wellkept_config_version 4.0
     wellkept_config_probation 1.0
     wellkept_config_pinned 1.0
+    wellkept_config_versions_unwritten 1.0
+    wellkept_config_versions_lost_total 2.0
     wellkept_config_restart_required 1.0
     wellkept_config_info{hash="abababababab"} 1.0
     "#);
