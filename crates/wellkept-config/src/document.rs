@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::control::Shown;
 use crate::diagnostics::{Diagnostic, Diagnostics, Reported, codes};
 use crate::interpolate;
+use crate::named::NamedFiles;
 use crate::origin::{Origin, Place, Places};
 use crate::parse::{self, MAX_FILE_BYTES, Size};
 use crate::record::{Record, Values};
@@ -29,6 +30,8 @@ pub struct Document {
     pub(crate) deferred: Reported,
     /// The folder of the service's credentials, known once variables are filled in.
     pub(crate) credentials: Option<PathBuf>,
+    /// The files that were read to fill in values.
+    pub(crate) named: NamedFiles,
 }
 
 impl Document {
@@ -44,7 +47,9 @@ impl Document {
         places.add(Place::File { name: name.into().into(), text: text.into() });
         let mut deferred = Reported::default();
         match parse::parse(text, SourceId(0), &mut Size::default(), &mut deferred) {
-            Ok(root) => Ok(Self { places: Arc::new(places), root, deferred, credentials: None }),
+            Ok(root) => {
+                Ok(Self { places: Arc::new(places), root, deferred, credentials: None, named: NamedFiles::default() })
+            }
             Err(fatal) => {
                 deferred.push_always(fatal);
                 Err(Diagnostics::collect(&places, deferred).expect("an error was just put in"))
@@ -99,7 +104,7 @@ impl Document {
     /// them together with everything else that is wrong. Until then such values read as absent.
     #[must_use]
     pub fn interpolate_deferring(mut self, lookup: &dyn Fn(&str) -> Option<String>) -> Self {
-        self.credentials = interpolate::fill_in(&mut self.root, lookup, &mut self.deferred);
+        (self.credentials, self.named) = interpolate::fill_in(&mut self.root, lookup, &mut self.deferred);
         self
     }
 
@@ -208,7 +213,8 @@ impl Document {
 
     fn walk(&self, reported: Reported, record: Record) -> Walk {
         let (places, credentials) = (Arc::clone(&self.places), self.credentials.clone());
-        Walk { reported: RefCell::new(reported), record, places, credentials }
+        let named = RefCell::new(self.named.clone());
+        Walk { reported: RefCell::new(reported), record, places, credentials, named }
     }
 
     fn settled(mut self) -> Result<Self, Diagnostics> {

@@ -5,22 +5,31 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::diagnostics::{Diagnostic, Reported, codes, quoted};
+use crate::named::NamedFiles;
 use crate::parse::MAX_TEXT_BYTES;
 use crate::secret::{CREDENTIALS_DIRECTORY, read_credential, read_secret};
 use crate::tree::{Interpolation, Node, Style, Value};
 
 /// Fills in every value below `root` that a file holds. What can't be filled in is reported, and its value marked as
-/// failed. Returns the folder of the service's credentials.
+/// failed. Returns the folder of the service's credentials, and the files that were read.
 pub(crate) fn fill_in(
     root: &mut Node,
     lookup: &dyn Fn(&str) -> Option<String>,
     reported: &mut Reported,
-) -> Option<PathBuf> {
+) -> (Option<PathBuf>, NamedFiles) {
     let credentials = lookup(CREDENTIALS_DIRECTORY).filter(|folder| !folder.is_empty()).map(PathBuf::from);
     let left = Some(MAX_TEXT_BYTES);
-    let mut filler = Filler { lookup, credentials: credentials.as_deref(), read: HashMap::new(), reported, left };
+    let mut filler = Filler {
+        lookup,
+        credentials: credentials.as_deref(),
+        read: HashMap::new(),
+        named: NamedFiles::default(),
+        reported,
+        left,
+    };
     filler.node(root);
-    credentials
+    let named = filler.named;
+    (credentials, named)
 }
 
 struct Filler<'a> {
@@ -29,6 +38,8 @@ struct Filler<'a> {
     /// What was read from files, by what is between the braces: each is read once, so that it is the same everywhere.
     /// Bounded as `left` is.
     read: HashMap<String, Result<String, Fault>>,
+    /// The files among them.
+    named: NamedFiles,
     reported: &'a mut Reported,
     /// How many bytes may still be filled in, `None` once there was too much, which is said only once. Without it,
     /// many references to one long variable would fill the memory.
@@ -115,8 +126,8 @@ impl Filler<'_> {
             return known.clone();
         }
         let read = match reference.kind {
-            Kind::Credential => read_credential(reference.name, self.credentials),
-            Kind::File | Kind::Variable => read_secret(Path::new(reference.name)),
+            Kind::Credential => read_credential(reference.name, self.credentials, &mut self.named),
+            Kind::File | Kind::Variable => read_secret(Path::new(reference.name), &mut self.named),
         };
         self.read.insert(reference.whole.to_owned(), read.clone());
         read

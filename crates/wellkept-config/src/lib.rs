@@ -54,6 +54,7 @@ mod from_node;
 mod interpolate;
 mod live;
 mod locate;
+mod named;
 mod origin;
 mod outcome;
 mod parse;

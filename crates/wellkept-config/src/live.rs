@@ -34,7 +34,9 @@ pub use handle::{CachedHandle, Handle, Reading};
 pub use probation::{Judge, Probation};
 pub use subscriber::{Prepared, Refusal, Subscriber, Subscription};
 
-use books::{Books, Entry};
+use books::Books;
+use books::Entry;
+pub(crate) use books::Seen;
 use keeper::Keeper;
 use turns::Task;
 
@@ -94,13 +96,13 @@ impl<T: Settings> Live<T> {
     /// until the files change. A store that can't be read or written does not keep the process from starting: it is
     /// said loudly. Blocks on the store as well.
     pub fn load_with(sources: Sources, options: LiveOptions, store: impl VersionStore) -> Result<Self, LoadError> {
-        let start::First { candidate, refuses, keeper } = start::first(&sources, &options, Box::new(store))?;
+        let start::First { candidate, files, refuses, keeper } = start::first(&sources, &options, Box::new(store))?;
         let current = Arc::clone(&candidate.value);
         let shared = Shared {
             sources,
             current: Arc::new(ArcSwap::new(Arc::clone(&current))),
             started: Arc::clone(&current),
-            books: Mutex::new(Books::new(options, candidate, refuses)),
+            books: Mutex::new(Books::new(options, candidate, files, refuses)),
             changes: watch::Sender::new(current),
             reading: Arc::new(Semaphore::new(1)),
             runtime: OnceLock::new(),
@@ -196,6 +198,11 @@ impl<T: Settings> Live<T> {
     /// Tells of each change after it was made.
     pub fn changes(&self) -> Changes<T> {
         Changes { receiver: self.shared.changes.subscribe() }
+    }
+
+    /// What the sources said when they were read last to be applied.
+    pub(crate) fn seen(&self) -> Seen {
+        self.shared.books().seen.clone()
     }
 
     /// What it is read from.

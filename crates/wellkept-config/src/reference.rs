@@ -42,6 +42,7 @@ impl Reference {
             record: Record::Keys(Keys::new()),
             places: Arc::default(),
             credentials: None,
+            named: RefCell::default(),
         };
         let root = Node { value: Value::Mapping(Vec::new()), ..Node::empty() };
         drop(Section::read_root(&root, &walk, read));

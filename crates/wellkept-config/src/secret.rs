@@ -9,6 +9,7 @@ use secrecy::SecretString;
 
 use crate::diagnostics::{codes, escaped, quoted};
 use crate::document::read_regular;
+use crate::named::NamedFiles;
 use crate::section::Section;
 
 /// The largest file that a secret is read from: 64 KiB.
@@ -51,7 +52,7 @@ impl Section<'_> {
         }
         let (at, read) = match (file, credential) {
             (Some(path), _) => (key_file, self.read_secret(&path)),
-            (_, Some(name)) => (key_credential, read_credential(&name, self.credentials())),
+            (_, Some(name)) => (key_credential, self.read_credential(&name)),
             (None, None) => return value,
         };
         match read {
@@ -69,17 +70,22 @@ impl Section<'_> {
 
     fn read_secret(&self, path: &Path) -> Result<String, Unread> {
         match path.to_str().and_then(|path| path.strip_prefix(CREDENTIAL)) {
-            Some(name) => read_credential(name, self.credentials()),
-            None => read_secret(path),
+            Some(name) => self.read_credential(name),
+            None => read_secret(path, &mut self.named().borrow_mut()),
         }
+    }
+
+    fn read_credential(&self, name: &str) -> Result<String, Unread> {
+        read_credential(name, self.credentials(), &mut self.named().borrow_mut())
     }
 }
 
 /// A stable code and a message.
 type Unread = (&'static str, String);
 
-/// What a file holds, without its last newline.
-pub(crate) fn read_secret(path: &Path) -> Result<String, Unread> {
+/// What a file holds, without its last newline. It is noted among those `named`.
+pub(crate) fn read_secret(path: &Path, named: &mut NamedFiles) -> Result<String, Unread> {
+    named.note(path);
     let shown = format!("`{}`", escaped(&path.display().to_string(), 400));
     let bytes = read_regular(path, MAX_SECRET_BYTES + 1).map_err(|error| {
         let code = if error.kind() == io::ErrorKind::NotFound { codes::NOT_FOUND } else { codes::UNREADABLE };
@@ -102,7 +108,7 @@ pub(crate) fn read_secret(path: &Path) -> Result<String, Unread> {
 }
 
 /// What systemd hands to the service under this name, in the folder that it names.
-pub(crate) fn read_credential(name: &str, folder: Option<&Path>) -> Result<String, Unread> {
+pub(crate) fn read_credential(name: &str, folder: Option<&Path>, named: &mut NamedFiles) -> Result<String, Unread> {
     // A name is that of a file in the folder, and leads nowhere else.
     let is_name = !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']) && name.len() <= 255;
     if !is_name {
@@ -112,7 +118,7 @@ pub(crate) fn read_credential(name: &str, folder: Option<&Path>) -> Result<Strin
         let message = format!("no credential {}: ${CREDENTIALS_DIRECTORY} is not set", quoted(name));
         return Err((codes::NOT_FOUND, message));
     };
-    read_secret(&folder.join(name))
+    read_secret(&folder.join(name), named)
 }
 
 /// The key with a suffix. Keys stand in a program's text, so that there are only so many: each is made once and kept.

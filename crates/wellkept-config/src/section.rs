@@ -2,11 +2,13 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::diagnostics::{Diagnostic, Reported, codes, nearest, quoted};
 use crate::from_node::FromNode;
+use crate::named::NamedFiles;
 use crate::origin::{Origin, Places};
 use crate::record::Record;
 use crate::reference::{Presence, Shape};
@@ -37,6 +39,8 @@ pub struct Section<'d> {
     /// Keys whose values are shown to nobody.
     concealed: Vec<&'static str>,
     progress: Progress,
+    /// How many files were named before this section.
+    named_before: usize,
     walk: &'d Walk,
     /// The keys that lead here, each with a dot behind it. Only kept where what is asked for is recorded.
     path: String,
@@ -52,6 +56,8 @@ pub(crate) struct Walk {
     /// The document's.
     pub(crate) places: Arc<Places>,
     pub(crate) credentials: Option<PathBuf>,
+    /// The files whose content belongs to the configuration, so far.
+    pub(crate) named: RefCell<NamedFiles>,
 }
 
 /// What tells a closure that gave up early from one that asked for everything.
@@ -263,9 +269,34 @@ impl<'d> Section<'d> {
         self.walk.reported.borrow_mut().push(diagnostic);
     }
 
-    /// [`Node::fingerprint`] of the section.
+    /// [`Node::fingerprint`] of the section, and what the files say that it has been asked for by now: see
+    /// [`file`](Self::file) and [`secret`](Self::secret).
     pub fn fingerprint(&self) -> u64 {
-        self.node.fingerprint()
+        let named = self.walk.named.borrow();
+        let of_node = self.node.fingerprint();
+        match named.since(self.named_before) {
+            [] => of_node,
+            named => {
+                let mut hasher = DefaultHasher::new();
+                (of_node, named).hash(&mut hasher);
+                hasher.finish()
+            }
+        }
+    }
+
+    /// The path under `key` of a file whose content belongs to the configuration, such as a certificate; `None` as for
+    /// [`optional`](Self::optional). What it says, in its first MiB, is a part of the [`fingerprint`](Self::fingerprint),
+    /// so that a reload takes up what changed in it alone, and it is watched with the configuration's own files. Blocks
+    /// on the file system; that it can't be read is for whoever opens it to report.
+    pub fn file(&mut self, key: &'static str) -> Option<PathBuf> {
+        let path = self.optional::<PathBuf>(key)?;
+        self.walk.named.borrow_mut().note(&path);
+        Some(path)
+    }
+
+    /// The files that were named so far in the document.
+    pub(crate) fn named(&self) -> &RefCell<NamedFiles> {
+        &self.walk.named
     }
 
     /// The folder of the service's credentials.
@@ -327,6 +358,7 @@ impl<'d> Section<'d> {
             asked: Vec::new(),
             concealed: Vec::new(),
             progress: Progress::Clean,
+            named_before: walk.named.borrow().len(),
             walk,
             path,
         };

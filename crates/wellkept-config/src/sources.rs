@@ -249,8 +249,8 @@ impl Sources {
         let mut root = root.unwrap_or(Node { position: Position::NOWHERE, value: Value::Mapping(Vec::new()) });
         let (environment, arguments) = (&self.0.environment, &self.0.arguments);
         overlay::lay(&mut root, environment, arguments, &self.0.joining, &mut places, &mut reported);
-        let credentials = interpolate::fill_in(&mut root, &*self.0.variables, &mut reported);
-        Ok(Document { places: Arc::new(places), root, deferred: reported, credentials })
+        let (credentials, named) = interpolate::fill_in(&mut root, &*self.0.variables, &mut reported);
+        Ok(Document { places: Arc::new(places), root, deferred: reported, credentials, named })
     }
 
     /// The files and folders, as given.

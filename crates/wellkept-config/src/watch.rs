@@ -63,17 +63,17 @@ pub enum Look {
 }
 
 /// What became of a change that was told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
-    /// It is dealt with, well or badly: it is told again when the files change.
-    Taken,
+    /// It is dealt with, well or badly, when the files said this: what differs from it is told again.
+    Taken(Look),
     /// Not now: it is told again after [`WatchOptions::poll`].
     Later,
 }
 
 /// Files that are watched.
 pub trait Watched: Send + Sync + 'static {
-    /// The files and folders, as they were given. They need not exist.
+    /// The files and folders, as they were given. They need not exist. Asked for anew before each look; must not block.
     fn paths(&self) -> Vec<PathBuf>;
 
     /// What they say now. Called on a thread that may block, one call at a time.
@@ -116,31 +116,33 @@ impl Drop for Watching {
 async fn watch<W: Watched>(watched: Arc<W>, known: Look, options: WatchOptions, mut hints: Hints) {
     let mut settling = Settling::new(known, options);
     loop {
-        let look = look(&watched, &mut hints, options.poll).await;
-        let looked = Instant::now();
-        let next = match settling.step(looked, look) {
+        let paths = watched.paths();
+        let look = look(&watched, paths.clone(), &mut hints, options.poll).await;
+        let next = match settling.step(Instant::now(), look) {
             Step::Rest => options.poll,
             Step::Again(after) => after.min(options.poll),
             Step::Act(look) => {
                 let told = watched.changed(&look).await;
-                settling.acted(look, told);
-                options.poll
+                settling.acted(told);
+                // Where other files are to be watched from now on, the next look is what begins it.
+                if watched.paths() == paths { options.poll } else { options.settle }
             }
         };
         // However often something happens to the files, they are read once in a while only.
-        let soonest = looked + options.settle;
+        let now = Instant::now();
+        let soonest = now + options.settle;
         tokio::select! {
-            () = sleep_until(looked + next) => {}
+            () = sleep_until(now + next) => {}
             () = async { hints.next().await; sleep_until(soonest).await } => {}
         }
     }
 }
 
 /// Looks, on a thread that may block; the watches are set before, so that no change falls between the two.
-async fn look<W: Watched>(watched: &Arc<W>, hints: &mut Hints, patience: Duration) -> Look {
+async fn look<W: Watched>(watched: &Arc<W>, paths: Vec<PathBuf>, hints: &mut Hints, patience: Duration) -> Look {
     let (arming, watched) = (hints.arming(), Arc::clone(watched));
     let mut looking = task::spawn_blocking(move || {
-        let trouble = arming.arm(&watched.paths());
+        let trouble = arming.arm(&paths);
         (trouble, watched.look())
     });
     let looked = if let Ok(looked) = timeout(patience, &mut looking).await {

@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 
 use crate::content::{Content, ContentHash};
 use crate::control::{Running, Shown};
+use crate::named::Named;
 use crate::outcome::{Outcome, Rejection, Report, Request};
 use crate::versions::{OutcomeKind, Trigger, VersionId};
 
@@ -31,6 +32,7 @@ pub(super) struct Books<T> {
     /// Whether a task takes turns.
     pub(super) driven: bool,
     pub(super) now: Now,
+    pub(super) seen: Seen,
     /// What ran last without being on probation.
     pub(super) good: Good,
     /// Of what runs, while it lasts.
@@ -43,6 +45,15 @@ pub(super) struct Books<T> {
     /// The refused attempt that was kept last.
     last_refusal: Option<(ContentHash, Vec<String>)>,
     counts: Counts,
+}
+
+/// What the sources said when they were read last, whatever came of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    /// `None` when they could not be read.
+    pub(crate) hash: Option<ContentHash>,
+    /// The files whose content belongs to the configuration.
+    pub(crate) named: Vec<Named>,
 }
 
 /// One subscriber.
@@ -137,13 +148,19 @@ struct Counts {
 }
 
 impl<T> Books<T> {
-    pub(super) fn new(options: LiveOptions, first: Candidate<T>, refuses: Option<ContentHash>) -> Self {
+    pub(super) fn new(
+        options: LiveOptions,
+        first: Candidate<T>,
+        files: ContentHash,
+        refuses: Option<ContentHash>,
+    ) -> Self {
         let at = SystemTime::now();
         Self {
             options,
             closed: false,
             waiting: VecDeque::new(),
             driven: false,
+            seen: Seen { hash: Some(files), named: first.named },
             good: Good { generation: 0, content: Arc::clone(&first.content) },
             trial: None,
             now: Now {

@@ -79,7 +79,8 @@ impl<T: Settings> Shared<T> {
         let reading = runtime.spawn_blocking(move || {
             let _turn = turn;
             let content = kept.map_or_else(|| shared.sources.content(), Ok);
-            let read = content.and_then(|content| Candidate::<T>::read(&shared.sources, Arc::new(content), None));
+            let read = content
+                .and_then(|content| Candidate::<T>::read(&shared.sources, Arc::new(content), None, &mut Vec::new()));
             read.map(|candidate| candidate.shown).map_err(|error| ViewError::Invalid(error.to_string()))
         });
         reading.await.unwrap_or_else(|_| {

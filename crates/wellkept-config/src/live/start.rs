@@ -17,6 +17,8 @@ use super::keeper::{Keeper, Record, guarded};
 /// What runs first.
 pub(super) struct First<T> {
     pub(super) candidate: Candidate<T>,
+    /// The hash of what the files say, which need not be what runs.
+    pub(super) files: ContentHash,
     pub(super) refuses: Option<ContentHash>,
     pub(super) keeper: Keeper,
 }
@@ -41,15 +43,15 @@ pub(super) fn first<T: Settings>(
         let refuses = newest.refuses;
         let keeper = Keeper::new(store, options.keep);
         keeper.note(0, newest.id);
-        return Ok(First { candidate, refuses, keeper });
+        return Ok(First { candidate, files: hash, refuses, keeper });
     }
-    let candidate = Candidate::read(sources, content, None)?;
+    let candidate = Candidate::read(sources, content, None, &mut Vec::new())?;
     if let Some(newest) = newest.as_ref().filter(|newest| newest.hash == hash) {
         // It ran already when the process ended: it is no other version for that.
         let refuses = newest.refuses;
         let keeper = Keeper::new(store, options.keep);
         keeper.note(0, newest.id);
-        return Ok(First { candidate, refuses, keeper });
+        return Ok(First { candidate, files: hash, refuses, keeper });
     }
     let before = newest.and_then(|newest| kept(sources, store.as_mut(), newest.id));
     let before: Option<Candidate<T>> = before.and_then(Result::ok);
@@ -73,7 +75,7 @@ pub(super) fn first<T: Settings>(
             keeper.put(Record { generation: Some(0), version, content: Some(Arc::clone(&candidate.content)) });
         }
     }
-    Ok(First { candidate, refuses: None, keeper })
+    Ok(First { candidate, files: hash, refuses: None, keeper })
 }
 
 /// The newest version that ran.
@@ -110,5 +112,5 @@ fn kept<T: Settings>(
     id: VersionId,
 ) -> Option<Result<Candidate<T>, LoadError>> {
     let content = guarded(|| store.content(id)).ok()??;
-    Some(Candidate::read(sources, Arc::new(content), None))
+    Some(Candidate::read(sources, Arc::new(content), None, &mut Vec::new()))
 }

@@ -14,7 +14,7 @@ use crate::outcome::{Effects, Intent, Outcome, Rejection, Report, Request};
 use crate::settings::Settings;
 use crate::versions::{OutcomeKind, Version, VersionId};
 
-use super::books::{Entry, Now, tells_of_content};
+use super::books::{Entry, Now, Seen, tells_of_content};
 use super::candidate::Candidate;
 use super::keeper::Record;
 use super::preparations::{Preparations, ended};
@@ -109,6 +109,53 @@ enum Read<T> {
     New(Candidate<T>, Option<ContentHash>),
 }
 
+/// What is to be read, and what it is compared with.
+struct Question<T> {
+    before: Now,
+    old: Arc<T>,
+    /// The content of a version; else the sources are read.
+    kept: Option<Arc<Content>>,
+    by_hand: bool,
+}
+
+/// Blocks on the files. What was `seen` is told whatever comes of it, and what the `files` say.
+fn examine<T: Settings>(
+    shared: &Shared<T>,
+    question: Question<T>,
+    seen: &OnceLock<ContentHash>,
+    files: &mut Seen,
+) -> Result<Read<T>, Rejection> {
+    let Question { before, old, kept, by_hand } = question;
+    let (content, refuses) = match kept {
+        None => {
+            files.hash = None;
+            let content = Arc::new(shared.sources.content().map_err(invalid)?);
+            let hash = content.hash();
+            files.hash = Some(hash);
+            if before.refuses == Some(hash) {
+                return Err(Rejection::Pinned);
+            }
+            (content, None)
+        }
+        // What the files say must not come back by itself. Where they can't be read, or nobody looked at them before
+        // this was decided, that is what they are known to have said.
+        Some(content) => {
+            let files = by_hand.then(|| shared.sources.content().ok()).flatten();
+            let said = files.map_or(before.alias, |files| files.hash());
+            let refuses = Some(said).filter(|said| *said != content.hash());
+            (content, refuses)
+        }
+    };
+    let hash = content.hash();
+    let _ = seen.set(hash);
+    let started = Some(&*shared.started);
+    let candidate = Candidate::read(&shared.sources, content, started, &mut files.named).map_err(invalid)?;
+    if candidate.fingerprint == before.fingerprint && !shared.is_stale(&old, &candidate.value)? {
+        return Ok(Read::Same(hash));
+    }
+    Ok(Read::New(candidate, refuses))
+}
+
 impl<T: Settings> Attempt<'_, T> {
     async fn make(&self) -> Result<Done, Rejection> {
         let before = self.shared.books().admit(self.request)?;
@@ -197,39 +244,19 @@ impl<T: Settings> Attempt<'_, T> {
         };
         let what = "reading";
         let turn = self.until.wait(what, Arc::clone(&shared.reading).acquire_owned()).await?;
-        let reading = {
-            let (shared, old, seen) = (Arc::clone(shared), Arc::clone(old), Arc::clone(&self.seen));
-            let (fingerprint, refuses, alias) = (before.fingerprint, before.refuses, before.alias);
-            let by_hand = matches!(self.task, Task::RollBack(_));
-            tokio::task::spawn_blocking(move || {
-                let _turn = turn;
-                let (content, refuses) = match kept {
-                    None => {
-                        let content = Arc::new(shared.sources.content().map_err(invalid)?);
-                        if refuses == Some(content.hash()) {
-                            return Err(Rejection::Pinned);
-                        }
-                        (content, None)
-                    }
-                    // What the files say must not come back by itself. Where they can't be read, or nobody looked at
-                    // them before this was decided, that is what they are known to have said.
-                    Some(content) => {
-                        let files = by_hand.then(|| shared.sources.content().ok()).flatten();
-                        let said = files.map_or(alias, |files| files.hash());
-                        let refuses = Some(said).filter(|said| *said != content.hash());
-                        (content, refuses)
-                    }
-                };
-                let hash = content.hash();
-                let _ = seen.set(hash);
-                let candidate = Candidate::read(&shared.sources, content, Some(&*shared.started)).map_err(invalid)?;
-                if candidate.fingerprint == fingerprint && !shared.is_stale(&old, &candidate.value)? {
-                    return Ok(Read::Same(hash));
-                }
-                Ok(Read::New(candidate, refuses))
-            })
-        };
-        self.until.wait(what, reading).await?.unwrap_or_else(|error| Err(ended(what, error)))
+        let by_hand = matches!(self.task, Task::RollBack(_));
+        let question = Question { before: before.clone(), old: Arc::clone(old), kept, by_hand };
+        let (shared, seen) = (Arc::clone(shared), Arc::clone(&self.seen));
+        let reading = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let mut files = shared.books().seen.clone();
+            (examine(&shared, question, &seen, &mut files), files)
+        });
+        let (read, files) = self.until.wait(what, reading).await?.map_err(|error| ended(what, error))?;
+        if self.request.intent == Intent::Apply {
+            self.shared.books().seen = files;
+        }
+        read
     }
 
     /// The content of a version.

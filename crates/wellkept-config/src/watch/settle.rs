@@ -88,10 +88,10 @@ impl Settling {
         }
     }
 
-    /// What became of acting upon `look`.
-    pub(super) fn acted(&mut self, look: Look, told: Told) {
+    /// What became of acting.
+    pub(super) fn acted(&mut self, told: Told) {
         match told {
-            Told::Taken => {
+            Told::Taken(look) => {
                 self.known = look;
                 self.coming = None;
             }
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(settling.step(after(start, 150), content(1)), Step::Again(Duration::from_millis(50)));
         assert_eq!(settling.step(after(start, 200), content(2)), Step::Again(OPTIONS.settle), "half of it was read");
         assert_eq!(settling.step(after(start, 400), content(2)), Step::Act(content(2)));
-        settling.acted(content(2), Told::Taken);
+        settling.acted(Told::Taken(content(2)));
         assert_eq!(settling.step(after(start, 600), content(2)), Step::Rest, "tried once");
         assert_eq!(settling.step(after(start, 800), content(0)), Step::Again(OPTIONS.settle), "back is a change too");
     }
@@ -157,7 +157,7 @@ mod tests {
         let (start, mut settling) = (Instant::now(), Settling::new(content(0), OPTIONS));
         settling.step(start, content(1));
         assert_eq!(settling.step(after(start, 200), content(1)), Step::Act(content(1)));
-        settling.acted(content(1), Told::Later);
+        settling.acted(Told::Later);
         assert_eq!(settling.step(after(start, 30_200), content(1)), Step::Act(content(1)));
     }
 
@@ -185,7 +185,7 @@ mod tests {
                     Step::Act(acted) => {
                         prop_assert!(rested >= patience && acted == look && acted != last_acted);
                         last_acted = acted.clone();
-                        settling.acted(acted, Told::Taken);
+                        settling.acted(Told::Taken(acted));
                     }
                 }
             }

@@ -33,7 +33,7 @@ impl Watched for Files {
 
     async fn changed(&self, look: &Look) -> Told {
         drop(self.told.send(look.clone()));
-        Told::Taken
+        Told::Taken(look.clone())
     }
 }
 
@@ -324,8 +324,8 @@ async fn a_busy_folder_on_the_way_costs_no_looks() {
             self.1.fetch_add(1, Ordering::Relaxed);
             look_at(std::slice::from_ref(&self.0))
         }
-        async fn changed(&self, _: &Look) -> Told {
-            Told::Taken
+        async fn changed(&self, look: &Look) -> Told {
+            Told::Taken(look.clone())
         }
     }
     let scene = Scene::new();
