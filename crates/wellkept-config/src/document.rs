@@ -269,6 +269,7 @@ fn not_utf8(bytes: &[u8], valid: usize) -> Diagnostic {
     let before = bytes.get(..valid).and_then(|before| std::str::from_utf8(before).ok()).unwrap_or_default();
     let position = Position::of_byte(before, before.len());
     let message = match bytes {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => "the file is UTF-32: save it as UTF-8".to_owned(),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "the file is UTF-16: save it as UTF-8".to_owned(),
         _ => {
             let byte = bytes.get(valid).copied().unwrap_or_default();

@@ -259,7 +259,7 @@ mod tests {
           2 | - name: …
             |         ^
         ");
-        insta::assert_snapshot!(refused("a: [1, 2\n"), @"app.yaml:2:1: not valid YAML: while parsing a flow sequence, expected ',' or ']'");
+        insta::assert_snapshot!(refused("a: [1, 2\n"), @"app.yaml:2:1: not valid YAML: a comma or a `]` is missing");
     }
 
     #[test]

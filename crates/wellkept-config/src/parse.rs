@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
 use crate::diagnostics::{Diagnostic, Reported, codes, quoted};
 use crate::tree::{Interpolation, Key, Node, Position, Scalar, SourceId, Spelling, Style, Value, saturating};
+
+mod explain;
 
 /// The largest file that is read: 1 MiB.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
@@ -36,7 +38,7 @@ pub(crate) fn parse(
     refuse_control_characters(text, source)?;
     let mut builder = Builder::new(source, *size, reported);
     for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| syntax(text, source, &error))?;
+        let (event, span) = event.map_err(|error| explain::syntax(text, source, &error))?;
         builder.take(event, span)?;
     }
     *size = builder.size;
@@ -276,34 +278,14 @@ fn refuse_control_characters(text: &str, source: SourceId) -> Result<(), Diagnos
     let Some((offset, character)) = text.char_indices().find(|(_, character)| forbidden(*character)) else {
         return Ok(());
     };
+    let position = Position::of_byte(text, offset).within(source);
+    if character == '\0' && offset < 2 && text.as_bytes().get(offset + 1).is_some_and(|byte| *byte != 0) {
+        return Err(Diagnostic::new(position, codes::ENCODING, "the file looks like UTF-16: save it as UTF-8"));
+    }
     let message = format!("the control character U+{:04X} is not allowed here", u32::from(character));
-    Err(Diagnostic::new(Position::of_byte(text, offset).within(source), codes::SYNTAX, message))
+    Err(Diagnostic::new(position, codes::SYNTAX, message))
 }
 
 fn position(marker: &Marker, source: SourceId) -> Position {
     Position::new(saturating(marker.line()), saturating(marker.col() + 1)).within(source)
-}
-
-/// The parser's words are for those who know the grammar: the frequent mistakes get better ones.
-fn syntax(text: &str, source: SourceId, error: &ScanError) -> Diagnostic {
-    let position = position(error.marker(), source);
-    let line = text.lines().nth(position.line as usize - 1).unwrap_or_default();
-    let indentation = &line[..line.len() - line.trim_start().len()];
-    let info = error.info();
-    let explanation = if indentation.contains('\t') {
-        "a tab in the indentation: use spaces".to_owned()
-    } else if line.contains("${") {
-        "put a value that contains `${` in quotes: \"${NAME}\"".to_owned()
-    } else if info.starts_with("mapping values are not allowed") {
-        "a colon that is out of place: check the indentation, or put a value that contains `: ` in quotes".to_owned()
-    } else if info.contains("unknown anchor") {
-        "an alias to an anchor that is not defined above it".to_owned()
-    } else if info.starts_with("unexpected character") {
-        "a value can't begin with this character: put it in quotes".to_owned()
-    } else if info == "simple key expected" {
-        "expected `key: value`".to_owned()
-    } else {
-        info.chars().filter(|character| !character.is_control()).take(200).collect()
-    };
-    Diagnostic::new(position, codes::SYNTAX, format!("not valid YAML: {explanation}"))
 }

@@ -103,8 +103,8 @@ fn invalid_yaml_is_explained_where_it_stands() {
     insta::assert_snapshot!(refused("a:\n\tb: 1\n"), @"f.yaml:2:2: not valid YAML: a tab in the indentation: use spaces");
     insta::assert_snapshot!(refused("{ url: ${DATABASE_URL} }\n"), @r#"f.yaml:1:9: not valid YAML: put a value that contains `${` in quotes: "${NAME}""#);
     insta::assert_snapshot!(refused("a: 1\n  b: 2\n"), @"f.yaml:2:4: not valid YAML: a colon that is out of place: check the indentation, or put a value that contains `: ` in quotes");
-    insta::assert_snapshot!(refused("a: [1, 2\n"), @"f.yaml:2:1: not valid YAML: while parsing a flow sequence, expected ',' or ']'");
-    insta::assert_snapshot!(refused("a: \"x\n"), @"f.yaml:1:4: not valid YAML: while scanning a quoted scalar, found unexpected end of stream");
+    insta::assert_snapshot!(refused("a: [1, 2\n"), @"f.yaml:2:1: not valid YAML: a comma or a `]` is missing");
+    insta::assert_snapshot!(refused("a: \"x\n"), @"f.yaml:1:4: not valid YAML: a quote is opened here and not closed");
     insta::assert_snapshot!(refused("a: *x\n"), @"f.yaml:1:4: not valid YAML: an alias to an anchor that is not defined above it");
     insta::assert_snapshot!(refused("a: 1\na: 2\nb: @x\n"), @"
     f.yaml:2:1: `a` is given twice, first on line 1
