@@ -169,6 +169,7 @@ macro_rules! flags {
 
         impl $crate::Settings for $name {
             fn read(section: &mut $crate::Section<'_>) -> ::core::option::Option<Self> {
+                section.describe(&[$(($key, ::core::concat!($($text),+).trim()),)+]);
                 $(let $field = $crate::Flag::read(section, $key, $otherwise);)+
                 section.complete();
                 ::core::option::Option::Some(Self { $($field: $field?,)+ })

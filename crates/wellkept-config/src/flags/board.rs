@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Flags, Rollout};
+use crate::live::{Live, Prepared, Refusal, Subscriber, Subscription};
+use crate::outcome::Effects;
+use crate::settings::Settings;
 
 /// Shows a section of flags and counts what they answer. Cheap to clone; clones share what they know. It holds as many
 /// flags and variants as the code declares.
@@ -61,6 +64,35 @@ impl FlagBoard {
         self.board().shown = shown;
     }
 
+    /// Counts and shows the flags of a configuration that runs, with each change from then on, until the subscription is
+    /// dropped.
+    ///
+    /// ```
+    /// use wellkept_config::{FlagBoard, Live, LiveOptions, Sources, flags};
+    ///
+    /// flags! {
+    ///     /// What the shop switches, here the whole of its configuration.
+    ///     struct Switches {
+    ///         /// The checkout on one page.
+    ///         new_checkout("new-checkout"): bool = false,
+    ///     }
+    /// }
+    ///
+    /// let sources = Sources::new().text("shop.yaml", "new-checkout: 25%");
+    /// let live = Live::<Switches>::load(sources, LiveOptions::default()).unwrap();
+    /// let board = FlagBoard::new();
+    /// let _following = board.follow(&live, |switches| switches);
+    /// assert!(!live.handle(|switches| switches).read().new_checkout.is_on("tenant-a"));
+    /// assert_eq!(board.states()[0].variants[0].evaluations_total, 1);
+    /// ```
+    pub fn follow<T: Settings, F: Flags>(&self, live: &Live<T>, flags: fn(&T) -> &F) -> Subscription {
+        let subscription = live.subscribe("feature flags", Follower { board: self.clone(), flags });
+        let current = live.current();
+        self.count(flags(&current));
+        self.show(flags(&current));
+        subscription
+    }
+
     /// The flags as shown last, in the order of the declaration.
     pub fn states(&self) -> Vec<FlagState> {
         let board = self.board();
@@ -69,6 +101,23 @@ impl FlagBoard {
 
     fn board(&self) -> MutexGuard<'_, Board> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes part in the changes of a configuration.
+struct Follower<T, F> {
+    board: FlagBoard,
+    flags: fn(&T) -> &F,
+}
+
+impl<T: Settings, F: Flags> Subscriber<T> for Follower<T, F> {
+    async fn prepare(&self, _: &Arc<T>, new: &Arc<T>) -> Result<Prepared, Refusal> {
+        self.board.count((self.flags)(new));
+        let (board, flags, new) = (self.board.clone(), self.flags, Arc::clone(new));
+        Ok(Prepared::new(move || {
+            board.show(flags(&new));
+            Effects::new()
+        }))
     }
 }
 

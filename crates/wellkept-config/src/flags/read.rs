@@ -1,30 +1,39 @@
 //! How a configuration writes a flag: in short, or as a mapping that says for whom.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
 
 use super::rollout::{BUCKETS, Rollout, Rule};
 use super::{FlagValue, MAX_FLAG_KEYS, index_of, words};
 use crate::diagnostics::codes;
 use crate::from_node::quantity::Ratio;
 use crate::from_node::{FromNode, one_of};
+use crate::schema::Schema;
 use crate::section::Section;
-use crate::tree::{Node, Position, Value};
+use crate::tree::{Node, Position, Scalar, Value};
 
 /// What stands under `name`; `None` when it is wrong, which is reported.
 pub(super) fn rollout<V: FlagValue>(section: &mut Section<'_>, name: &'static str, otherwise: V) -> Option<Rollout> {
     let words = words::<V>();
     let switch = V::SWITCH.map(|[off, on]| Switch { off: index_of(off), on: index_of(on) });
     let rest = index_of(otherwise);
+    match switch {
+        Some(_) => section.also::<Short>(name),
+        None => section.also::<Word<V>>(name),
+    }
+    if !section.has(name) && !section.is_describing() {
+        section.note_default(name, &Word::<V>::of(otherwise));
+    }
     let rule = match section.node(name) {
         Some(node) if !matches!(node.value, Value::Mapping(_)) => match switch {
             Some(switch) => section.value::<Short>(node).map(|short| switch.rule(short.0))?,
-            None => Rule { rest: word(section, &words, node)?, ..Rule::default() },
+            None => Rule { rest: word::<V>(section, &words, node)?, ..Rule::default() },
         },
         node => {
             let present = node.is_some();
             let read = section.section(name, |section| match switch {
                 Some(switch) => Some(switch.read(section)),
-                None => read_variants(section, &words, rest),
+                None => read_variants::<V>(section, &words, rest),
             });
             match read {
                 Some(rule) => rule,
@@ -59,6 +68,15 @@ impl Switch {
 
     /// `{ on: true, percentage: 25%, keys: [a], except: [b] }`
     fn read(self, section: &mut Section<'_>) -> Rule {
+        section.describe(&[
+            ("on", "Whether it is on for anybody at all."),
+            (
+                "percentage",
+                "The part of all keys for which it is on, to four decimals. Default: 100%, and 0% where `keys` has entries.",
+            ),
+            ("keys", "On for these, whatever the percentage. Default: none."),
+            ("except", "Off for these, whatever the percentage. Default: none."),
+        ]);
         let on = section.or("on", true);
         let percentage = section.optional::<Share>("percentage");
         let places = ["keys", "except"].map(|key| section.position_of(key));
@@ -82,9 +100,18 @@ impl Switch {
 }
 
 /// `{ value: classic, variants: { cards: 10% }, keys: { tenant-a: cards } }`
-fn read_variants(section: &mut Section<'_>, words: &[&'static str], rest: u8) -> Option<Rule> {
-    let value = section.node("value");
-    let value = value.map_or(Some(rest), |node| word(section, words, node));
+fn read_variants<V: FlagValue>(section: &mut Section<'_>, words: &[&'static str], rest: u8) -> Option<Rule> {
+    section.describe(&[
+        ("value", "The variant for whoever is in no share. Default: as declared."),
+        ("variants", "The part of all keys that gets each variant, together at most 100%. Default: none."),
+        ("keys", "The variant that each of these keys gets. Default: none."),
+    ]);
+    let value = if section.has("value") {
+        section.node("value").and_then(|node| word::<V>(section, words, node))
+    } else {
+        section.optional::<Word<V>>("value");
+        Some(rest)
+    };
     let place = section.position_of("variants");
     let mut shares = BTreeMap::new();
     for (name, position, node) in section.entries("variants").unwrap_or_default() {
@@ -102,7 +129,7 @@ fn read_variants(section: &mut Section<'_>, words: &[&'static str], rest: u8) ->
     bounded(section, place, keys.len());
     let mut named = Vec::new();
     for (key, _, node) in keys {
-        named.extend(word(section, words, node).map(|variant| (key, variant)));
+        named.extend(word::<V>(section, words, node).map(|variant| (key, variant)));
     }
     section.complete();
     Some(Rule { rest: value?, shares: shares.into_iter().collect(), keys: named })
@@ -115,29 +142,50 @@ fn bounded(section: &mut Section<'_>, position: Position, keys: usize) {
 }
 
 /// Which variant a node names; `None` when it names none, which is reported.
-fn word(section: &mut Section<'_>, words: &[&'static str], node: &Node) -> Option<u8> {
-    let name = section.value::<Word>(node)?;
-    let found = words.iter().zip(0..).find(|(word, _)| **word == name.0);
+fn word<V: FlagValue>(section: &mut Section<'_>, words: &[&'static str], node: &Node) -> Option<u8> {
+    let name = section.value::<Word<V>>(node)?;
+    let found = words.iter().zip(0..).find(|(word, _)| **word == name.text);
     if found.is_none() {
-        let scalar = node.scalar().map(|scalar| scalar.written.as_str()).unwrap_or_default();
-        section.report_unknown(node.position, "variant", scalar, words);
+        section.report_unknown(node.position, "variant", node.scalar().map_or("", Scalar::written), words);
     }
     found.map(|(_, variant)| variant)
 }
 
-/// The name of a variant.
-struct Word(String);
+/// The name of a variant; whether there is such a one is seen to where all are known.
+struct Word<V> {
+    text: String,
+    of: PhantomData<fn() -> V>,
+}
 
-impl FromNode for Word {
+impl<V: FlagValue> Word<V> {
+    fn of(value: V) -> Self {
+        let word = V::WORDS.iter().find(|(_, one)| *one == value).map_or("", |(word, _)| word);
+        Self { text: word.to_owned(), of: PhantomData }
+    }
+}
+
+impl<V: FlagValue> FromNode for Word<V> {
     const EXPECTED: &'static str = "a variant, or a mapping with `value`, `variants` and `keys`";
 
+    fn schema() -> Schema {
+        Schema::words(V::WORDS)
+    }
+
+    fn written(&self) -> Option<String> {
+        Some(self.text.clone())
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
-        Ok(Self(text.to_owned()))
+        Ok(Self { text: text.to_owned(), of: PhantomData })
     }
 }
 
 impl FromNode for Short {
     const EXPECTED: &'static str = "true, false, a percentage such as 25%, or a mapping with `percentage` and `keys`";
+
+    fn schema() -> Schema {
+        Schema::Either(vec![Schema::Boolean, Schema::Text { pattern: "[0-9].*%", examples: &["25%"] }])
+    }
 
     fn from_scalar(text: &str) -> Result<Self, String> {
         if text.ends_with('%') {
@@ -162,6 +210,10 @@ impl FromNode for Short {
 
 impl FromNode for Share {
     const EXPECTED: &'static str = "a percentage such as 25%";
+
+    fn schema() -> Schema {
+        Ratio::schema()
+    }
 
     fn from_scalar(text: &str) -> Result<Self, String> {
         let buckets = Ratio::from_scalar(text)?.as_f64() * f64::from(BUCKETS);

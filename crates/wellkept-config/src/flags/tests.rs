@@ -6,7 +6,7 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 
 use super::{BUCKETS, Flag, FlagBoard, FlagValue, Flags as _, bucket};
-use crate::{Document, Settings as _};
+use crate::{Control, Document, Intent, Live, LiveOptions, Outcome, Request, Settings as _, Sources, Trigger, Which};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layout {
@@ -234,4 +234,52 @@ fn answers_are_counted_over_reloads_and_the_states_are_those_shown_last() {
     assert_eq!(shares, BTreeMap::from([("classic", 0.85), ("cards", 0.05), ("table", 0.1)]));
     assert_eq!(states.iter().map(|state| state.name).collect::<Vec<_>>(), ["new-checkout", "gross-prices", "layout"]);
     assert_eq!(second.rollouts().len(), 3);
+}
+
+#[test]
+fn the_schema_of_flags_has_both_forms_the_variants_and_what_each_is_for() {
+    let reference = crate::describe::<Switches>();
+    let schema: serde_json::Value = serde_json::from_str(&reference.json_schema("shop", "")).unwrap();
+    let checkout = &schema["properties"]["new-checkout"];
+    assert_eq!(checkout["description"], "The checkout on one page.");
+    assert_eq!(checkout["anyOf"][0]["anyOf"][0]["type"][0], "boolean");
+    let keys = |section: &serde_json::Value| -> Vec<_> {
+        let described = section["properties"].as_object().unwrap().iter();
+        described.map(|(key, value)| (key.clone(), value["description"].is_string())).collect()
+    };
+    let expected = ["on", "percentage", "keys", "except"].map(|key| (key.to_owned(), true));
+    assert_eq!(keys(&checkout["anyOf"][1]), expected);
+    let layout = &schema["properties"]["layout"]["anyOf"];
+    assert_eq!(layout[0]["anyOf"][0]["enum"], serde_json::json!(["classic", "cards", "table"]));
+    assert_eq!(keys(&layout[1]), ["value", "variants", "keys"].map(|key| (key.to_owned(), true)));
+}
+
+#[tokio::test]
+async fn a_rollout_grows_by_reload_and_what_a_flag_says_nothing_of_is_shown_as_its_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("shop.yaml");
+    std::fs::write(&file, "new-checkout: 10%").unwrap();
+    let live = Live::<Switches>::load(Sources::new().file(&file), LiveOptions::default()).unwrap();
+    let (board, switches) = (FlagBoard::new(), live.handle(|switches| switches));
+    let _following = board.follow(&live, |switches| switches);
+    let who = |switches: &Switches| -> Vec<_> { users().filter(|user| switches.new_checkout.is_on(user)).collect() };
+    let first = who(&switches.read());
+    std::fs::write(&file, "new-checkout: 25%").unwrap();
+    let request = Request { trigger: Trigger::Code, author: String::new(), intent: Intent::Apply, expected: None };
+    assert_eq!(live.reload(request.clone()).await.outcome, Outcome::Applied);
+    let second = who(&switches.read());
+    assert!(first.len() < second.len() && first.iter().all(|user| second.contains(user)));
+    let on = &board.states()[0].variants[1].clone();
+    assert_eq!((on.ratio, on.evaluations_total), (0.25, (first.len() + second.len()) as u64));
+    std::fs::write(&file, "new-checkout: 250%").unwrap();
+    assert!(matches!(live.reload(request).await.outcome, Outcome::Rejected(_)));
+    assert_eq!(&board.states()[0].variants[1], on, "what was refused is not told of");
+    let shown = Control::show(&live, Which::Running).await.unwrap();
+    let shown: Vec<_> = shown.iter().map(|one| format!("{}={:?} {}", one.path, one.value, one.origin)).collect();
+    let shown = shown.join("\n").replace(&folder.path().display().to_string(), "");
+    assert_snapshot!(shown, @r#"
+    new-checkout=Written("25%") /shop.yaml:1:15
+    gross-prices=Written("true") default
+    layout=Written("classic") default
+    "#);
 }
