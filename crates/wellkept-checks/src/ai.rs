@@ -272,7 +272,7 @@ fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let provider = section.required("provider");
     let url = section.optional("url");
     let key = section.optional("key");
-    let key_file = section.optional("key_file");
+    let key_file = section.file("key_file");
     let model = section.optional("model");
     let stalled_after = section.or("stalled_after", Duration::from_secs(30));
     let canary = section.section("canary", Canary::read);

@@ -223,7 +223,7 @@ fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let headers = named_secrets(section, "headers");
     let unix_socket = section.optional("unix_socket");
     let certificate = Certificate::read(section);
-    let ca_file = section.optional("ca_file");
+    let ca_file = section.file("ca_file");
     let options = Options { url: url?, service, headers: headers?, unix_socket, certificate, ca_file };
     built(section, Grpc::new(options))
 }

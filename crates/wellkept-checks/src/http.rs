@@ -268,7 +268,7 @@ fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let version = section.or("version", Version::default());
     let unix_socket = section.optional("unix_socket");
     let certificate = Certificate::read(section);
-    let ca_file = section.optional("ca_file");
+    let ca_file = section.file("ca_file");
     let options = Options {
         url: url?,
         method,

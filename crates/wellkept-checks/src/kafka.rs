@@ -321,10 +321,10 @@ fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let options = Options {
         brokers: Vec::new(),
         tls: section.or("tls", defaults.tls),
-        ca_file: section.optional("ca_file"),
+        ca_file: section.file("ca_file"),
         user: section.optional("user"),
         password: section.optional("password"),
-        password_file: section.optional("password_file"),
+        password_file: section.file("password_file"),
         mechanism: section.or("mechanism", defaults.mechanism),
         min_brokers: section.or("min_brokers", defaults.min_brokers),
         topics: section.or("topics", defaults.topics),

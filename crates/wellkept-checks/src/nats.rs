@@ -187,6 +187,6 @@ pub const KIND: Kind =
 fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let url = section.required::<SecretString>("url");
     let jetstream = section.or("jetstream", false);
-    let ca_file = section.optional("ca_file");
+    let ca_file = section.file("ca_file");
     built(section, Nats::new(Options { url: url?, jetstream, ca_file }))
 }

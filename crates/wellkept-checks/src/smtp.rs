@@ -292,7 +292,7 @@ fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let helo = section.or("helo", defaults.helo);
     let server_name = section.optional("server_name");
     let certificate = Certificate::read(section).unwrap_or_default();
-    let ca_file = section.optional("ca_file");
+    let ca_file = section.file("ca_file");
     built(section, Smtp::new(Options { url: url?, starttls, capabilities, helo, server_name, certificate, ca_file }))
 }
 

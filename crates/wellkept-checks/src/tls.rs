@@ -177,6 +177,6 @@ fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let certificate = Certificate::read(section).unwrap_or_default();
     let min_version = section.or("min_version", MinVersion::default());
     let starttls = section.optional("starttls");
-    let ca_file = section.optional("ca_file");
+    let ca_file = section.file("ca_file");
     built(section, Tls::new(Options { address: address?, server_name, certificate, min_version, starttls, ca_file }))
 }

@@ -152,7 +152,7 @@ fn read(section: &mut Section<'_>) -> Option<AnyCheck> {
     let send = section.optional("send");
     let expect = section.optional("expect");
     let certificate = Certificate::read(section);
-    let ca_file = section.optional("ca_file");
+    let ca_file = section.file("ca_file");
     built(section, WebSocket::new(Options { url: url?, headers: headers?, send, expect, certificate, ca_file }))
 }
 

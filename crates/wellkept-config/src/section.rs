@@ -290,8 +290,13 @@ impl<'d> Section<'d> {
     /// on the file system; that it can't be read is for whoever opens it to report.
     pub fn file(&mut self, key: &'static str) -> Option<PathBuf> {
         let path = self.optional::<PathBuf>(key)?;
-        self.walk.named.borrow_mut().note(&path);
+        self.take_in(&path);
         Some(path)
+    }
+
+    /// As [`file`](Self::file) for a path that was asked for otherwise. To be called before it is read.
+    pub fn take_in(&self, path: &Path) {
+        self.walk.named.borrow_mut().note(path);
     }
 
     /// The files that were named so far in the document.

@@ -233,3 +233,27 @@ fn a_fingerprint_follows_content_not_layout() {
     }
     assert_ne!(fingerprint("a: "), fingerprint("a: ''"));
 }
+
+#[test]
+fn a_fingerprint_follows_the_files_that_the_section_names_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, other] = ["one.pem", "other.pem"].map(|name| folder.path().join(name));
+    let text = format!("a: {{ca_file: '{}'}}\nb: {{ca_file: '{}'}}\nc: 1\n", one.display(), other.display());
+    let document = Document::parse("f.yaml", &text).expect("valid");
+    let fingerprints = || {
+        let read = document.read(|root| {
+            let of = |item: &mut Section<'_>| item.file("ca_file").map(|_| item.fingerprint());
+            let (a, b, c) = (root.section("a", of), root.section("b", of), root.required::<u8>("c"));
+            c.map(|_| [a.unwrap(), b.unwrap(), root.fingerprint()])
+        });
+        read.expect("all is known")
+    };
+    let missing = fingerprints();
+    std::fs::write(&one, "certificate").unwrap();
+    let there = fingerprints();
+    assert!(missing[0] != there[0] && missing[1] == there[1] && missing[2] != there[2]);
+    assert_eq!(there, fingerprints());
+    std::fs::write(&other, "certificate").unwrap();
+    let both = fingerprints();
+    assert!(both[0] == there[0] && both[1] != there[1] && both[2] != there[2]);
+}

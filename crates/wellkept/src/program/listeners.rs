@@ -182,7 +182,7 @@ impl Admin {
     fn read(section: &mut Section<'_>) -> Self {
         let door = Door::read(section, 8081);
         let listen = &door.listen;
-        let token_file = section.optional::<PathBuf>("token_file");
+        let token_file = section.file("token_file");
         let loopback = if section.or("loopback", true) { Loopback::Trusted } else { Loopback::Untrusted };
         section.complete();
         let token = token_file.as_deref().and_then(|path| match read_token(path) {

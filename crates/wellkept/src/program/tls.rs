@@ -20,6 +20,9 @@ impl DoorTls {
         let client_ca = section.optional("client_ca");
         section.complete();
         let files = TlsFiles { certificate: certificate?, key: key?, client_ca };
+        for path in [&files.certificate, &files.key].into_iter().chain(&files.client_ca) {
+            section.take_in(path);
+        }
         match TlsIdentity::load(&files) {
             Ok(identity) => Some(Self { files, identity }),
             Err(error) => {
