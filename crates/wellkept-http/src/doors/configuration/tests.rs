@@ -17,6 +17,8 @@ use crate::access::{Access, Loopback};
 use crate::doors::Names;
 use crate::server::Arrival;
 
+mod live;
+
 const RUNNING: ContentHash = ContentHash([0xab; 32]);
 
 /// A configuration of the test's own, which remembers what it was asked for.
