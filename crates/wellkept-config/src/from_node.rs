@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 use url::Url;
 
+use crate::conceal::masked;
 use crate::diagnostics::{Diagnostic, codes, nearest, quoted};
 use crate::schema::Schema;
 use crate::sources;
@@ -66,10 +67,10 @@ pub trait FromNode: Sized {
         codes::WRONG_TYPE
     }
 
-    /// How a message shows a refused text, given as written: quoted and cut, unless overridden by a type whose text
-    /// may be secret.
+    /// How a message shows a refused text, given as written: quoted and cut, with what looks like a secret hidden, unless
+    /// overridden by a type whose text may be secret.
     fn shown(written: &str) -> String {
-        quoted(written)
+        quoted(&masked(written))
     }
 
     /// Reads a node. The errors may be none when what is wrong has been reported before, such as a missing variable.

@@ -159,6 +159,20 @@ pub trait VersionStore: fmt::Debug + Send + 'static {
     fn content(&mut self, id: VersionId) -> Result<Option<Content>, StoreFault>;
 }
 
+impl VersionStore for Box<dyn VersionStore> {
+    fn append(&mut self, version: &Version, content: Option<&Content>, keep: usize) -> Result<VersionId, StoreFault> {
+        (**self).append(version, content, keep)
+    }
+
+    fn versions(&mut self) -> Result<Vec<Version>, StoreFault> {
+        (**self).versions()
+    }
+
+    fn content(&mut self, id: VersionId) -> Result<Option<Content>, StoreFault> {
+        (**self).content(id)
+    }
+}
+
 /// What a store knows of a version that it keeps, to decide which ones it forgets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kept {

@@ -227,6 +227,16 @@ fn urls_are_absolute_and_show_no_credentials() {
 }
 
 #[test]
+fn what_is_refused_shows_no_secret_that_its_look_gives_away() {
+    let messages = refusals::<Duration>(&["redis://u:hunter2@h", "token=hunter2", "Bearer hunter2"]);
+    insta::assert_snapshot!(messages, @"
+    wrong_type expected a duration such as 10s or 250ms, found `redis://…@h`
+    wrong_type expected a duration such as 10s or 250ms, found `token=…`
+    wrong_type expected a duration such as 10s or 250ms, found `Bearer …`
+    ");
+}
+
+#[test]
 fn paths_and_secrets_are_taken_as_they_are() {
     accepts("~/x y", &PathBuf::from("~/x y"));
     insta::assert_snapshot!(refusals::<PathBuf>(&["''", "~"]), @"

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use wellkept_config::{Position, Section};
+use wellkept_config::{MemoryVersions, Position, Section, StoreFault, VersionStore};
 use wellkept_health::{HistoryError, HistoryStore as _, StatusChange};
+use wellkept_store::{Owner, SqliteStore, SqliteVersions};
 #[cfg(feature = "postgres")]
-use wellkept_store::PostgresStore;
-use wellkept_store::{Owner, SqliteStore};
+use wellkept_store::{PostgresStore, PostgresVersions};
 
 #[cfg(feature = "postgres")]
 use super::machine;
@@ -117,6 +117,19 @@ impl StoreLocation {
         }
     }
 
+    /// Where versions of the configuration are kept: beside the history. Nothing is opened or connected to yet.
+    ///
+    /// # Errors
+    /// When there are no threads or descriptors left for a store in PostgreSQL.
+    pub fn versions(&self) -> Result<Box<dyn VersionStore>, StoreFault> {
+        Ok(match self {
+            Self::Sqlite { path, owner } => Box::new(SqliteVersions::new(path.clone(), owner.clone())),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(location) => Box::new(PostgresVersions::new(location.0.clone())?),
+            Self::Memory => Box::new(MemoryVersions::default()),
+        })
+    }
+
     #[cfg(feature = "postgres")]
     fn read_postgres(
         section: &mut Section<'_>,
@@ -213,6 +226,11 @@ fn file_name(service: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use wellkept_config::{Content, OutcomeKind, Trigger, Version, VersionId};
+    use wellkept_store::Limits;
+
     use super::*;
 
     #[test]
@@ -225,5 +243,27 @@ mod tests {
             assert!(file.starts_with("service-") && file.len() < 200 && !file.contains(['/', '\0']), "{file}");
         }
         assert_eq!(file_name("orders-db.eu"), "service-orders-db.eu.db");
+    }
+
+    #[test]
+    fn versions_are_kept_beside_the_history() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wellkept.db");
+        let location = StoreLocation::Sqlite { path: path.clone(), owner: Owner::named("orders") };
+        let version = Version {
+            id: VersionId(0),
+            at: SystemTime::now(),
+            trigger: Trigger::Start,
+            author: String::new(),
+            hash: Content::default().hash(),
+            outcome: OutcomeKind::Applied,
+            returned_to: None,
+            refuses: None,
+            summary: Vec::new(),
+        };
+        location.versions().unwrap().append(&version, Some(&Content::default()), 50).unwrap();
+        drop(SqliteStore::open_as(&path, &Owner::named("orders"), Limits::default()).unwrap());
+        assert_eq!(location.versions().unwrap().versions().unwrap().len(), 1);
+        assert_eq!(StoreLocation::Memory.versions().unwrap().versions().unwrap(), []);
     }
 }
