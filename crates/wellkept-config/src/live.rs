@@ -34,16 +34,15 @@ pub use handle::{CachedHandle, Handle, Reading};
 pub use probation::{Judge, Probation};
 pub use subscriber::{Prepared, Refusal, Subscriber, Subscription};
 
-use books::Books;
-use books::Entry;
 pub(crate) use books::Seen;
+use books::{Books, Entry};
 use keeper::Keeper;
 use turns::Task;
 
 /// How a configuration is changed.
 #[derive(Debug, Clone)]
 pub struct LiveOptions {
-    /// How long one change may take from the beginning of its turn to its commit. Default: 30 s.
+    /// How long one change may take from the beginning of its turn to its commit. Default: 30 s; at most 30 days.
     pub deadline: Duration,
     /// How many versions are kept. Default: 50.
     pub keep: usize,
@@ -72,10 +71,14 @@ struct Shared<T> {
     started: Arc<T>,
     /// No foreign code runs under it, and nothing waits.
     books: Mutex<Books<T>>,
+    /// Tells that someone subscribed or left.
+    membership: watch::Sender<()>,
     /// Tells of changes after the fact.
     changes: watch::Sender<Arc<T>>,
-    /// One reading at a time, be it one that was given up and hangs.
+    /// One reading of the sources at a time, be it one that was given up and hangs.
     reading: Arc<Semaphore>,
+    /// Likewise of a content that is kept.
+    reading_kept: Arc<Semaphore>,
     /// Where changes are made.
     runtime: OnceLock<runtime::Handle>,
     keeper: Arc<Keeper>,
@@ -103,8 +106,10 @@ impl<T: Settings> Live<T> {
             current: Arc::new(ArcSwap::new(Arc::clone(&current))),
             started: Arc::clone(&current),
             books: Mutex::new(Books::new(options, candidate, files, refuses)),
+            membership: watch::Sender::new(()),
             changes: watch::Sender::new(current),
             reading: Arc::new(Semaphore::new(1)),
+            reading_kept: Arc::new(Semaphore::new(1)),
             runtime: OnceLock::new(),
             keeper: Arc::new(keeper),
             observers: Mutex::default(),
@@ -135,12 +140,14 @@ impl<T: Settings> Live<T> {
     /// first is [`current`](Self::current), asked for after this call: so no change is missed.
     pub fn subscribe(&self, name: &str, subscriber: impl Subscriber<T>) -> Subscription {
         let id = self.shared.books().join(name, Arc::new(subscriber));
+        self.shared.membership.send_replace(());
         let shared: Weak<Shared<T>> = Arc::downgrade(&self.shared);
         let end = move || {
             if let Some(shared) = shared.upgrade() {
                 // Dropped where the lock is free again: it is the application's own type.
                 let member = shared.books().leave(id);
-                drop(member);
+                shared.membership.send_replace(());
+                quietly(|| drop(member));
             }
         };
         Subscription { end: Some(Box::new(end)) }
@@ -205,6 +212,17 @@ impl<T: Settings> Live<T> {
         self.shared.books().seen.clone()
     }
 
+    /// Writes what the store of versions did not take so far, and says how many versions are in memory only: for the
+    /// end of the process. Waits for at most [`LiveOptions::store_patience`]. Cancel-safe.
+    pub async fn flush(&self) -> usize {
+        if let Some(runtime) = self.shared.runtime()
+            && self.shared.keeper.unwritten().0 > 0
+        {
+            self.shared.keeper.write(&runtime, self.shared.patience()).await;
+        }
+        self.shared.keeper.unwritten().0
+    }
+
     /// What it is read from.
     pub fn sources(&self) -> &Sources {
         &self.shared.sources
@@ -246,6 +264,11 @@ impl<T> Shared<T> {
         self.books().options.store_patience
     }
 
+    /// How long one change may take.
+    fn deadline(&self) -> Duration {
+        self.books().options.deadline.min(LONGEST)
+    }
+
     /// Tells the observers.
     fn tell(&self, request: &Request, report: &Report) {
         let observers = self.observers.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -282,6 +305,9 @@ impl<T> fmt::Debug for Changes<T> {
         formatter.debug_struct("Changes").finish_non_exhaustive()
     }
 }
+
+/// No deadline is longer, whatever is configured: so that instants can be computed.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Runs foreign code; `None` when it panicked, which is logged.
 fn quietly<R>(run: impl FnOnce() -> R) -> Option<R> {

@@ -18,6 +18,34 @@ pub struct Request {
     pub expected: Option<ContentHash>,
 }
 
+impl Request {
+    /// A request that is done, of nobody in particular, whatever runs.
+    pub fn new(trigger: Trigger) -> Self {
+        Self { trigger, author: String::new(), intent: Intent::Apply, expected: None }
+    }
+
+    /// Of somebody.
+    #[must_use]
+    pub fn by(mut self, author: impl Into<String>) -> Self {
+        self.author = author.into();
+        self
+    }
+
+    /// It is only tried.
+    #[must_use]
+    pub fn dry_run(mut self) -> Self {
+        self.intent = Intent::DryRun;
+        self
+    }
+
+    /// Only if a content of this hash runs.
+    #[must_use]
+    pub fn expecting(mut self, hash: ContentHash) -> Self {
+        self.expected = Some(hash);
+        self
+    }
+}
+
 /// Whether something is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Intent {
@@ -97,8 +125,8 @@ pub enum Rejection {
         /// Why.
         why: String,
     },
-    /// One that takes part panicked while it prepared.
-    #[error("{who} panicked while it prepared")]
+    /// One that takes part panicked.
+    #[error("{who} panicked over it")]
     Panicked {
         /// Who.
         who: String,

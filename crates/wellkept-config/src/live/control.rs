@@ -61,7 +61,7 @@ impl<T: Settings> Shared<T> {
                 Some(content.ok_or(ViewError::UnknownVersion(id))?)
             }
         };
-        let limit = self.books().options.deadline;
+        let limit = self.deadline();
         match tokio::time::timeout(limit, self.read_to_show(&runtime, kept)).await {
             Ok(shown) => shown,
             Err(_) => Err(ViewError::TimedOut),
@@ -74,7 +74,8 @@ impl<T: Settings> Shared<T> {
         runtime: &Handle,
         kept: Option<Content>,
     ) -> Result<Arc<[Shown]>, ViewError> {
-        let turn = Arc::clone(&self.reading).acquire_owned().await.map_err(|_| ViewError::TimedOut)?;
+        let turns = if kept.is_some() { &self.reading_kept } else { &self.reading };
+        let turn = Arc::clone(turns).acquire_owned().await.map_err(|_| ViewError::TimedOut)?;
         let shared = Arc::clone(self);
         let reading = runtime.spawn_blocking(move || {
             let _turn = turn;

@@ -1,7 +1,7 @@
 //! What all subscribers prepare for one change: waited for together, put to use together, given back together.
 
-use std::future::{Future as _, poll_fn};
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -34,6 +34,13 @@ enum State {
     Failed,
 }
 
+/// What waiting came to.
+enum Step {
+    Ready,
+    Changed,
+    Failed(u64, Rejection),
+}
+
 /// What came of the commits.
 pub(super) struct Committed {
     pub(super) effects: Effects,
@@ -52,7 +59,8 @@ impl Preparations {
         self.list.iter().any(|preparation| preparation.id == id)
     }
 
-    /// Has everyone prepare who did not yet, all at once.
+    /// Has everyone prepare who did not yet, all at once, and waits for them. Who unsubscribes meanwhile is not waited
+    /// for, and who subscribes is asked as well.
     pub(super) async fn make<T: Settings>(
         &mut self,
         shared: &Shared<T>,
@@ -60,23 +68,33 @@ impl Preparations {
         new: &Arc<T>,
         until: &Until,
     ) -> Result<(), Rejection> {
-        for Entry { id, name: who, member } in shared.members() {
-            if !self.has(id) {
-                let preparing = tokio::spawn(member.prepare(Arc::clone(old), Arc::clone(new)));
-                self.list.push(Preparation { id, who, state: State::Running(preparing) });
+        let mut membership = shared.membership.subscribe();
+        loop {
+            let members = shared.members();
+            drop(self.without(&members));
+            for Entry { id, name: who, member } in members {
+                if !self.has(id) {
+                    let preparing = tokio::spawn(member.prepare(Arc::clone(old), Arc::clone(new)));
+                    self.list.push(Preparation { id, who, state: State::Running(preparing) });
+                }
             }
-        }
-        match tokio::time::timeout_at(until.at, self.all()).await {
-            Ok(result) => result,
-            Err(_) => Err(until.passed(self.late())),
+            let changed = pin!(membership.changed());
+            match tokio::time::timeout_at(until.at, self.all(changed)).await {
+                Ok(Step::Ready) => return Ok(()),
+                Ok(Step::Changed) => {}
+                // Nobody's word counts who is gone by now.
+                Ok(Step::Failed(id, _)) if !shared.members().iter().any(|entry| entry.id == id) => {}
+                Ok(Step::Failed(_, rejection)) => return Err(rejection),
+                Err(_) => return Err(until.passed(self.late())),
+            }
         }
     }
 
-    /// Waits for all of them, or the first that fails.
-    async fn all(&mut self) -> Result<(), Rejection> {
+    /// Waits for all of them, the first that fails, or another set of subscribers.
+    async fn all(&mut self, mut changed: Pin<&mut impl Future>) -> Step {
         poll_fn(|context| {
             let mut waits = false;
-            for Preparation { who, state, .. } in &mut self.list {
+            for Preparation { id, who, state } in &mut self.list {
                 let State::Running(task) = state else { continue };
                 let Poll::Ready(result) = Pin::new(task).poll(context) else {
                     waits = true;
@@ -86,12 +104,15 @@ impl Preparations {
                 match result {
                     Ok(Ok(prepared)) => *state = State::Ready(prepared),
                     Ok(Err(Refusal { why })) => {
-                        return Poll::Ready(Err(Rejection::Refused { who: who.to_string(), why }));
+                        return Poll::Ready(Step::Failed(*id, Rejection::Refused { who: who.to_string(), why }));
                     }
-                    Err(error) => return Poll::Ready(Err(ended(who, error))),
+                    Err(error) => return Poll::Ready(Step::Failed(*id, ended(who, error))),
                 }
             }
-            if waits { Poll::Pending } else { Poll::Ready(Ok(())) }
+            if !waits {
+                return Poll::Ready(Step::Ready);
+            }
+            changed.as_mut().poll(context).map(|_| Step::Changed)
         })
         .await
     }

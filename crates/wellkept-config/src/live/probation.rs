@@ -11,7 +11,7 @@ use crate::outcome::Outcome;
 use crate::settings::Settings;
 
 use super::books::Trial;
-use super::{Live, Shared, quietly, turns};
+use super::{LONGEST, Live, Shared, quietly, turns};
 
 /// How often a judge is asked.
 const EVERY: Duration = Duration::from_secs(1);
@@ -19,7 +19,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// A time after each change in which it goes back by itself, if the judge says so.
 #[derive(Clone)]
 pub struct Probation {
-    /// How long. Zero: there is none.
+    /// How long. Zero: there is none. At most 30 days.
     pub lasts: Duration,
     /// Who says so.
     pub judge: Arc<dyn Judge>,
@@ -59,7 +59,8 @@ impl<T: Settings> Live<T> {
 
 /// Has the judge look at how things are without the change.
 pub(super) fn announce<T>(shared: &Shared<T>) {
-    if let Some(probation) = shared.books().probation() {
+    let probation = shared.books().probation();
+    if let Some(probation) = probation {
         quietly(|| probation.judge.before());
     }
 }
@@ -67,7 +68,8 @@ pub(super) fn announce<T>(shared: &Shared<T>) {
 /// Puts what was just committed on probation, or trusts it at once where there is none.
 pub(super) fn begin<T: Settings>(shared: &Arc<Shared<T>>) {
     let mut books = shared.books();
-    let Some(probation) = books.probation() else { return books.end_trial() };
+    let Some(mut probation) = books.probation() else { return books.end_trial() };
+    probation.lasts = probation.lasts.min(LONGEST);
     let until = SystemTime::now() + probation.lasts;
     let (verdict, said) = watch::channel(None);
     let watching = watch_over(Arc::downgrade(shared), books.now.generation, probation, said);

@@ -29,7 +29,7 @@ pub(super) async fn run<T: Settings>(
     request: &Request,
     asked: Instant,
 ) -> Report {
-    let limit = shared.books().options.deadline;
+    let limit = shared.deadline();
     let attempt = Attempt { shared, task, request, until: Until::after(limit), seen: Arc::default() };
     let report = match attempt.make().await {
         Ok(done) => {
@@ -115,7 +115,8 @@ struct Question<T> {
     old: Arc<T>,
     /// The content of a version; else the sources are read.
     kept: Option<Arc<Content>>,
-    by_hand: bool,
+    /// The hash of what the files say then.
+    said: ContentHash,
 }
 
 /// Blocks on the files. What was `seen` is told whatever comes of it, and what the `files` say.
@@ -125,7 +126,7 @@ fn examine<T: Settings>(
     seen: &OnceLock<ContentHash>,
     files: &mut Seen,
 ) -> Result<Read<T>, Rejection> {
-    let Question { before, old, kept, by_hand } = question;
+    let Question { before, old, kept, said } = question;
     let (content, refuses) = match kept {
         None => {
             files.hash = None;
@@ -137,11 +138,8 @@ fn examine<T: Settings>(
             }
             (content, None)
         }
-        // What the files say must not come back by itself. Where they can't be read, or nobody looked at them before
-        // this was decided, that is what they are known to have said.
+        // What the files say must not come back by itself.
         Some(content) => {
-            let files = by_hand.then(|| shared.sources.content().ok()).flatten();
-            let said = files.map_or(before.alias, |files| files.hash());
             let refuses = Some(said).filter(|said| *said != content.hash());
             (content, refuses)
         }
@@ -242,10 +240,17 @@ impl<T: Settings> Attempt<'_, T> {
             Task::RollBack(to) => Some(self.kept(*to).await?),
             Task::GoBack { .. } => Some(Arc::clone(&shared.books().good.content)),
         };
+        // What the files say must not come back by itself. Where they can't be read, or nobody looked at them before
+        // this was decided, that is what they are known to have said.
+        let known = before.refuses.unwrap_or(before.alias);
+        let said = match self.task {
+            Task::RollBack(_) => self.files().await.unwrap_or(known),
+            Task::Reload | Task::GoBack { .. } => known,
+        };
         let what = "reading";
-        let turn = self.until.wait(what, Arc::clone(&shared.reading).acquire_owned()).await?;
-        let by_hand = matches!(self.task, Task::RollBack(_));
-        let question = Question { before: before.clone(), old: Arc::clone(old), kept, by_hand };
+        let turns = if kept.is_some() { &shared.reading_kept } else { &shared.reading };
+        let turn = self.until.wait(what, Arc::clone(turns).acquire_owned()).await?;
+        let question = Question { before: before.clone(), old: Arc::clone(old), kept, said };
         let (shared, seen) = (Arc::clone(shared), Arc::clone(&self.seen));
         let reading = tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -257,6 +262,21 @@ impl<T: Settings> Attempt<'_, T> {
             self.shared.books().seen = files;
         }
         read
+    }
+
+    /// The hash of what the files say now, where that can be had soon: a rollback must be possible without them.
+    async fn files(&self) -> Option<ContentHash> {
+        let patience = self.shared.patience();
+        let look = async {
+            let turn = Arc::clone(&self.shared.reading).acquire_owned().await.ok()?;
+            let shared = Arc::clone(self.shared);
+            let reading = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                shared.sources.content().ok().map(|content| content.hash())
+            });
+            reading.await.ok()?
+        };
+        tokio::time::timeout(patience, look).await.ok()?
     }
 
     /// The content of a version.
@@ -381,7 +401,7 @@ impl<T: Settings> Shared<T> {
         let old = self.current.swap(Arc::clone(value));
         drop(books);
         // Foreign code: what an unsubscribed one prepared is given back, and maybe the old configuration goes.
-        drop((gone, old));
+        quietly(|| drop((gone, old)));
         Ok(Swap::Done)
     }
 
@@ -402,7 +422,7 @@ impl<T: Settings> Shared<T> {
         if retires.is_empty() {
             return;
         }
-        let limit = self.books().options.deadline;
+        let limit = self.deadline();
         let ends = tokio::spawn(async move {
             let mut ends: JoinSet<()> = retires.into_iter().collect();
             let all = async { while ends.join_next().await.is_some() {} };

@@ -11,7 +11,7 @@ use crate::settings::Settings;
 use crate::versions::{Trigger, VersionId};
 
 use super::books::{Books, Now};
-use super::{Shared, transaction};
+use super::{Shared, preparations, transaction};
 
 /// How many different changes may wait.
 const MOST_WAITING: usize = 4;
@@ -124,8 +124,16 @@ struct Driver<T: Settings> {
 impl<T: Settings> Driver<T> {
     async fn run(mut self) {
         while let Some(turn) = self.next() {
-            let report = transaction::run(&self.shared, &turn.task, &turn.request, turn.asked).await;
-            turn.report.send_replace(Some(report));
+            let Turn { task, request, asked, report: told } = turn;
+            let intent = request.intent;
+            let shared = Arc::clone(&self.shared);
+            // A task of its own: whatever panics in it, such as what an old configuration does when it is dropped, ends
+            // this turn and no other.
+            let made = tokio::spawn(async move { transaction::run(&shared, &task, &request, asked).await });
+            let report = made.await.unwrap_or_else(|error| {
+                self.shared.refused(preparations::ended("the configuration", error), intent, asked)
+            });
+            told.send_replace(Some(report));
         }
     }
 

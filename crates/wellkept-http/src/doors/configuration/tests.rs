@@ -320,7 +320,7 @@ async fn each_refusal_has_its_code_and_status() {
     insta::assert_snapshot!(codes.join("\n"), @r#"
     422 {"error":{"code":"config.rejected","message":"wellkept.yaml:3:1: unknown key"}}
     409 {"error":{"code":"config.refused","message":"pool refuses it: no route"}}
-    500 {"error":{"code":"config.panicked","message":"pool panicked while it prepared"}}
+    500 {"error":{"code":"config.panicked","message":"pool panicked over it"}}
     504 {"error":{"code":"config.timed_out","message":"not done within 30s: waited for reading"}}
     409 {"error":{"code":"config.pinned","message":"this content was rolled back from and is refused until the files change"}}
     412 {"error":{"code":"config.stale","message":"another version runs than the one expected"}}
