@@ -75,7 +75,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
-use wellkept_config::{FromNode, Section, one_of};
+use wellkept_config::{FromNode, Schema, Section, one_of};
 use wellkept_health::{AnyCheck, Check, Context, Outcome, Scope};
 
 use self::events::{Events, Roll, View};
@@ -172,11 +172,17 @@ pub enum Mode {
     Events,
 }
 
+const WORDS: [(&str, Mode); 3] = [("passive", Mode::Passive), ("active", Mode::Active), ("events", Mode::Events)];
+
 impl FromNode for Mode {
     const EXPECTED: &'static str = "passive, active or events";
 
+    fn schema() -> Schema {
+        Schema::words(&WORDS)
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
-        one_of(text, &[("passive", Self::Passive), ("active", Self::Active), ("events", Self::Events)])
+        one_of(text, &WORDS)
     }
 }
 

@@ -48,7 +48,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
-use wellkept_config::{FromNode, Section, one_of};
+use wellkept_config::{FromNode, Schema, Section, one_of};
 use wellkept_health::{AnyCheck, Check, Context, Outcome, Reason, Scope};
 
 use self::output::Printed;
@@ -122,11 +122,17 @@ pub enum Public {
     FirstLine,
 }
 
+const WORDS: [(&str, Public); 2] = [("nothing", Public::Nothing), ("first_line", Public::FirstLine)];
+
 impl FromNode for Public {
     const EXPECTED: &'static str = "nothing or first_line";
 
+    fn schema() -> Schema {
+        Schema::words(&WORDS)
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
-        one_of(text, &[("nothing", Self::Nothing), ("first_line", Self::FirstLine)])
+        one_of(text, &WORDS)
     }
 }
 

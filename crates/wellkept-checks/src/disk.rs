@@ -29,7 +29,7 @@ pub(crate) mod asked;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use wellkept_config::{Amount, FromNode, Ratio, Section, one_of};
+use wellkept_config::{Amount, FromNode, Ratio, Schema, Section, one_of};
 use wellkept_health::{AnyCheck, Context, Outcome, Reason, Scope};
 use wellkept_telemetry::system::{self, Permissions};
 
@@ -68,11 +68,17 @@ pub enum Access {
     Write,
 }
 
+const WORDS: [(&str, Access); 2] = [("read", Access::Read), ("write", Access::Write)];
+
 impl FromNode for Access {
     const EXPECTED: &'static str = "read or write";
 
+    fn schema() -> Schema {
+        Schema::words(&WORDS)
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
-        one_of(text, &[("read", Self::Read), ("write", Self::Write)])
+        one_of(text, &WORDS)
     }
 }
 

@@ -19,7 +19,7 @@ use percent_encoding::percent_decode_str;
 use thiserror::Error;
 use tokio::time::Instant;
 use url::Url;
-use wellkept_config::{FromNode, one_of};
+use wellkept_config::{FromNode, Schema, one_of};
 use wellkept_net::tls::{self, Fault, Session, TlsError};
 use wellkept_net::{AddressRules, ConnectError, Target, connect, connect_unix};
 
@@ -59,11 +59,17 @@ pub enum Version {
     Auto,
 }
 
+const WORDS: [(&str, Version); 3] = [("1.1", Version::Http1), ("2", Version::Http2), ("auto", Version::Auto)];
+
 impl FromNode for Version {
     const EXPECTED: &'static str = "1.1, 2 or auto";
 
+    fn schema() -> Schema {
+        Schema::words(&WORDS)
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
-        one_of(text, &[("1.1", Self::Http1), ("2", Self::Http2), ("auto", Self::Auto)])
+        one_of(text, &WORDS)
     }
 }
 

@@ -26,7 +26,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use wellkept_config::{FromNode, Ratio, Section, one_of, read_regular};
+use wellkept_config::{FromNode, Ratio, Schema, Section, one_of, read_regular};
 use wellkept_health::{AnyCheck, Context, Outcome, Reason, Scope};
 use wellkept_telemetry::system::{Descriptors, ReadingError, SystemRoot};
 
@@ -67,11 +67,17 @@ pub enum Owner {
     Machine,
 }
 
+const WORDS: [(&str, Owner); 2] = [("process", Owner::Process), ("machine", Owner::Machine)];
+
 impl FromNode for Owner {
     const EXPECTED: &'static str = "process or machine";
 
+    fn schema() -> Schema {
+        Schema::words(&WORDS)
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
-        one_of(text, &[("process", Self::Process), ("machine", Self::Machine)])
+        one_of(text, &WORDS)
     }
 }
 

@@ -40,7 +40,7 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
-use wellkept_config::{FromNode, Section, one_of};
+use wellkept_config::{FromNode, Schema, Section, one_of};
 use wellkept_health::{AnyCheck, Check, Context, Outcome, Reason, Scope};
 use wellkept_net::AddressRules;
 
@@ -116,11 +116,17 @@ pub enum Method {
     Head,
 }
 
+const WORDS: [(&str, Method); 2] = [("GET", Method::Get), ("HEAD", Method::Head)];
+
 impl FromNode for Method {
     const EXPECTED: &'static str = "GET or HEAD";
 
+    fn schema() -> Schema {
+        Schema::words(&WORDS)
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
-        one_of(text, &[("GET", Self::Get), ("HEAD", Self::Head)])
+        one_of(text, &WORDS)
     }
 }
 

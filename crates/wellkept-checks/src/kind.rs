@@ -70,7 +70,7 @@ pub(crate) fn built(section: &mut Section<'_>, check: Result<impl Into<AnyCheck>
 /// `headers: { NAME: value }`, or nothing when the key is not there.
 pub(crate) fn named_secrets(section: &mut Section<'_>, key: &'static str) -> Option<Vec<(String, SecretString)>> {
     let entries = section.entries(key);
-    if !section.has(key) {
+    if !section.has(key) && !section.is_describing() {
         return Some(Vec::new());
     }
     let values: Vec<_> = entries?.into_iter().map(|(name, _, node)| Some((name, section.value(node)?))).collect();

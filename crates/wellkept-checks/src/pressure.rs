@@ -24,7 +24,7 @@
 //!
 //! Nothing over a network: a few small files of the kernel per run.
 
-use wellkept_config::{FromNode, Ratio, Section, one_of};
+use wellkept_config::{FromNode, Ratio, Schema, Section, one_of};
 use wellkept_health::{AnyCheck, Check, Context, Outcome, Reason, Scope};
 use wellkept_telemetry::system::{self, Resource, Source, Stall, SystemRoot};
 
@@ -115,11 +115,17 @@ impl Average {
     }
 }
 
+const WORDS: [(&str, Average); 2] = [("avg10", Average::Avg10), ("avg60", Average::Avg60)];
+
 impl FromNode for Average {
     const EXPECTED: &'static str = "avg10 or avg60";
 
+    fn schema() -> Schema {
+        Schema::words(&WORDS)
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
-        one_of(text, &[("avg10", Self::Avg10), ("avg60", Self::Avg60)])
+        one_of(text, &WORDS)
     }
 }
 

@@ -37,7 +37,7 @@ use std::path::PathBuf;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
-use wellkept_config::{FromNode, Section, one_of};
+use wellkept_config::{FromNode, Schema, Section, one_of};
 use wellkept_health::{AnyCheck, Check, Context, Outcome, Reason, Scope, Verdict};
 use wellkept_net::tls::{Client, Session};
 use wellkept_net::{AddressRules, Target, TargetError, connect};
@@ -89,11 +89,17 @@ pub enum MinVersion {
     Tls13,
 }
 
+const WORDS: [(&str, MinVersion); 2] = [("1.2", MinVersion::Tls12), ("1.3", MinVersion::Tls13)];
+
 impl FromNode for MinVersion {
     const EXPECTED: &'static str = "1.2 or 1.3";
 
+    fn schema() -> Schema {
+        Schema::words(&WORDS)
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
-        one_of(text, &[("1.2", Self::Tls12), ("1.3", Self::Tls13)])
+        one_of(text, &WORDS)
     }
 }
 

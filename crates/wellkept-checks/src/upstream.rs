@@ -49,7 +49,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use url::Url;
-use wellkept_config::{FromNode, Section, one_of};
+use wellkept_config::{FromNode, Schema, Section, one_of};
 use wellkept_health::{AnyCheck, Check, Context, Origins, Outcome, Scope};
 use wellkept_net::AddressRules;
 
@@ -150,6 +150,10 @@ impl FromNode for Format {
 
     fn from_scalar(text: &str) -> Result<Self, String> {
         one_of(text, &Self::WORDS)
+    }
+
+    fn schema() -> Schema {
+        Schema::words(&Self::WORDS)
     }
 }
 

@@ -67,11 +67,7 @@ impl<T: FromNode> ReadValue for Reader<T> {
 
     fn one(&self, section: &mut Section<'_>, key: &'static str, default: Option<T>) -> Option<T> {
         match default {
-            Some(default) if section.has(key) => {
-                section.note_default(key, &default);
-                section.optional(key)
-            }
-            Some(default) => Some(section.or(key, default)),
+            Some(default) => section.if_absent(key, default),
             None => section.required(key),
         }
     }

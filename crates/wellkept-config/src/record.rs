@@ -104,8 +104,8 @@ impl Keys {
         }
     }
 
-    pub(crate) fn describe(&self, path: String, description: String) {
-        self.book.borrow_mut().descriptions.insert(path, description);
+    pub(crate) fn describe(&self, path: &str, description: String) {
+        self.book.borrow_mut().descriptions.insert(path.replace("[]", ""), description);
     }
 
     pub(crate) fn restart(&self, path: String) {
@@ -149,8 +149,7 @@ impl Keys {
         let Book { mut entries, descriptions, restart, concealed, alternatives, .. } = self.book.into_inner();
         for entry in &mut entries {
             let plain = entry.path.replace("[]", "");
-            let description = descriptions.get(&entry.path).or_else(|| descriptions.get(&plain));
-            entry.describe(description.map(String::as_str).unwrap_or_default());
+            entry.describe(descriptions.get(&plain).map(String::as_str).unwrap_or_default());
             entry.secret |= concealed.contains(&entry.path);
             entry.restart = restart.iter().any(|key| {
                 plain == *key || plain.strip_prefix(key.as_str()).is_some_and(|below| below.starts_with('.'))

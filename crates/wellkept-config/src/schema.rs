@@ -82,7 +82,12 @@ impl Schema {
                 "pattern": or_variable(pattern),
                 "examples": examples,
             }),
-            Self::Words(words) => json!({ "anyOf": [{ "enum": words }, { "type": "string", "pattern": VARIABLE }] }),
+            Self::Words(words) => {
+                // Who asks for the word `1.2` takes the number too, which is how a reader of YAML sees it.
+                let numbers = words.iter().filter_map(|word| serde_json::from_str::<Value>(word).ok());
+                let all: Vec<Value> = words.iter().map(|word| json!(word)).chain(numbers).collect();
+                json!({ "anyOf": [{ "enum": all }, { "type": "string", "pattern": VARIABLE }] })
+            }
             Self::List(item) => {
                 let item = item.to_json();
                 json!({ "anyOf": [{ "type": "array", "items": item }, item] })

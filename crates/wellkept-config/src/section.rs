@@ -114,8 +114,16 @@ impl<'d> Section<'d> {
     /// The value of `key`, or `default` when it is absent, or wrong, which is reported.
     pub fn or<T: FromNode>(&mut self, key: &'static str, default: T) -> T {
         self.note_default(key, &default);
-        let Some(node) = self.ask(key) else { return default };
-        self.typed(key, node).unwrap_or(default)
+        self.ask(key).and_then(|node| self.typed(key, node)).unwrap_or(default)
+    }
+
+    /// The value of `key`, or `default` when it is absent; `None` when it is wrong, which is reported.
+    pub fn if_absent<T: FromNode>(&mut self, key: &'static str, default: T) -> Option<T> {
+        self.note_default(key, &default);
+        match self.ask(key) {
+            Some(node) => self.typed(key, node),
+            None => Some(default),
+        }
     }
 
     /// Reads the mapping under `key`; `None` when it is absent, not a mapping, or refused by `read`. A key without a

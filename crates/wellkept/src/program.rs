@@ -14,6 +14,7 @@ mod metrics;
 mod once;
 #[cfg(feature = "otlp")]
 mod otlp;
+mod reference;
 mod reload;
 mod serve;
 mod store;

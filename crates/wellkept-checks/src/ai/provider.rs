@@ -1,7 +1,7 @@
 //! The providers: where they are, what they are asked, and in which header the key goes.
 
 use url::Url;
-use wellkept_config::{FromNode, one_of};
+use wellkept_config::{FromNode, Schema, one_of};
 
 /// Whose API is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,21 +20,24 @@ pub enum Provider {
     LiteLlm,
 }
 
+const WORDS: [(&str, Provider); 6] = [
+                ("gemini", Provider::Gemini),
+                ("openai", Provider::OpenAi),
+                ("anthropic", Provider::Anthropic),
+                ("ollama", Provider::Ollama),
+                ("vllm", Provider::Vllm),
+                ("litellm", Provider::LiteLlm),
+            ];
+
 impl FromNode for Provider {
     const EXPECTED: &'static str = "gemini, openai, anthropic, ollama, vllm or litellm";
 
+    fn schema() -> Schema {
+        Schema::words(&WORDS)
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
-        one_of(
-            text,
-            &[
-                ("gemini", Self::Gemini),
-                ("openai", Self::OpenAi),
-                ("anthropic", Self::Anthropic),
-                ("ollama", Self::Ollama),
-                ("vllm", Self::Vllm),
-                ("litellm", Self::LiteLlm),
-            ],
-        )
+        one_of(text, &WORDS)
     }
 }
 

@@ -3,7 +3,7 @@
 use hyper::header::{ACCEPT, LOCATION, USER_AGENT};
 use thiserror::Error;
 use url::Url;
-use wellkept_config::{FromNode, one_of};
+use wellkept_config::{FromNode, Schema, one_of};
 
 use super::{Request, Response, destination};
 
@@ -17,11 +17,17 @@ pub enum RedirectTo {
     Any,
 }
 
+const WORDS: [(&str, RedirectTo); 2] = [("same_host", RedirectTo::SameHost), ("any", RedirectTo::Any)];
+
 impl FromNode for RedirectTo {
     const EXPECTED: &'static str = "same_host or any";
 
+    fn schema() -> Schema {
+        Schema::words(&WORDS)
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
-        one_of(text, &[("same_host", Self::SameHost), ("any", Self::Any)])
+        one_of(text, &WORDS)
     }
 }
 

@@ -56,13 +56,14 @@ impl Expect {
 
     fn read_json(section: &mut Section<'_>) -> Option<Vec<(JsonPath, Comparison)>> {
         let entries = section.entries("json");
-        if !section.has("json") {
+        if !section.has("json") && !section.is_describing() {
             return Some(Vec::new());
         }
         let mut expected = Vec::new();
         for (path, position, node) in entries? {
             // `null` is a value here, not a missing one.
-            let value = if node.is_null() { Some(Comparison::equal("null")) } else { section.value(node) };
+            let is_null = node.is_null() && !section.is_describing();
+            let value = if is_null { Some(Comparison::equal("null")) } else { section.value(node) };
             match path.parse::<JsonPath>() {
                 Ok(path) => expected.push(value.map(|value| (path, value))),
                 Err(error) => {
@@ -76,7 +77,7 @@ impl Expect {
 
     fn read_headers(section: &mut Section<'_>) -> Option<Vec<(String, String)>> {
         let entries = section.entries("header");
-        if !section.has("header") {
+        if !section.has("header") && !section.is_describing() {
             return Some(Vec::new());
         }
         let mut expected = Vec::new();

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::Instant;
-use wellkept_config::{FromNode, one_of};
+use wellkept_config::{FromNode, Schema, one_of};
 use wellkept_health::{Outcome, Reason};
 
 use crate::lines::{Failure, before};
@@ -17,11 +17,17 @@ pub enum StartTls {
     Postgres,
 }
 
+const WORDS: [(&str, StartTls); 2] = [("smtp", StartTls::Smtp), ("postgres", StartTls::Postgres)];
+
 impl FromNode for StartTls {
     const EXPECTED: &'static str = "smtp or postgres";
 
+    fn schema() -> Schema {
+        Schema::words(&WORDS)
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
-        one_of(text, &[("smtp", Self::Smtp), ("postgres", Self::Postgres)])
+        one_of(text, &WORDS)
     }
 }
 

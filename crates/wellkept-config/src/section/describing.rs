@@ -28,7 +28,7 @@ impl<'d> Section<'d> {
     pub fn describe_all(&mut self, keys: impl IntoIterator<Item = (impl AsRef<str>, impl Into<String>)>) {
         if let Some(book) = self.walk.record.keys() {
             for (key, description) in keys {
-                book.describe(format!("{}{}", self.path, key.as_ref()), description.into());
+                book.describe(&format!("{}{}", self.path, key.as_ref()), description.into());
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use wellkept_checks::{Kind, gated, kinds};
+use wellkept_checks::{Kind, gated, kinds, reference};
 use wellkept_config::{Position, Ratio, Section, quoted};
 use wellkept_health::{
     Activity, AnyCheck, CircuitBreaker, Component, Criticality, Group, RegisterError, Schedule, Thresholds, Window,
@@ -38,11 +38,24 @@ impl Timing {
     }
 
     fn read(section: &mut Section<'_>, defaults: &Self) -> Self {
+        section.describe(&[
+            ("interval", "From the start of one run to that of the next, at least 10ms."),
+            ("timeout", "After which time a run is given up."),
+            ("initial_delay", "How long the first run waits."),
+            ("jitter", "By which share of the interval a run may start later, up to 50%."),
+            ("fall", "How many failures in a row turn it unhealthy."),
+            ("rise", "How many successes in a row turn it healthy again."),
+            ("window", "Failures among the latest runs, instead of failures in a row. Default: none."),
+            ("window.failures", "How many failures turn it unhealthy."),
+            ("window.of", "Among how many runs."),
+            ("slow", "From which time on a run counts as degraded. Default: never."),
+            ("max_age", "After which time a result counts no more. Default: 3 intervals and a timeout."),
+        ]);
         let schedule = Schedule {
             interval: section.or("interval", defaults.schedule.interval),
             timeout: section.or("timeout", defaults.schedule.timeout),
             initial_delay: section.or("initial_delay", defaults.schedule.initial_delay),
-            jitter: section.optional::<Ratio>("jitter").map_or(defaults.schedule.jitter, Ratio::as_f64),
+            jitter: read_jitter(section, defaults.schedule.jitter),
         };
         let thresholds = Thresholds {
             fall: section.or("fall", defaults.thresholds.fall),
@@ -52,6 +65,13 @@ impl Timing {
         let slow = section.optional("slow").or(defaults.slow);
         let max_age = section.optional("max_age").or(defaults.max_age);
         Self { schedule, thresholds, slow, max_age }
+    }
+}
+
+fn read_jitter(section: &mut Section<'_>, default: f64) -> f64 {
+    match Ratio::new(default) {
+        Some(default) => section.or("jitter", default).as_f64(),
+        None => section.optional("jitter").map_or(default, Ratio::as_f64),
     }
 }
 
@@ -106,6 +126,16 @@ pub(super) fn read(root: &mut Section<'_>, defaults: &Timing) -> (Option<Vec<Che
 }
 
 fn read_item(item: &mut Section<'_>, defaults: &Timing, names: &mut Names) -> Option<CheckDefinition> {
+    item.describe(&[
+        ("name", "What it is called, once among all checks."),
+        ("required", "Whether the service can't do without it: if not, it degrades the service at most."),
+        ("groups", "Whose readiness it counts for. Default: `ready` for what is asked over the network, none for this machine."),
+        ("circuit", "A circuit breaker, which asks what is down less and less often. Default: none."),
+        ("shared", "Whether all instances of the service ask the same one, so that its failure takes none of them out."),
+        ("depends_on", "The names of checks whose failure explains this one's."),
+        ("enabled", "Whether it runs."),
+    ]);
+    describe_kinds(item);
     let name = item.required::<String>("name");
     let kind = find_kind(item);
     let check = kind.and_then(|kind| item.open(kind.name, kind.read));
@@ -114,7 +144,7 @@ fn read_item(item: &mut Section<'_>, defaults: &Timing, names: &mut Names) -> Op
     let timing = Timing::read(item, defaults);
     let circuit = item.section("circuit", |section| Some(read_circuit(section)));
     let shared = item.or("shared", false);
-    let depends_on = item.optional::<Vec<String>>("depends_on").unwrap_or_default();
+    let depends_on = item.or("depends_on", Vec::<String>::new());
     let enabled = item.or("enabled", true);
     item.complete();
     if let Some(name) = &name {
@@ -142,6 +172,11 @@ fn read_item(item: &mut Section<'_>, defaults: &Timing, names: &mut Names) -> Op
 
 /// The circuit breaker in front of a check; all keys have defaults.
 fn read_circuit(section: &mut Section<'_>) -> CircuitBreaker {
+    section.describe(&[
+        ("failures", "After how many failures in a row it opens. Default: 5."),
+        ("first", "How long it is open at first. Default: 10s."),
+        ("most", "How long it is open at most. Default: 5m."),
+    ]);
     let mut breaker = CircuitBreaker::new();
     if let Some(failures) = section.optional("failures") {
         breaker = breaker.failures(failures);
@@ -234,6 +269,26 @@ fn find_kind(item: &mut Section<'_>) -> Option<&'static Kind> {
             report_missing_kind(item, &candidates, &known);
             None
         }
+    }
+}
+
+/// Goes the way of each kind where the walk only describes, with what the kind's page says of its keys.
+fn describe_kinds(item: &mut Section<'_>) {
+    if !item.is_describing() {
+        return;
+    }
+    let names: Vec<&str> = kinds().iter().map(|kind| kind.name).collect();
+    item.exactly_one(&names);
+    for kind in kinds() {
+        item.describe_all([(kind.name, format!("{}.", kind.summary))]);
+        let keys = reference(kind.name).map(|page| page.keys()).unwrap_or_default();
+        item.describe_all(keys.iter().map(|key| {
+            let default =
+                if key.default == "required" { "Required".to_owned() } else { format!("Default: {}", key.default) };
+            (format!("{}.{}", kind.name, key.path), format!("{} {default}.", key.what))
+        }));
+        // What it can't be made of, since nothing is said, is nobody's concern.
+        item.open(kind.name, kind.read);
     }
 }
 

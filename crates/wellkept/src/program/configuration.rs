@@ -139,67 +139,69 @@ impl Configuration {
     fn read(document: Document, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, Diagnostics> {
         let lookup = |name: &str| environment(name).and_then(|value| value.into_string().ok());
         let document = document.interpolate_deferring(&lookup);
-        document.read(|root| {
-            let identity = root.section("service", |service| {
-                let name = service.optional::<String>("name");
-                let version = service.optional::<String>("version");
-                let id = service.optional::<String>("id");
-                service.complete();
-                Some((name, version, id))
-            });
-            let (service, version, id) = identity.unwrap_or_default();
-            let listeners = Listeners::read(root);
-            let store = root.section("store", |section| StoreLocation::read(section, service.as_deref()));
-            let store = store.unwrap_or_else(|| StoreLocation::usual(service.as_deref()));
-            let history = root.section("history", |section| Some(history::read(section)));
-            let liveness = root.section("liveness", |section| Some(liveness::read(section)));
-            let logging = root.section("logging", |section| Some(LoggingSettings::read(section)));
+        document.read(Self::read_root)
+    }
+
+    pub(super) fn read_root(root: &mut Section<'_>) -> Option<Self> {
+        let identity = root.section("service", |service| {
+            let name = service.optional::<String>("name");
+            let version = service.optional::<String>("version");
+            let id = service.optional::<String>("id");
+            service.complete();
+            Some((name, version, id))
+        });
+        let (service, version, id) = identity.unwrap_or_default();
+        let listeners = Listeners::read(root);
+        let store = root.section("store", |section| StoreLocation::read(section, service.as_deref()));
+        let store = store.unwrap_or_else(|| StoreLocation::usual(service.as_deref()));
+        let history = root.section("history", |section| Some(history::read(section)));
+        let liveness = root.section("liveness", |section| Some(liveness::read(section)));
+        let logging = root.section("logging", |section| Some(LoggingSettings::read(section)));
+        #[cfg(feature = "otlp")]
+        let otlp = root.section("otlp", |section| {
+            let service = service.clone().unwrap_or_else(machine::host_name);
+            super::otlp::read(section, &service, version.as_deref().unwrap_or_default())
+        });
+        #[cfg(not(feature = "otlp"))]
+        if root.has("otlp") {
+            let at = root.position_of("otlp");
+            root.report(at, "config.not_built", "`otlp` is not in this build: it needs feature `otlp`");
+        }
+        let metrics = root.section("metrics", |section| Some(MetricsSettings::read(section)));
+        let defaults = root.section("defaults", |section| Some(Timing::read_defaults(section))).unwrap_or_default();
+        let (checks, names) = checks::read(root, &defaults);
+        if let (Some((retention, at)), Some(checks)) = (history, &checks) {
+            history::refuse(root, retention, at, checks.len() + RESERVED.len());
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let maintenance = root.section("maintenance", |section| Some(MaintenanceRules::read(section, &names)));
+        let shutdown = root.section("shutdown", |section| Some(read_shutdown(section)));
+        let (shutdown, handover) = shutdown.unwrap_or_default();
+        if root.has("alerts") {
+            let at = root.position_of("alerts");
+            root.report(at, "config.not_available", "`alerts` is not a part of this version yet");
+        }
+        root.known(&["alerts", "otlp"]);
+        root.complete();
+        Some(Self {
+            service: service.unwrap_or_else(machine::host_name),
+            version: version.unwrap_or_default(),
+            id,
+            listeners,
+            store,
+            history: history.map(|(retention, _)| retention).unwrap_or_default(),
+            logging: logging.unwrap_or_default(),
             #[cfg(feature = "otlp")]
-            let otlp = root.section("otlp", |section| {
-                let service = service.clone().unwrap_or_else(machine::host_name);
-                super::otlp::read(section, &service, version.as_deref().unwrap_or_default())
-            });
-            #[cfg(not(feature = "otlp"))]
-            if root.has("otlp") {
-                let at = root.position_of("otlp");
-                root.report(at, "config.not_built", "`otlp` is not in this build: it needs feature `otlp`");
-            }
-            let metrics = root.section("metrics", |section| Some(MetricsSettings::read(section)));
-            let defaults = root.section("defaults", |section| Some(Timing::read_defaults(section))).unwrap_or_default();
-            let (checks, names) = checks::read(root, &defaults);
-            if let (Some((retention, at)), Some(checks)) = (history, &checks) {
-                history::refuse(root, retention, at, checks.len() + RESERVED.len());
-            }
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let maintenance = root.section("maintenance", |section| Some(MaintenanceRules::read(section, &names)));
-            let shutdown = root.section("shutdown", |section| Some(read_shutdown(section)));
-            let (shutdown, handover) = shutdown.unwrap_or_default();
-            if root.has("alerts") {
-                let at = root.position_of("alerts");
-                root.report(at, "config.not_available", "`alerts` is not a part of this version yet");
-            }
-            root.known(&["alerts", "otlp"]);
-            root.complete();
-            Some(Self {
-                service: service.unwrap_or_else(machine::host_name),
-                version: version.unwrap_or_default(),
-                id,
-                listeners,
-                store,
-                history: history.map(|(retention, _)| retention).unwrap_or_default(),
-                logging: logging.unwrap_or_default(),
-                #[cfg(feature = "otlp")]
-                otlp,
-                metrics: metrics.unwrap_or_default(),
-                checks: checks?,
-                liveness: liveness.unwrap_or_default(),
-                maintenance: maintenance.unwrap_or_default(),
-                shutdown,
-                handover,
-                file: None,
-                listen: None,
-                fingerprint: root.fingerprint(),
-            })
+            otlp,
+            metrics: metrics.unwrap_or_default(),
+            checks: checks?,
+            liveness: liveness.unwrap_or_default(),
+            maintenance: maintenance.unwrap_or_default(),
+            shutdown,
+            handover,
+            file: None,
+            listen: None,
+            fingerprint: root.fingerprint(),
         })
     }
 }

@@ -7,6 +7,10 @@ use wellkept_health::trend::Retention;
 
 /// `history: { retention: 31d, budget: 256MiB }`, and where the budget stands.
 pub(super) fn read(section: &mut Section<'_>) -> (Retention, Position) {
+    section.describe(&[
+        ("retention", "How long what was is remembered, from 1h to 31d. In memory it is the last day, whatever this says."),
+        ("budget", "How large the history in a file may become; a budget that all checks together don't fit into is refused. Default: as much as the retention takes."),
+    ]);
     let default = Retention::default();
     let keep = section.or("retention", default.keep);
     let budget = section.optional::<ByteSize>("budget").map(ByteSize::as_u64);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use wellkept_config::{FromNode, Ratio, Section, read_regular};
+use wellkept_config::{FromNode, Ratio, Schema, Section, read_regular};
 use wellkept_http::{Access, Address, AddressError, AgentOptions, Loopback, Names, Token};
 
 use super::tls::DoorTls;
@@ -64,6 +64,14 @@ impl Default for Listeners {
 
 impl Listeners {
     pub(super) fn read(root: &mut Section<'_>) -> Self {
+        root.describe(&[
+            ("http", "The door of the probes and the metrics."),
+            ("http.show_names", "Whether the public may read the names of the checks."),
+            ("admin", "The door of details, the status page and what acts. Default: on `http`, if only this machine reaches that."),
+            ("grpc", "The door of `grpc.health.v1.Health`, without TLS. Default: none."),
+            ("grpc.listen", "Where it listens."),
+            ("haproxy", "The agent that HAProxy's `agent-check` asks. Default: none."),
+        ]);
         let defaults = Self::default();
         let http = root.section("http", |http| {
             let door = Door::read(http, 8080);
@@ -117,6 +125,10 @@ impl Listeners {
 
 impl Haproxy {
     fn read(section: &mut Section<'_>) -> Self {
+        section.describe(&[
+            ("listen", "Where it listens."),
+            ("degraded_weight", "The weight, of that of a healthy server, that a degraded one gets. Default: 50%."),
+        ]);
         let listen = section.or("listen", SocketAddr::from(([127, 0, 0, 1], 8083)));
         let weight = section.optional::<Ratio>("degraded_weight");
         section.complete();
@@ -133,10 +145,15 @@ impl Door {
     }
 
     fn read(section: &mut Section<'_>, port: u16) -> Self {
+        section.describe(&[
+            ("listen", "Where it listens: an address and port, or a Unix socket as `unix:/run/orders.sock`."),
+            ("mode", "The permissions of a Unix socket's file, in octal digits from 0600 to 0777. Default: 0600."),
+            ("tls", "TLS on it. Default: none."),
+        ]);
         let default = Self::on_loopback(port);
-        let read = section.optional::<Listen>("listen");
+        let read = section.if_absent("listen", Listen(default.listen.clone()));
         let mode = section.optional::<SocketMode>("mode");
-        let refused = read.is_none() && section.has("listen");
+        let refused = read.is_none();
         let listen = read.map_or(default.listen, |listen| listen.0);
         if mode.is_some() && listen.path().is_none() && !refused {
             let at = section.position_of("mode");
@@ -159,6 +176,14 @@ struct Listen(Address);
 impl FromNode for Listen {
     const EXPECTED: &'static str = "an address such as 127.0.0.1:8080 or unix:/run/wellkept.sock";
 
+    fn schema() -> Schema {
+        Schema::Text { pattern: "unix:.+|.*:[0-9]{1,5}", examples: &["127.0.0.1:8080", "unix:/run/wellkept.sock"] }
+    }
+
+    fn written(&self) -> Option<String> {
+        Some(self.0.to_string())
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
         if text.starts_with("unix:") {
             return text.parse().map(Self).map_err(|error: AddressError| error.to_string());
@@ -180,6 +205,13 @@ impl FromNode for SocketMode {
 
 impl Admin {
     fn read(section: &mut Section<'_>) -> Self {
+        section.describe(&[
+            (
+                "token_file",
+                "The file of the token that operators show. Default: none, which a door beyond this machine refuses.",
+            ),
+            ("loopback", "Whether who comes straight to a loopback address is an operator without the token."),
+        ]);
         let door = Door::read(section, 8081);
         let listen = &door.listen;
         let token_file = section.file("token_file");

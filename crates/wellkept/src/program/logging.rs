@@ -5,7 +5,7 @@ mod redact;
 
 use std::path::PathBuf;
 
-use wellkept_config::{ByteSize, FromNode, Node, Section, one_of};
+use wellkept_config::{ByteSize, FromNode, Schema, Section, one_of, word_of};
 use wellkept_telemetry::logging::{
     Format, Level, LevelError, MAX_MODULES, Options, Redaction, RepeatLimit, SpillOptions, check_module,
 };
@@ -47,6 +47,15 @@ impl Default for LoggingSettings {
 
 impl LoggingSettings {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
+        section.describe(&[
+            ("format", "How lines look on the standard stream. Default: text on a terminal, json elsewhere."),
+            ("level", "The least level that is logged. Default: info."),
+            ("redact", "What is masked besides what always is."),
+            ("spill", "Where important lines are put aside while an output takes none. Default: nowhere."),
+            ("modules", "Levels of modules, by how their targets begin; the longest that fits counts."),
+            ("modules.<name>", "The least level that is logged of it. Default: that of the whole log."),
+            ("repeats", "How often the same line is written; `off` is as often as it comes."),
+        ]);
         let format = section.optional::<FormatWord>("format").map(|word| word.0);
         let level = section.optional::<LevelWord>("level").map(|word| word.0);
         let outputs = Outputs::read(section);
@@ -99,12 +108,15 @@ fn read_modules(section: &mut Section<'_>) -> Vec<(String, Level)> {
 }
 
 fn read_repeats(section: &mut Section<'_>) -> Option<RepeatLimit> {
-    let is_off = |node: &Node| node.scalar().is_some_and(|word| word.text() == "off");
-    if section.node("repeats").is_some_and(is_off) {
+    if section.is_word("repeats", "off") {
         return None;
     }
     let usual = RepeatLimit::default();
     let limit = section.section("repeats", |section| {
+        section.describe(&[
+            ("limit", "How many times a line is written within the time, at least once."),
+            ("within", "The time, from 1s to 1h. What is left out is counted, and told of at its end."),
+        ]);
         let limit = RepeatLimit { lines: section.or("limit", usual.lines), within: section.or("within", usual.within) };
         section.complete();
         let times = RepeatLimit::SHORTEST..=RepeatLimit::LONGEST;
@@ -126,25 +138,39 @@ fn read_repeats(section: &mut Section<'_>) -> Option<RepeatLimit> {
 const SMALLEST_SPILL: u64 = 64 << 10;
 
 fn read_spill(section: &mut Section<'_>) -> Option<SpillOptions> {
+    section.describe(&[
+        ("folder", "The folder that they are put into."),
+        ("max_size", "How large what is put aside may become, at least 64KiB."),
+    ]);
     let folder = section.required::<PathBuf>("folder");
-    let max_size = section.optional::<ByteSize>("max_size").map(ByteSize::as_u64);
+    let max_size = section.or("max_size", ByteSize(SpillOptions::new("").max_bytes)).as_u64();
     section.complete();
-    if max_size.is_some_and(|size| size < SMALLEST_SPILL) {
+    if max_size < SMALLEST_SPILL {
         let at = section.position_of("max_size");
         section.report(at, "config.range", "at least 64KiB");
     }
     let mut spill = SpillOptions::new(folder?);
-    spill.max_bytes = max_size.unwrap_or(spill.max_bytes);
+    spill.max_bytes = max_size;
     Some(spill)
 }
 
 struct FormatWord(Format);
 
+const FORMATS: [(&str, Format); 3] = [("json", Format::Json), ("gelf", Format::Gelf), ("text", Format::Text)];
+
 impl FromNode for FormatWord {
     const EXPECTED: &'static str = "json, gelf or text";
 
+    fn schema() -> Schema {
+        Schema::words(&FORMATS)
+    }
+
+    fn written(&self) -> Option<String> {
+        word_of(&self.0, &FORMATS)
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
-        one_of(text, &[("json", Format::Json), ("gelf", Format::Gelf), ("text", Format::Text)]).map(Self)
+        one_of(text, &FORMATS).map(Self)
     }
 }
 
@@ -152,6 +178,10 @@ struct LevelWord(Level);
 
 impl FromNode for LevelWord {
     const EXPECTED: &'static str = "debug, info, warning, error or critical";
+
+    fn schema() -> Schema {
+        Schema::words(&Level::ALL.map(|level| (level.as_str(), level))[1..])
+    }
 
     fn from_scalar(text: &str) -> Result<Self, String> {
         let levels = Level::ALL.map(|level| (level.as_str(), level));

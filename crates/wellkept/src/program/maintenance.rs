@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::{TimeZone, db};
-use wellkept_config::{FromNode, Position, Section, one_of, quoted};
+use wellkept_config::{FromNode, Position, Schema, Section, one_of, quoted};
 use wellkept_health::{Maintenance, MaintenanceWindow, MonthDay, Recurrence};
 
 /// What the section `maintenance` says.
@@ -44,6 +44,10 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 impl MaintenanceRules {
     /// Reads the section. `components` are the names that a window may name.
     pub(super) fn read(section: &mut Section<'_>, components: &[&str]) -> Self {
+        section.describe(&[
+            ("longest", "How long a maintenance that is begun by hand may last, from 1m to 366d."),
+            ("windows", "When the service, or some of its components, are taken out."),
+        ]);
         let longest = section.or("longest", DAY * 7);
         if longest < Duration::from_secs(60) || longest > DAY * 366 {
             let at = section.position_of("longest");
@@ -70,6 +74,18 @@ fn read_window(
     components: &[&str],
     places: &mut HashMap<String, Position>,
 ) -> Option<MaintenanceWindow> {
+    item.describe(&[
+        ("name", "What it is called, once among all windows."),
+        ("days", "The days of the week, or `daily`. One of `days`, `monthly` and `date` is there. Default: see `monthly` and `date`."),
+        ("monthly", "The days of the month, from 1 to 31, or `last`. Default: see `days` and `date`."),
+        ("date", "The day, for a window that comes once. Default: see `days` and `monthly`."),
+        ("at", "The time of day at which it begins, by the clocks of its zone."),
+        ("for", "How long it lasts; shorter than the time to the next one."),
+        ("zone", "The time zone, of the IANA database."),
+        ("components", "The names of the checks that are taken out. Default: the whole service."),
+        ("reason", "Why, for operators."),
+    ]);
+    item.exactly_one(&["days", "monthly", "date"]);
     let name = item.required::<String>("name");
     let days = item.optional::<Vec<Days>>("days");
     let monthly = item.optional::<Vec<DayOfMonth>>("monthly");
@@ -78,7 +94,7 @@ fn read_window(
     let lasts = item.required::<Duration>("for");
     let zone = item.or("zone", Zone(TimeZone::UTC)).0;
     let of_some = item.optional::<Vec<String>>("components");
-    let reason = item.optional::<String>("reason").unwrap_or_default();
+    let reason = item.or("reason", String::new());
     item.complete();
 
     let ways = ["days", "monthly", "date"].into_iter().filter(|key| item.has(key)).collect::<Vec<_>>();
@@ -126,21 +142,26 @@ fn read_window(
 /// A day of the week, or all of them.
 struct Days(Vec<Weekday>);
 
+const DAYS: [(&str, Weekday); 7] = [
+    ("mon", Weekday::Monday),
+    ("tue", Weekday::Tuesday),
+    ("wed", Weekday::Wednesday),
+    ("thu", Weekday::Thursday),
+    ("fri", Weekday::Friday),
+    ("sat", Weekday::Saturday),
+    ("sun", Weekday::Sunday),
+];
+
 impl FromNode for Days {
     const EXPECTED: &'static str = "days such as [mon, sun], or daily";
 
+    fn schema() -> Schema {
+        Schema::Either(vec![Schema::words(&DAYS), Schema::words(&[("daily", ())])])
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
-        let all = [
-            ("mon", Weekday::Monday),
-            ("tue", Weekday::Tuesday),
-            ("wed", Weekday::Wednesday),
-            ("thu", Weekday::Thursday),
-            ("fri", Weekday::Friday),
-            ("sat", Weekday::Saturday),
-            ("sun", Weekday::Sunday),
-        ];
-        let daily = all.iter().map(|(_, day)| *day).collect::<Vec<_>>();
-        let one = all.iter().map(|(word, day)| (*word, vec![*day]));
+        let daily = DAYS.iter().map(|(_, day)| *day).collect::<Vec<_>>();
+        let one = DAYS.iter().map(|(word, day)| (*word, vec![*day]));
         one_of(text, &one.chain([("daily", daily)]).collect::<Vec<_>>()).map(Self)
     }
 }
@@ -150,6 +171,10 @@ struct DayOfMonth(MonthDay);
 
 impl FromNode for DayOfMonth {
     const EXPECTED: &'static str = "days of the month from 1 to 31, or last";
+
+    fn schema() -> Schema {
+        Schema::Either(vec![Schema::Whole { least: 1, most: 31 }, Schema::words(&[("last", ())])])
+    }
 
     fn from_scalar(text: &str) -> Result<Self, String> {
         match text.parse() {
@@ -165,6 +190,10 @@ struct Day(Date);
 impl FromNode for Day {
     const EXPECTED: &'static str = "a day such as 2026-05-01";
 
+    fn schema() -> Schema {
+        Schema::Text { pattern: "[0-9]{4}-[0-9]{2}-[0-9]{2}", examples: &["2026-05-01"] }
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
         Date::strptime("%Y-%m-%d", text).map(Self).map_err(|_| String::new())
     }
@@ -175,6 +204,10 @@ struct TimeOfDay(Time);
 
 impl FromNode for TimeOfDay {
     const EXPECTED: &'static str = "a time of day such as \"02:30\"";
+
+    fn schema() -> Schema {
+        Schema::Text { pattern: "[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?", examples: &["02:30"] }
+    }
 
     fn from_scalar(text: &str) -> Result<Self, String> {
         let read = Time::strptime("%H:%M", text).or_else(|_| Time::strptime("%H:%M:%S", text));
@@ -187,6 +220,10 @@ struct Zone(TimeZone);
 
 impl FromNode for Zone {
     const EXPECTED: &'static str = "a time zone such as Europe/Berlin";
+
+    fn written(&self) -> Option<String> {
+        self.0.iana_name().map(ToOwned::to_owned)
+    }
 
     fn from_scalar(text: &str) -> Result<Self, String> {
         TimeZone::get(text).map(Self).map_err(|_| {

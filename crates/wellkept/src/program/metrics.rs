@@ -40,6 +40,10 @@ impl Default for MetricsSettings {
 impl MetricsSettings {
     /// `metrics: { system: true }`
     pub(super) fn read(section: &mut Section<'_>) -> Self {
+        section.describe(&[(
+            "system",
+            "Whether the metrics have the machine's figures and those of the control group, `wellkept_system_…`.",
+        )]);
         let system = if section.or("system", true) { SystemFigures::Shown } else { SystemFigures::Hidden };
         section.complete();
         Self { system }

@@ -13,6 +13,15 @@ const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Reads `otlp: { endpoint: "http://collector:4318", headers: {…}, attributes: {…}, interval: 15s, timeout: 10s }`.
 pub(super) fn read(section: &mut Section<'_>, service: &str, version: &str) -> Option<Options> {
+    section.describe(&[
+        ("endpoint", "The receiver of OTLP over HTTP: `http://collector:4318`."),
+        ("headers", "What is sent along as headers, by name, such as an access key. Default: nothing."),
+        ("headers.<name>", "The header's value. Default: nothing."),
+        ("attributes", "What is said of the service beside its name and version, by name. Default: nothing."),
+        ("attributes.<name>", "The attribute's value. Default: nothing."),
+        ("interval", "How often metrics are pushed, from 1s to 1h."),
+        ("timeout", "How long one push may take, from 1s to 1h."),
+    ]);
     let default = Options::default();
     // It may hold a password, so no message shows it.
     let endpoint = section.required::<SecretString>("endpoint");

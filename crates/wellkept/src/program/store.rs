@@ -67,6 +67,12 @@ impl StoreLocation {
 
     /// `service` is the name that the configuration gives the service, if any.
     pub(super) fn read(section: &mut Section<'_>, service: Option<&str>) -> Option<Self> {
+        section.describe(&[
+            ("url", "`sqlite:///path/to/file.db`, `postgres://user@host/database` for instances that share one history, or `memory`."),
+            ("schema", "The schema of the tables in PostgreSQL. Default: wellkept."),
+            ("instance", "What tells this instance from others of the service in PostgreSQL. Default: the machine's host name."),
+            ("formerly", "What the service was called before, whose file in SQLite it takes over. Default: nothing."),
+        ]);
         let url = section.required::<SecretString>("url");
         let schema = section.optional::<String>("schema");
         let instance = section.optional::<String>("instance");

@@ -41,6 +41,10 @@ pub struct HandoverPlace {
 
 impl HandoverPlace {
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        section.describe(&[
+            ("path", "The private socket on which the next process takes over the listeners: an absolute path."),
+            ("within", "Within which time the next process must be ready after it has asked."),
+        ]);
         let path = section.required::<PathBuf>("path");
         let within = section.or("within", HandoverOptions::default().patience);
         section.complete();

@@ -1,5 +1,7 @@
 //! TLS on the doors of the program: read with the configuration, renewed by a reload.
 
+use std::path::PathBuf;
+
 use wellkept_config::Section;
 use wellkept_http::{Tls, TlsFiles, TlsIdentity};
 
@@ -16,8 +18,13 @@ pub struct DoorTls {
 
 impl DoorTls {
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        section.describe(&[
+            ("certificate", "The file of the certificate and those that lead to its root, in PEM."),
+            ("key", "The file of its private key, in PEM."),
+            ("client_ca", "The file of the roots that clients' certificates must lead to, in PEM. Default: clients need no certificate."),
+        ]);
         let (certificate, key) = (section.required("certificate"), section.required("key"));
-        let client_ca = section.optional("client_ca");
+        let client_ca = section.optional::<PathBuf>("client_ca");
         section.complete();
         let files = TlsFiles { certificate: certificate?, key: key?, client_ca };
         for path in [&files.certificate, &files.key].into_iter().chain(&files.client_ca) {

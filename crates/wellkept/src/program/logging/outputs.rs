@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use wellkept_config::{ByteSize, FromNode, Section, one_of};
+use wellkept_config::{ByteSize, FromNode, Schema, Section, one_of, word_of};
 use wellkept_telemetry::logging::{
     Compression, FileOptions, Folder, Format, GelfOptions, GelfTransport, Keep, Rotated, SinkOptions,
 };
@@ -44,6 +44,11 @@ const DATAGRAM: std::ops::RangeInclusive<u16> = 512..=8192;
 
 impl Outputs {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
+        section.describe(&[
+            ("output", "Which of the standard streams it goes to."),
+            ("file", "A file that it goes to as well. Default: none."),
+            ("gelf", "A receiver of GELF that it goes to as well, such as Graylog. Default: none."),
+        ]);
         let stream = section.or("output", StreamWord(StandardStream::default())).0;
         let file = section.section("file", read_file);
         let gelf = section.section("gelf", read_gelf);
@@ -84,6 +89,17 @@ impl Outputs {
 }
 
 fn read_file(section: &mut Section<'_>) -> Option<(Format, FileOptions)> {
+    section.describe(&[
+        ("path", "The file."),
+        ("format", "How lines look in it."),
+        ("max_size", "At which size a new one is begun, at least 16KiB; `off` when something else rotates it."),
+        ("every", "After which time a new one is begun, at least 1m."),
+        ("keep", "How many former ones are kept."),
+        ("keep_size", "How large the former ones may be together. Default: as large as they are."),
+        ("keep_for", "How long the former ones are kept. Default: until there are too many."),
+        ("compress", "Whether former ones are compressed, by gzip."),
+        ("create_folder", "Whether its folder is made when it is not there."),
+    ]);
     let path = section.required::<PathBuf>("path");
     let format = section.or("format", FormatWord(Format::Json)).0;
     let defaults = FileOptions::new("");
@@ -119,6 +135,11 @@ fn read_file(section: &mut Section<'_>) -> Option<(Format, FileOptions)> {
 }
 
 fn read_gelf(section: &mut Section<'_>) -> Option<GelfOptions> {
+    section.describe(&[
+        ("url", "`udp://graylog:12201` or `tcp://graylog:12201`."),
+        ("compression", "How datagrams are compressed; for `udp` only. Default: gzip."),
+        ("datagram", "How large a datagram may be, from 512 to 8192 bytes; for `udp` only. Default: 1420."),
+    ]);
     let receiver = section.required::<Receiver>("url").map(|receiver| receiver.0);
     let compression = section.optional::<CompressionWord>("compression").map(|word| word.0);
     let datagram = section.optional::<u16>("datagram");
@@ -145,24 +166,39 @@ fn read_gelf(section: &mut Section<'_>) -> Option<GelfOptions> {
 
 struct StreamWord(StandardStream);
 
+const STREAMS: [(&str, StandardStream); 3] =
+    [("stdout", StandardStream::Output), ("stderr", StandardStream::Errors), ("none", StandardStream::None)];
+
 impl FromNode for StreamWord {
     const EXPECTED: &'static str = "stdout, stderr or none";
 
+    fn schema() -> Schema {
+        Schema::words(&STREAMS)
+    }
+
+    fn written(&self) -> Option<String> {
+        word_of(&self.0, &STREAMS)
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
-        let words =
-            [("stdout", StandardStream::Output), ("stderr", StandardStream::Errors), ("none", StandardStream::None)];
-        one_of(text, &words).map(Self)
+        one_of(text, &STREAMS).map(Self)
     }
 }
 
 struct CompressionWord(Compression);
 
+const COMPRESSIONS: [(&str, Compression); 3] =
+    [("gzip", Compression::Gzip), ("zlib", Compression::Zlib), ("none", Compression::None)];
+
 impl FromNode for CompressionWord {
     const EXPECTED: &'static str = "gzip, zlib or none";
 
+    fn schema() -> Schema {
+        Schema::words(&COMPRESSIONS)
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
-        let words = [("gzip", Compression::Gzip), ("zlib", Compression::Zlib), ("none", Compression::None)];
-        one_of(text, &words).map(Self)
+        one_of(text, &COMPRESSIONS).map(Self)
     }
 }
 
@@ -170,6 +206,10 @@ struct Receiver(GelfOptions);
 
 impl FromNode for Receiver {
     const EXPECTED: &'static str = "a URL such as udp://graylog:12201 or tcp://graylog:12201";
+
+    fn schema() -> Schema {
+        Schema::Text { pattern: "(udp|tcp)://.+", examples: &["udp://graylog:12201", "tcp://graylog:12201"] }
+    }
 
     fn from_scalar(text: &str) -> Result<Self, String> {
         text.parse().map(Self).map_err(|error: wellkept_telemetry::logging::GelfUrlError| error.hint().to_owned())
@@ -180,6 +220,14 @@ struct SizeOrOff(Option<u64>);
 
 impl FromNode for SizeOrOff {
     const EXPECTED: &'static str = "a number of bytes such as 100MiB, or off";
+
+    fn schema() -> Schema {
+        Schema::Either(vec![Schema::words(&[("off", ())]), ByteSize::schema()])
+    }
+
+    fn written(&self) -> Option<String> {
+        self.0.map_or_else(|| Some("off".to_owned()), |size| ByteSize(size).written())
+    }
 
     fn from_scalar(text: &str) -> Result<Self, String> {
         if text == "off" { Ok(Self(None)) } else { ByteSize::from_scalar(text).map(|size| Self(Some(size.as_u64()))) }
@@ -194,6 +242,14 @@ struct SpanOrOff(Option<Duration>);
 
 impl FromNode for SpanOrOff {
     const EXPECTED: &'static str = "a duration such as 1h, 1d or 7d, or off";
+
+    fn schema() -> Schema {
+        Schema::Either(vec![Schema::words(&[("off", ())]), Duration::schema()])
+    }
+
+    fn written(&self) -> Option<String> {
+        self.0.map_or_else(|| Some("off".to_owned()), |span| span.written())
+    }
 
     fn from_scalar(text: &str) -> Result<Self, String> {
         if text == "off" { Ok(Self(None)) } else { Duration::from_scalar(text).map(|span| Self(Some(span))) }

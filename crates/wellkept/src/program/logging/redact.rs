@@ -4,6 +4,13 @@ use wellkept_config::{FromNode, Section};
 use wellkept_telemetry::logging::{MAX_NAMES, MAX_PATTERNS, Redaction, RedactionError};
 
 pub(super) fn read(section: &mut Section<'_>) -> Redaction {
+    section.describe(&[
+        (
+            "names",
+            "Names of fields whose values are masked, besides `password`, `token` and their like. Default: none.",
+        ),
+        ("patterns", "Regular expressions of what is masked wherever it stands. Default: none."),
+    ]);
     let names = section.optional::<Vec<Name>>("names").unwrap_or_default();
     let patterns = section.optional::<Vec<Pattern>>("patterns").unwrap_or_default();
     for (what, found, most) in [("names", names.len(), MAX_NAMES), ("patterns", patterns.len(), MAX_PATTERNS)] {
