@@ -24,6 +24,7 @@ use wellkept_telemetry::system::{System, SystemCollector, SystemOptions};
 
 use crate::pools::Pools;
 
+mod configured;
 mod doors;
 mod error;
 mod options;
@@ -81,6 +82,7 @@ pub struct Service {
     otlp: Option<wellkept_telemetry::otlp::Otlp>,
     requests: RequestOptions,
     pools: Pools,
+    configured: configured::Configured,
 }
 
 #[derive(Debug)]
@@ -148,6 +150,7 @@ impl Service {
             otlp: None,
             requests: options.requests,
             pools: Pools::default(),
+            configured: configured::Configured::default(),
         }
     }
 
@@ -422,6 +425,7 @@ impl Service {
             doors.show_logging(logging);
             write_at_the_end(logging, &self.shutdown);
         }
+        self.configured.show(&doors);
 
         let (application, own) = (self.application, self.server.exempt.clone());
         let exempt = Arc::new(move |request: &Parts| {
