@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use wellkept::config::Assignment;
 use wellkept::http::Address;
 
 use crate::exit::Exit;
@@ -95,10 +96,25 @@ pub(crate) struct Serve {
     /// Where the probes listen, whatever the configuration says: ADDRESS:PORT, or unix:PATH. Port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<Address>,
+    /// Set a key, whatever the files and the environment say: KEY=VALUE, such as `logging.level=debug`, and for a check
+    /// `checks.NAME.interval=5s`. May be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<Assignment>,
     /// Take the place of the process that serves with this configuration, without a lost connection: it ends when this one
     /// is ready, and goes on if that never happens. Needs `shutdown: { handover: { path: … } }`, in its configuration too.
     #[arg(long)]
     pub(crate) take_over: bool,
+}
+
+impl Serve {
+    /// What the command line sets; the option for the address last, so that it wins.
+    pub(crate) fn assignments(&self) -> Vec<Assignment> {
+        let listen = self.listen.as_ref().map(|address| {
+            let listen = Assignment::new("http.listen", address.to_string()).expect("the key is fixed");
+            listen.by_option("--listen")
+        });
+        self.set.iter().cloned().chain(listen).collect()
+    }
 }
 
 #[derive(Debug, Args)]

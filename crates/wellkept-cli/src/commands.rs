@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use wellkept::config::{FromNode, quoted};
-use wellkept::program::Configuration;
+use wellkept::program::{Configuration, Places};
 
 use crate::arguments::Door;
 use crate::ask::Server;
@@ -22,7 +22,8 @@ use crate::exit::{Exit, Failure};
 
 /// The configuration that a command works with.
 fn configuration(file: Option<&Path>) -> Result<Configuration, Failure> {
-    Configuration::find(file, &|name| std::env::var_os(name)).map_err(|error| Failure::new(Exit::Configuration, error))
+    let places = Places::find(file, []).map_err(|error| Failure::new(Exit::Configuration, error))?;
+    places.read().map_err(|error| Failure::new(Exit::Configuration, error))
 }
 
 /// The server whose admin door is meant, and the configuration that tells of it, when one was needed.

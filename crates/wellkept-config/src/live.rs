@@ -26,6 +26,7 @@ mod preparations;
 mod probation;
 mod start;
 mod subscriber;
+mod telling;
 mod transaction;
 mod turns;
 

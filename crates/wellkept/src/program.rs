@@ -14,6 +14,7 @@ mod metrics;
 mod once;
 #[cfg(feature = "otlp")]
 mod otlp;
+mod places;
 mod reference;
 mod reload;
 mod serve;
@@ -22,13 +23,14 @@ mod succession;
 mod tls;
 
 pub use checks::CheckDefinition;
-pub use configuration::{Configuration, LoadError};
+pub use configuration::Configuration;
 pub use listeners::{Admin, Door, Haproxy, Listeners};
 pub use logging::{LoggingSettings, Outputs, StandardStream};
 pub use maintenance::MaintenanceRules;
 pub use metrics::{MetricsSettings, SystemFigures};
 pub use once::{Verdicts, run_all};
-pub use reload::{ReloadOutcome, ReloadStats, Reloader};
+pub use places::Places;
+pub use reload::{ReloadSettings, Watch, restart_keys};
 pub use serve::{Handlers, StartError, serve};
 #[cfg(feature = "postgres")]
 pub use store::PostgresLocation;

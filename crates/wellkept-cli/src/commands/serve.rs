@@ -1,11 +1,13 @@
 //! `wellkept serve`: the whole life of the process on one page.
 
 use std::io::IsTerminal;
+use std::path::Path;
 
 use tokio::runtime::Builder;
 use wellkept::Role;
+use wellkept::config::Assignment;
 use wellkept::http::activated;
-use wellkept::program::{Configuration, Handlers, LoggingSettings, StandardStream, Start, StartError, serve};
+use wellkept::program::{Configuration, Handlers, LoggingSettings, Places, StandardStream, Start, StartError, serve};
 use wellkept::shutdown::Report;
 use wellkept::telemetry::logging::{self, Format, Logging};
 
@@ -27,22 +29,27 @@ pub(crate) fn run(options: &Serve) -> Result<Exit, Failure> {
         // First of all: a signal during the start must find its handler.
         let mut handlers = Handlers::install().map_err(failed)?;
         // On a thread of its own: a file on a disk that does not answer must not make the program deaf to signals.
-        let file = options.file.config.clone();
-        let loading = tokio::task::spawn_blocking(move || super::configuration(file.as_deref()));
-        let configuration = tokio::select! {
+        let (file, arguments) = (options.file.config.clone(), options.assignments());
+        let loading = tokio::task::spawn_blocking(move || read(file.as_deref(), arguments));
+        let (places, first) = tokio::select! {
             loaded = loading => loaded.map_err(|error| Failure::new(Exit::Failed, error))??,
             () = handlers.asked_to_end() => return Ok(None),
         };
-        let configuration = configuration.listening_on(options.listen.clone());
         // So must the disk that the log is written to.
-        let settings = configuration.logging.clone();
+        let settings = first.logging.clone();
         let starting = tokio::task::spawn_blocking(move || start_logging(&settings));
         let logging = tokio::select! {
             started = starting => started.map_err(|error| Failure::new(Exit::Failed, error))??,
             () = handlers.asked_to_end() => return Ok(None),
         };
-        say_hello(&configuration);
-        let report = serve(configuration, start, handlers, Some(logging.clone())).await;
+        say_hello(&places, &first);
+        // What is wrong with the store of its versions is for the log.
+        let loading = tokio::task::spawn_blocking(move || places.load(&first).map_err(wrong));
+        let live = tokio::select! {
+            loaded = loading => loaded.map_err(|error| Failure::new(Exit::Failed, error))??,
+            () = handlers.asked_to_end() => return Ok(None),
+        };
+        let report = serve(live, start, handlers, Some(logging.clone())).await;
         Ok(Some((report, logging)))
     });
     // What still hangs in a check is left behind: nobody waits for it.
@@ -54,6 +61,16 @@ pub(crate) fn run(options: &Serve) -> Result<Exit, Failure> {
     // service.
     logging.close(std::time::Duration::from_secs(1));
     Ok(Exit::Shutdown(report.map_err(failed)?.exit_code()))
+}
+
+fn read(file: Option<&Path>, arguments: Vec<Assignment>) -> Result<(Places, Configuration), Failure> {
+    let places = Places::find(file, arguments).map_err(wrong)?;
+    let first = places.read().map_err(wrong)?;
+    Ok((places, first))
+}
+
+fn wrong(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Configuration, error)
 }
 
 fn failed(error: StartError) -> Failure {
@@ -69,9 +86,9 @@ fn start_logging(settings: &LoggingSettings) -> Result<Logging, Failure> {
     logging::init(settings.options(usual)).map_err(|error| Failure::new(Exit::Failed, error))
 }
 
-fn say_hello(configuration: &Configuration) {
+fn say_hello(places: &Places, configuration: &Configuration) {
     let checks = configuration.checks.len();
-    match &configuration.file {
+    match &places.file {
         Some(file) => {
             let file = file.display();
             tracing::info!(target: "wellkept", service = configuration.service, checks, %file, "starting");

@@ -117,7 +117,8 @@ fn a_reload_is_asked_for_over_http_and_by_command_and_answers_what_it_came_to() 
     served.until_ready(true);
     let address = format!("http://{}", served.http);
     let reload = || run(served.folder.path(), &["reload", "--server", &address]);
-    assert_eq!(post(&served, "/api/v1/config/reload"), (200, json!({ "outcome": "unchanged" })));
+    let (status, told) = post(&served, "/api/v1/config/reload");
+    assert_eq!((status, &told["outcome"]), (200, &json!("unchanged")), "{told}");
     let unchanged = reload();
     assert_eq!(
         (unchanged.status.code(), text(&unchanged.stdout).as_str()),
@@ -127,7 +128,10 @@ fn a_reload_is_asked_for_over_http_and_by_command_and_answers_what_it_came_to() 
     std::fs::write(served.file(), configuration("interval: 2s")).unwrap();
     let applied = reload();
     assert_eq!(applied.status.code(), Some(0), "{}", text(&applied.stderr));
-    assert_eq!(text(&applied.stdout), "The new configuration runs.\n  changed: scratch\n");
+    assert_eq!(
+        text(&applied.stdout),
+        "The new configuration runs.\n  changed: scratch\n  ~ checks.scratch.interval: 1s -> 2s\n"
+    );
 
     std::fs::write(served.file(), configuration("interval: soon")).unwrap();
     let (status, refusal) = post(&served, "/api/v1/config/reload");

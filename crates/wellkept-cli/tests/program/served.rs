@@ -18,6 +18,8 @@ pub(crate) fn wellkept(folder: &Path) -> Command {
         .current_dir(folder)
         .env_remove("WELLKEPT_CONFIG")
         .env_remove("NOTIFY_SOCKET")
+        // Which reload came of what would be a matter of luck.
+        .env("WELLKEPT_RELOAD__WATCH", "false")
         .env("XDG_STATE_HOME", folder.join("state"));
     command
 }

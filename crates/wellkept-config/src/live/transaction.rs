@@ -19,6 +19,7 @@ use super::candidate::Candidate;
 use super::keeper::Record;
 use super::preparations::{Preparations, ended};
 use super::subscriber::Retire;
+use super::telling::log;
 use super::turns::Task;
 use super::{Shared, probation, quietly};
 
@@ -431,23 +432,5 @@ impl<T: Settings> Shared<T> {
             }
         });
         self.books().retire(ends.abort_handle());
-    }
-}
-
-fn log(request: &Request, report: &Report) {
-    let (outcome, trigger, author) = (report.outcome.kind().as_str(), request.trigger.as_str(), &request.author);
-    let dry_run = request.intent == Intent::DryRun;
-    if let Outcome::Rejected(rejection) = &report.outcome {
-        let code = rejection.code();
-        tracing::error!(
-            target: "wellkept::config", outcome, trigger, author, dry_run, code, %rejection,
-            "the configuration from before runs on"
-        );
-    } else {
-        let (version, changes) = (report.version.map(|version| version.0), report.changes.len());
-        tracing::info!(
-            target: "wellkept::config", outcome, trigger, author, dry_run, version, changes,
-            "the configuration was read"
-        );
     }
 }

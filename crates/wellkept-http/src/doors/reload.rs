@@ -28,7 +28,7 @@ pub enum Reloaded {
         /// How many checks kept their state.
         kept: usize,
         /// Keys whose new value waits for a restart; the rest is applied.
-        restart_required: Vec<&'static str>,
+        restart_required: Vec<String>,
     },
     /// It says what it said before: 200.
     Unchanged,

@@ -1,12 +1,10 @@
-//! The configuration file as a whole: found, read, interpolated, walked; all that is wrong with it is collected.
+//! The configuration as a whole, walked section by section; all that is wrong with it is collected.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
 
-use wellkept_config::{Diagnostics, Document, FromNode, LocateError, Located, Locations, Section, one_of};
+use wellkept_config::{Diagnostics, Document, FromNode, Section, Settings, one_of};
 use wellkept_health::WatchOptions;
 use wellkept_health::trend::Retention;
-use wellkept_http::Address;
 use wellkept_shutdown::{Settings as ShutdownSettings, WhenLate};
 
 use super::checks::{self, CheckDefinition, RESERVED, Timing};
@@ -17,6 +15,7 @@ use super::logging::LoggingSettings;
 use super::machine;
 use super::maintenance::MaintenanceRules;
 use super::metrics::MetricsSettings;
+use super::reload::{self, ReloadSettings};
 use super::store::StoreLocation;
 use super::succession::HandoverPlace;
 
@@ -50,76 +49,19 @@ pub struct Configuration {
     pub liveness: WatchOptions,
     /// When what is taken out.
     pub maintenance: MaintenanceRules,
+    /// When it is read again, and how that goes.
+    pub reload: ReloadSettings,
     /// The shutdown's times.
     pub shutdown: ShutdownSettings,
     /// Where the next process takes over. Nowhere unless the section is there.
     pub handover: Option<HandoverPlace>,
-    /// The file; `None` when there is none and the program watches its own machine.
-    pub file: Option<PathBuf>,
-    /// Set by the command line, above what the file says of `http.listen`.
-    pub listen: Option<Address>,
-    /// Tells two contents apart, variables filled in.
-    pub fingerprint: u64,
 }
 
 impl Configuration {
-    /// Finds and loads the file: `explicit`, then `WELLKEPT_CONFIG`, `./wellkept.yaml`, `/etc/wellkept/wellkept.yaml`.
-    /// Without any, the program watches the machine it runs on.
-    pub fn find(explicit: Option<&Path>, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, LoadError> {
-        const PLACES: Locations<'_> = Locations {
-            option: "--config",
-            variable: "WELLKEPT_CONFIG",
-            usual: &["./wellkept.yaml", "/etc/wellkept/wellkept.yaml"],
-        };
-        match PLACES.find(explicit, &|name| environment(name))? {
-            Some(Located { path, .. }) => Self::load(&path, environment),
-            None => Ok(Self::of_this_machine()),
-        }
-    }
-
-    /// Loads a file. Blocks on the file system.
-    pub fn load(path: &Path, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, LoadError> {
-        let document = Document::load_deferring(path)?;
-        Ok(Self { file: Some(path.to_owned()), ..Self::read(document, environment)? })
-    }
-
-    /// Reads a text, as if it were a file of this name.
+    /// Reads a text, as if it were a file of this name. `environment` has the variables that it names.
     pub fn parse(name: &str, text: &str, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, Diagnostics> {
-        Self::read(Document::parse_deferring(name, text)?, environment)
-    }
-
-    /// What is watched without a configuration: this machine, on 127.0.0.1:8080.
-    pub fn of_this_machine() -> Self {
-        Self {
-            service: machine::host_name(),
-            version: String::new(),
-            id: None,
-            listeners: Listeners::default(),
-            store: StoreLocation::usual(None),
-            history: Retention::default(),
-            logging: LoggingSettings::default(),
-            #[cfg(feature = "otlp")]
-            otlp: None,
-            metrics: MetricsSettings::default(),
-            checks: machine::checks(),
-            liveness: WatchOptions::default(),
-            maintenance: MaintenanceRules::default(),
-            shutdown: ShutdownSettings::default(),
-            handover: None,
-            file: None,
-            listen: None,
-            fingerprint: 0,
-        }
-    }
-
-    /// Has the probes listen here, whatever the file says.
-    #[must_use]
-    pub fn listening_on(mut self, address: Option<Address>) -> Self {
-        if let Some(address) = address {
-            self.listeners.http.listen = address.clone();
-            self.listen = Some(address);
-        }
-        self
+        let lookup = |name: &str| environment(name).and_then(|value| value.into_string().ok());
+        Document::parse_deferring(name, text)?.interpolate_deferring(&lookup).read(Self::read_root)
     }
 
     /// How many components there are with those of the program's own.
@@ -134,12 +76,6 @@ impl Configuration {
         let of_listeners = self.listeners.warnings();
         let of_shutdown = of_shutdown.iter().map(ToString::to_string);
         of_checks.chain(of_shutdown).chain(of_listeners).chain(self.logging.warnings()).collect()
-    }
-
-    fn read(document: Document, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, Diagnostics> {
-        let lookup = |name: &str| environment(name).and_then(|value| value.into_string().ok());
-        let document = document.interpolate_deferring(&lookup);
-        document.read(Self::read_root)
     }
 
     pub(super) fn read_root(root: &mut Section<'_>) -> Option<Self> {
@@ -175,6 +111,7 @@ impl Configuration {
         }
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let maintenance = root.section("maintenance", |section| Some(MaintenanceRules::read(section, &names)));
+        let reload = root.section("reload", |section| Some(ReloadSettings::read(section)));
         let shutdown = root.section("shutdown", |section| Some(read_shutdown(section)));
         let (shutdown, handover) = shutdown.unwrap_or_default();
         if root.has("alerts") {
@@ -197,12 +134,20 @@ impl Configuration {
             checks: checks?,
             liveness: liveness.unwrap_or_default(),
             maintenance: maintenance.unwrap_or_default(),
+            reload: reload.unwrap_or_default(),
             shutdown,
             handover,
-            file: None,
-            listen: None,
-            fingerprint: root.fingerprint(),
         })
+    }
+}
+
+impl Settings for Configuration {
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        Self::read_root(section)
+    }
+
+    fn restart_required(started: &Self, new: &Self) -> Vec<String> {
+        reload::restart_required(started, new)
     }
 }
 
@@ -241,30 +186,5 @@ impl FromNode for Profile {
             ("plain", ShutdownSettings::default()),
         ];
         one_of(text, &profiles).map(Self)
-    }
-}
-
-/// Why there is no configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// No file where one was named.
-    #[error(transparent)]
-    Locate(#[from] LocateError),
-    /// It can't be read, or is refused.
-    #[error(transparent)]
-    Load(#[from] wellkept_config::LoadError),
-    /// It was read and is refused.
-    #[error(transparent)]
-    Rejected(#[from] Diagnostics),
-}
-
-impl LoadError {
-    /// The stable code.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Locate(error) => error.code(),
-            Self::Load(error) => error.code(),
-            Self::Rejected(diagnostics) => diagnostics.code(),
-        }
     }
 }

@@ -2,12 +2,8 @@
 
 use std::time::Duration;
 
-use wellkept_config::Document;
-
-use super::checks::{self, CheckDefinition, Timing};
-
 /// Disk, memory and CPU of this machine, or of the container that the program runs in; and their figures together.
-const CHECKS: &str = "\
+pub(super) const CHECKS: &str = "\
 checks:
   - name: disk
     disk: { path: / }
@@ -21,13 +17,6 @@ checks:
     required: false
 ";
 
-pub(super) fn checks() -> Vec<CheckDefinition> {
-    let document = Document::parse("built-in", CHECKS).expect("the text above is fixed, and a test reads it");
-    document
-        .read(|root| checks::read(root, &Timing::default()).0)
-        .expect("the text above is fixed, and a test reads it")
-}
-
 pub(super) fn host_name() -> String {
     wellkept_health::Settings::new("").instance
 }
@@ -37,9 +26,12 @@ pub(super) const SLOW_LOOP: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {
+    use super::super::configuration::Configuration;
+
     #[test]
     fn the_built_in_checks_can_be_read() {
-        let names: Vec<_> = super::checks().iter().map(|check| check.component.name().to_owned()).collect();
+        let configuration = Configuration::parse("built-in", super::CHECKS, &|_| None).unwrap();
+        let names: Vec<_> = configuration.checks.iter().map(|check| check.component.name().to_owned()).collect();
         assert_eq!(names, ["disk", "memory", "cpu", "system"]);
     }
 }

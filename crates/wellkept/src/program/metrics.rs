@@ -1,13 +1,11 @@
 //! The section `metrics`, and the metrics of the parts that the doors don't know: reloads, the log, the machine.
 
-use std::sync::{Arc, OnceLock};
-
-use wellkept_config::Section;
+use wellkept_config::{Live, OutcomeKind, Section};
 use wellkept_telemetry::logging::Logging;
 use wellkept_telemetry::metrics::{Audience, Collector, Declaration, Metrics, Readings};
 use wellkept_telemetry::system::{System, SystemCollector, SystemOptions};
 
-use super::reload::Reloader;
+use super::configuration::Configuration;
 
 const RELOADS: Declaration<'static> =
     Declaration::counter("wellkept_config_reloads", "Reloads of the configuration by outcome.").by(&["outcome"]);
@@ -51,13 +49,9 @@ impl MetricsSettings {
 }
 
 /// The program's registry, with what the doors don't add.
-pub(super) fn registry(
-    settings: MetricsSettings,
-    logging: Option<Logging>,
-    reloader: Arc<OnceLock<Arc<Reloader>>>,
-) -> Metrics {
+pub(super) fn registry(settings: MetricsSettings, logging: Option<Logging>, live: Live<Configuration>) -> Metrics {
     let metrics = Metrics::new();
-    let mut added = vec![metrics.collector("reload", ReloadCollector(reloader), Audience::Everyone)];
+    let mut added = vec![metrics.collector("reload", ReloadCollector(live), Audience::Everyone)];
     added.extend(logging.map(|logging| metrics.collector("log", logging, Audience::Everyone)));
     if settings.system == SystemFigures::Shown {
         let system = System::new(&SystemOptions::default());
@@ -69,8 +63,8 @@ pub(super) fn registry(
     metrics
 }
 
-/// What became of the configuration. Empty until there is a reloader.
-struct ReloadCollector(Arc<OnceLock<Arc<Reloader>>>);
+/// What became of the configuration.
+struct ReloadCollector(Live<Configuration>);
 
 impl Collector for ReloadCollector {
     fn declarations(&self) -> Vec<Declaration<'static>> {
@@ -78,13 +72,15 @@ impl Collector for ReloadCollector {
     }
 
     fn collect(&self, out: &mut Readings) {
-        let Some(stats) = self.0.get().map(|reloader| reloader.stats()) else { return };
+        let (stats, running) = (self.0.stats(), self.0.running());
         let outcomes = [
-            ("applied", stats.applied_total),
-            ("unchanged", stats.unchanged_total),
-            ("rejected", stats.rejected_total),
+            (OutcomeKind::Applied, stats.applied),
+            (OutcomeKind::Unchanged, stats.unchanged),
+            (OutcomeKind::Rejected, stats.rejected),
+            (OutcomeKind::RolledBack, stats.rolled_back),
+            (OutcomeKind::RestartRequired, stats.restart_required),
         ];
-        out.family(&RELOADS).samples(outcomes.map(|(word, count)| ([word], count as f64)));
-        out.value(&APPLIED, stats.applied_at as f64 / 1000.0);
+        out.family(&RELOADS).samples(outcomes.map(|(outcome, count)| ([outcome.as_str()], count as f64)));
+        out.value(&APPLIED, running.since as f64 / 1000.0);
     }
 }

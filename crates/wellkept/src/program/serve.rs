@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use wellkept_config::Live;
 use wellkept_health::{Checker, Component, History, Identity, RegisterError, Settings, Thresholds};
 use wellkept_http::handover::Before;
 use wellkept_http::{Address, Agent, BindError, Doors, Listener, Listening, Server, ServerOptions, Sockets, Tls};
@@ -16,12 +17,12 @@ use wellkept_store::{ReopeningStore, SqliteStore, StoreError};
 use wellkept_telemetry::logging::Logging;
 
 use super::checks::{EVENT_LOOP, HISTORY};
-use super::configuration::{Configuration, LoadError};
+use super::configuration::Configuration;
 use super::history;
 use super::listeners::{Admin, Door, Haproxy, Listeners};
 use super::machine::SLOW_LOOP;
 use super::metrics;
-use super::reload::{Reloader, reload_on, reload_once};
+use super::reload::{Parts, reload_on};
 use super::store::StoreLocation;
 use super::succession::{Gate, HandoverPlace, Start, refuse_unclaimed, take_in_maintenances};
 use super::tls::RunningTls;
@@ -56,13 +57,15 @@ impl Handlers {
 
 /// Serves until a signal ends it, on the current runtime, which the checks run on; the doors have a small one of their
 /// own, so that a busy check can't delay a probe. `start` has the sockets that are used instead of opening some, and
-/// whether the process that serves already is replaced. `logging` is the log, to change its level and to flush it at the end.
+/// whether the process that serves already is replaced. `live` is the configuration, which is closed to changes once the
+/// shutdown begins. `logging` is the log, to change its level and to flush it at the end.
 pub async fn serve(
-    configuration: Configuration,
+    live: Live<Configuration>,
     start: Start,
     handlers: Handlers,
     logging: Option<Logging>,
 ) -> Result<Report, StartError> {
+    let configuration = live.current();
     let settings = Settings {
         version: configuration.version.clone(),
         longest_maintenance: configuration.maintenance.longest,
@@ -105,8 +108,7 @@ pub async fn serve(
     refuse_unclaimed(&sockets)?;
     drop(sockets);
 
-    let books = Arc::new(std::sync::OnceLock::<Arc<Reloader>>::new());
-    let metrics = metrics::registry(configuration.metrics, logging.clone(), Arc::clone(&books));
+    let metrics = metrics::registry(configuration.metrics, logging.clone(), live.clone());
     let names = configuration.listeners.names;
     let access = configuration.listeners.access();
     #[cfg(feature = "otlp")]
@@ -121,16 +123,14 @@ pub async fn serve(
     if let Some(logging) = &logging {
         doors.show_logging(logging);
     }
-    let reloader = Reloader::start(configuration, checker.clone(), (doors.clone(), tls), logging.clone(), own)
-        .map_err(StartError::Checks)?;
-    let reloader = Arc::new(reloader);
+    let parts = Parts { checker: checker.clone(), own, doors: doors.clone(), tls, logging: logging.clone() };
+    parts.follow(&live).map_err(StartError::Checks)?;
     // Once they are registered and before they run: a job that is missing is told as such from the first moment on.
     if gate.is_open() {
         keep_jobs(&checker, &store)?;
     }
-    drop(books.set(Arc::clone(&reloader)));
-    let (reloads, ending) = (Arc::clone(&reloader), shutdown.clone());
-    doors.on_reload(move || reload_once(Arc::clone(&reloads), ending.clone()));
+    doors.show_configuration(Arc::new(live.clone()));
+    close_at_the_end(&live, &shutdown);
 
     let doors_runtime = DoorsRuntime::start().map_err(StartError::Thread)?;
     if let Some(logging) = &logging {
@@ -159,11 +159,22 @@ pub async fn serve(
             offer(succession, before, &shutdown, &checker, listening);
         }
     }
+    let _watching = configuration.reload.watch().map(|options| live.watch(options));
     let systemd = tell_systemd(&shutdown, &checker, role);
-    tokio::spawn(reload_on(handlers.hangup, Arc::clone(&reloader), shutdown.clone(), systemd));
+    tokio::spawn(reload_on(handlers.hangup, live, checker.clone(), logging, systemd));
     let report = sequence.run().await;
     tell_end(&report, doors.events());
     Ok(report)
+}
+
+/// Refuses changes of the configuration once the process is on its way out.
+fn close_at_the_end(live: &Live<Configuration>, shutdown: &Shutdown) {
+    let (closing, ending) = (live.clone(), shutdown.clone());
+    shutdown.on_phase(move |_| closing.close());
+    // It may have begun before anyone followed it.
+    if ending.is_shutting_down() {
+        live.close();
+    }
 }
 
 /// Refuses the file of another service, whose maintenances would be taken for this one's. A disk that does not say
@@ -394,9 +405,6 @@ impl DoorsRuntime {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// There is no usable configuration.
-    #[error(transparent)]
-    Configuration(#[from] LoadError),
     /// Its checks can't be kept together.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Checks(Vec<RegisterError>),
@@ -451,8 +459,7 @@ impl StartError {
     /// The program's exit code: 78 for the configuration, 69 when it can't listen or take over, 70 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Configuration(_)
-            | Self::Checks(_)
+            Self::Checks(_)
             | Self::Store(_)
             | Self::UnclaimedSocket { .. }
             | Self::OpenAdmin { .. }

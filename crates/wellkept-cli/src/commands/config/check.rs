@@ -1,15 +1,16 @@
 //! `wellkept config check FILE`: every mistake, with line and column.
 
 use serde_json::json;
-use wellkept::config::Diagnostics;
-use wellkept::program::{Configuration, LoadError};
+use wellkept::config::{Diagnostics, LoadError};
+use wellkept::program::Places;
 
 use crate::arguments::ConfigCheck;
 use crate::exit::{Exit, Failure};
 use crate::output::{print, print_json};
 
 pub(crate) fn run(options: &ConfigCheck) -> Result<Exit, Failure> {
-    match Configuration::load(&options.path, &|name| std::env::var_os(name)) {
+    let places = Places::find(Some(&options.path), []).map_err(|error| Failure::new(Exit::Configuration, error))?;
+    match places.read() {
         Ok(configuration) => {
             let file = options.path.display().to_string();
             let warnings = configuration.warnings();
@@ -28,7 +29,7 @@ pub(crate) fn run(options: &ConfigCheck) -> Result<Exit, Failure> {
             }
             Ok(Exit::Clean)
         }
-        Err(LoadError::Rejected(errors) | LoadError::Load(wellkept::config::LoadError::Rejected(errors))) => {
+        Err(LoadError::Rejected(errors)) => {
             tell(&errors, options.json);
             Ok(Exit::Configuration)
         }
