@@ -8,29 +8,17 @@ use crate::control::ShownValue;
 /// What stands in place of what is hidden.
 const HIDDEN: &str = "…";
 
-/// Names whose values are secrets, without separators and in lower case. A name that ends with one counts too, in the
-/// plural as well: `db_password`, `X-Api-Key`, `accessTokens`.
-const TELLING: [&str; 19] = [
-    "accesskey",
-    "apikey",
-    "authorization",
-    "cardnumber",
-    "cookie",
-    "credentials",
-    "encryptionkey",
-    "jwt",
-    "passphrase",
-    "passwd",
-    "password",
-    "privatekey",
-    "pwd",
-    "secret",
-    "secretaccesskey",
-    "secretkey",
-    "sessionid",
-    "signingkey",
-    "token",
-];
+/// The letters by which secrets inside a text show themselves.
+const BEGINS: [bool; 256] = {
+    let mut begins = [false; 256];
+    let letters = b":=bBJ";
+    let mut index = 0;
+    while index < letters.len() {
+        begins[letters[index] as usize] = true;
+        index += 1;
+    }
+    begins
+};
 
 /// A value of this path, as written before interpolation.
 pub(crate) fn shown(path: &str, written: &str) -> ShownValue {
@@ -48,12 +36,14 @@ pub(crate) fn masked(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut url = Word::default();
     let (mut copied, mut next) = (0, 0);
-    while let Some(index) = text[next..].find([':', '=', 'b', 'B', 'e']).map(|offset| next + offset) {
+    let bytes = text.as_bytes();
+    while let Some(offset) = bytes[next..].iter().position(|byte| BEGINS[usize::from(*byte)]) {
+        let index = next + offset;
         next = index + 1;
-        let hidden = match text.as_bytes()[index] {
-            b':' if text[index..].starts_with("://") => url.userinfo(text, index + 3),
+        let hidden = match bytes[index] {
+            b':' if bytes[index..].starts_with(b"://") => url.userinfo(text, index + 3),
             b':' | b'=' => value_of_name(text, index),
-            b'e' => web_token(text, index),
+            b'J' => text[..index].strip_suffix("ey").and_then(|before| web_token(text, before.len())),
             _ => credentials(text, index),
         };
         let Some(hidden) = hidden.filter(|hidden| !hidden.is_empty() && hidden.start >= copied) else { continue };
@@ -85,20 +75,50 @@ fn is_telling_path(path: &str) -> bool {
 
 fn is_telling(name: &str) -> bool {
     let name = name.trim_end_matches(is_separator);
-    let singular = name.strip_suffix(['s', 'S']).unwrap_or(name);
-    TELLING.iter().any(|telling| ends_with(name, telling) || ends_with(singular, telling))
-        // `password_credential` is the name of one, but this is one itself.
+    // `password_credential` is the name of one, but this is one itself.
+    ends_tellingly(name)
+        || name.strip_suffix(['s', 'S']).is_some_and(ends_tellingly)
         || name.eq_ignore_ascii_case("credential")
+}
+
+fn ends_tellingly(name: &str) -> bool {
+    match name.as_bytes() {
+        [.., before, last] => telling([before.to_ascii_lowercase(), last.to_ascii_lowercase()])
+            .iter()
+            .any(|telling| ends_with(name, telling)),
+        _ => false,
+    }
+}
+
+/// Names whose values are secrets, without separators and in lower case. A name that ends with one counts too, in the
+/// plural as well: `db_password`, `X-Api-Key`, `accessTokens`. They are found by their last two letters, since each value
+/// of a configuration is asked for them.
+fn telling(last_letters: [u8; 2]) -> &'static [&'static str] {
+    match &last_letters {
+        b"en" => &["token"],
+        b"er" => &["cardnumber"],
+        b"et" => &["secret"],
+        b"ey" => &["apikey", "accesskey", "privatekey", "secretkey", "signingkey", "encryptionkey"],
+        b"id" => &["sessionid"],
+        b"ie" => &["cookie"],
+        b"ls" => &["credentials"],
+        b"on" => &["authorization"],
+        b"rd" => &["password"],
+        b"se" => &["passphrase"],
+        b"wd" => &["passwd", "pwd"],
+        b"wt" => &["jwt"],
+        _ => &[],
+    }
 }
 
 fn is_separator(letter: char) -> bool {
     matches!(letter, '_' | '-' | '.' | ' ')
 }
 
-/// Whether `name` ends with `suffix` when case and separators don't count.
+/// Whether `name` ends with `suffix`, which is in lower case, when case and separators don't count.
 fn ends_with(name: &str, suffix: &str) -> bool {
-    let mut letters = name.chars().rev().filter(|&letter| !is_separator(letter));
-    suffix.chars().rev().all(|wanted| letters.next().is_some_and(|letter| letter.eq_ignore_ascii_case(&wanted)))
+    let mut letters = name.bytes().rev().filter(|letter| !is_separator(char::from(*letter)));
+    suffix.bytes().rev().all(|wanted| letters.next().is_some_and(|letter| letter.eq_ignore_ascii_case(&wanted)))
 }
 
 fn is_private_key(text: &str) -> bool {
