@@ -3,6 +3,7 @@
 
 mod deny;
 mod docs;
+mod fuzz;
 mod servers;
 mod test;
 mod tidy;
@@ -32,6 +33,8 @@ Commands:
   deny [--install]  runs cargo-deny; --install builds it first when it is missing (two minutes)
   deep [model]    goes through every order in which threads may meet in what the shutdown counts (loom), then runs the
                   ignored tests of all crates; with `model` the first alone
+  deep fuzz [MINUTES]  gives any bytes to the parser, the merge and the interpolation of configurations (libFuzzer);
+                  ten minutes unless it says
 ";
 
 fn main() -> ExitCode {
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     };
     match command {
         "test" => test::all(rest),
+        "deep" if rest.first().is_some_and(|what| what == "fuzz") => fuzz::run(&rest[1..]),
         "deep" => test::deep(rest),
         "bench" => exit_code(cargo().args(["run", "--release", "-p", "wellkept-bench", "--"]).args(rest)),
         "tidy" => tidy::run(&root()),
