@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use wellkept_testkit::{Program, not_run, until, wait_within};
+use wellkept_testkit::{Program, not_run, private_mounts, until, wait_within};
 
 use crate::served::{PATIENCE, Served, listening, text, wellkept};
 
@@ -26,21 +26,6 @@ if libc.mount(b"hung", point.encode(), b"fuse", 6, options.encode()) != 0:
     sys.exit(os.strerror(ctypes.get_errno()))
 os.execv(words[0], words)
 "#;
-
-/// A command that runs its words in a namespace of mounts of its own. `None`, and said so, where that is not allowed.
-pub(crate) fn private_mounts() -> Option<Command> {
-    for flags in ["--mount", "--mount --map-root-user"] {
-        let mut command = Command::new("unshare");
-        command.args(flags.split(' '));
-        let mut probe = Command::new("unshare");
-        probe.args(flags.split(' ')).args(["mount", "-t", "tmpfs", "none", "/mnt"]);
-        if probe.output().is_ok_and(|output| output.status.success()) {
-            return Some(command);
-        }
-    }
-    not_run("no mounts of one's own here (unshare --mount)");
-    None
-}
 
 /// Runs `wellkept check --json` with these words after the script has had its way with the folder `$1`.
 fn check_after(script: &str, folder: &Path, words: &[&str]) -> Option<Output> {

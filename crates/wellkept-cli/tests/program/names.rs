@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use wellkept_testkit::{Program, not_run, until};
+use wellkept_testkit::{Program, not_run, private_mounts, until};
 
-use crate::local::private_mounts;
 use crate::served::{PATIENCE, Served, listening, wellkept};
 
 /// Where the system asks names of in this test: no other server is there, and the port is the only one that it knows.
