@@ -60,6 +60,50 @@ impl Default for LiveOptions {
 }
 
 /// A configuration of type `T` that runs. Cheap to clone: all clones are the same one.
+///
+/// A change is read, prepared by all who subscribed, and committed, whole or not at all; the one from before runs until
+/// then, and on where anything is wrong.
+///
+/// ```
+/// use std::sync::Arc;
+/// use wellkept_config::{
+///     Live, LiveOptions, Outcome, Prepared, Refusal, Request, Section, Settings, Sources, Trigger,
+/// };
+///
+/// struct Limits { rows: u64 }
+///
+/// impl Settings for Limits {
+///     fn read(section: &mut Section<'_>) -> Option<Self> {
+///         Some(Self { rows: section.or("rows", 100) })
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let file = folder.path().join("app.yaml");
+/// # std::fs::write(&file, "rows: 10").unwrap();
+/// let live = Live::<Limits>::load(Sources::new().file(&file), LiveOptions::default()).unwrap();
+/// let _subscription = live.subscribe("importer", |_old: Arc<Limits>, new: Arc<Limits>| async move {
+///     if new.rows > 1_000 {
+///         return Err(Refusal::new("the importer has room for 1000 rows"));
+///     }
+///     // What is made here, such as a connection, is put to use by the commit, or dropped.
+///     Ok(Prepared::new(move || vec![]))
+/// });
+///
+/// std::fs::write(&file, "rows: 20").unwrap();
+/// let report = live.reload(Request::new(Trigger::Code)).await;
+/// assert_eq!((report.outcome, live.current().rows), (Outcome::Applied, 20));
+/// assert_eq!(report.changes, ["~ rows: 10 -> 20"]);
+///
+/// std::fs::write(&file, "rows: 5000").unwrap();
+/// let report = live.reload(Request::new(Trigger::Code)).await;
+/// let Outcome::Rejected(rejection) = report.outcome else { panic!() };
+/// assert_eq!(rejection.to_string(), "importer refuses it: the importer has room for 1000 rows");
+/// assert_eq!(live.current().rows, 20);
+/// # }
+/// ```
 pub struct Live<T> {
     shared: Arc<Shared<T>>,
 }
@@ -122,7 +166,8 @@ impl<T: Settings> Live<T> {
     }
 
     /// Names the runtime on which changes are made and subscribers prepare. Without this it is the one in which
-    /// [`load`](Self::load) was called, else the one of the first reload. Only the first name counts.
+    /// [`load`](Self::load) was called, else the one of the first reload. Only the first name counts. Its time must be
+    /// enabled.
     pub fn run_on(&self, runtime: runtime::Handle) {
         let _ = self.shared.runtime.set(runtime);
     }
