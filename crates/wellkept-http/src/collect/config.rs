@@ -17,6 +17,8 @@ pub(super) struct ConfigCollector(pub(super) Arc<dyn Control>);
 pub(super) struct ContentCollector(pub(super) Arc<dyn Control>);
 
 families! { FAMILIES:
+    RELOADS = counter "wellkept_config_reloads" ["outcome"], "Reloads of the configuration by outcome.";
+    APPLIED = gauge "wellkept_config_applied_timestamp_seconds", "When the running configuration was applied.";
     SUCCESSFUL = gauge "wellkept_config_last_reload_successful",
         "Whether the last reload was not refused; 1 before the first.";
     LAST = gauge "wellkept_config_last_reload_timestamp_seconds", "When the last reload ended.";
@@ -48,6 +50,15 @@ impl Collector for ConfigCollector {
 
     fn collect(&self, out: &mut Readings) {
         let (stats, running) = (self.0.stats(), self.0.running());
+        let outcomes = [
+            (OutcomeKind::Applied, stats.applied),
+            (OutcomeKind::Unchanged, stats.unchanged),
+            (OutcomeKind::Rejected, stats.rejected),
+            (OutcomeKind::RolledBack, stats.rolled_back),
+            (OutcomeKind::RestartRequired, stats.restart_required),
+        ];
+        out.family(&RELOADS).samples(outcomes.map(|(outcome, count)| ([outcome.as_str()], count as f64)));
+        out.value(&APPLIED, running.since as f64 / 1000.0);
         out.value(&SUCCESSFUL, truth(!matches!(stats.last, Some((_, OutcomeKind::Rejected)))));
         if let Some((at, _)) = stats.last {
             out.value(&LAST, seconds(at));

@@ -1,16 +1,9 @@
-//! The section `metrics`, and the metrics of the parts that the doors don't know: reloads, the log, the machine.
+//! The section `metrics`, and the metrics of the parts that the doors don't know: the log, the machine.
 
-use wellkept_config::{Live, OutcomeKind, Section};
+use wellkept_config::Section;
 use wellkept_telemetry::logging::Logging;
-use wellkept_telemetry::metrics::{Audience, Collector, Declaration, Metrics, Readings};
+use wellkept_telemetry::metrics::{Audience, Metrics};
 use wellkept_telemetry::system::{System, SystemCollector, SystemOptions};
-
-use super::configuration::Configuration;
-
-const RELOADS: Declaration<'static> =
-    Declaration::counter("wellkept_config_reloads", "Reloads of the configuration by outcome.").by(&["outcome"]);
-const APPLIED: Declaration<'static> =
-    Declaration::gauge("wellkept_config_applied_timestamp_seconds", "When the running configuration was applied.");
 
 /// What the program shows as metrics beyond its own figures: the section `metrics`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +42,10 @@ impl MetricsSettings {
 }
 
 /// The program's registry, with what the doors don't add.
-pub(super) fn registry(settings: MetricsSettings, logging: Option<Logging>, live: Live<Configuration>) -> Metrics {
+pub(super) fn registry(settings: MetricsSettings, logging: Option<Logging>) -> Metrics {
     let metrics = Metrics::new();
-    let mut added = vec![metrics.collector("reload", ReloadCollector(live), Audience::Everyone)];
-    added.extend(logging.map(|logging| metrics.collector("log", logging, Audience::Everyone)));
+    let log = logging.map(|logging| metrics.collector("log", logging, Audience::Everyone));
+    let mut added: Vec<_> = log.into_iter().collect();
     if settings.system == SystemFigures::Shown {
         let system = System::new(&SystemOptions::default());
         added.push(metrics.collector("system", SystemCollector::new(&system), Audience::Operators));
@@ -61,26 +54,4 @@ pub(super) fn registry(settings: MetricsSettings, logging: Option<Logging>, live
         tracing::error!(target: "wellkept::metrics", code = error.code(), "{error}");
     }
     metrics
-}
-
-/// What became of the configuration.
-struct ReloadCollector(Live<Configuration>);
-
-impl Collector for ReloadCollector {
-    fn declarations(&self) -> Vec<Declaration<'static>> {
-        vec![RELOADS, APPLIED]
-    }
-
-    fn collect(&self, out: &mut Readings) {
-        let (stats, running) = (self.0.stats(), self.0.running());
-        let outcomes = [
-            (OutcomeKind::Applied, stats.applied),
-            (OutcomeKind::Unchanged, stats.unchanged),
-            (OutcomeKind::Rejected, stats.rejected),
-            (OutcomeKind::RolledBack, stats.rolled_back),
-            (OutcomeKind::RestartRequired, stats.restart_required),
-        ];
-        out.family(&RELOADS).samples(outcomes.map(|(outcome, count)| ([outcome.as_str()], count as f64)));
-        out.value(&APPLIED, running.since as f64 / 1000.0);
-    }
 }

@@ -200,7 +200,7 @@ async fn a_reload_answers_what_it_came_to() {
         changed: vec![],
         removed: vec![],
         kept: 2,
-        restart_required: vec!["http.listen"],
+        restart_required: vec!["http.listen".to_owned()],
     };
     for (outcome, wanted) in [
         (

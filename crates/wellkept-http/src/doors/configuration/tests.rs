@@ -397,6 +397,12 @@ async fn what_reloads_came_to_is_on_the_page_of_metrics_and_the_hash_for_operato
     let (_, shown) = get(&doors, "/metrics").await;
     let lines: Vec<_> = shown.lines().filter(|line| line.starts_with("wellkept_config_")).collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
+    wellkept_config_reloads_total{outcome="applied"} 3.0
+    wellkept_config_reloads_total{outcome="unchanged"} 5.0
+    wellkept_config_reloads_total{outcome="rejected"} 1.0
+    wellkept_config_reloads_total{outcome="rolled_back"} 0.0
+    wellkept_config_reloads_total{outcome="restart_required"} 2.0
+    wellkept_config_applied_timestamp_seconds 1767225600.123
     wellkept_config_last_reload_successful 0.0
     wellkept_config_last_reload_timestamp_seconds 1767225700.0
     wellkept_config_last_reload_duration_seconds 0.25
