@@ -33,7 +33,10 @@ mod succession;
 mod tests;
 
 #[cfg(feature = "program")]
-pub(crate) use doors::door_options;
+pub(crate) use self::{
+    configured::{audit, close_at_the_end, reload_on},
+    doors::door_options,
+};
 #[cfg(feature = "grpc")]
 pub(crate) use doors::grpc_options;
 pub use error::ServeError;
@@ -395,6 +398,7 @@ impl Service {
         listen: impl FnOnce(&mut Sockets, ServerOptions) -> Result<Server, BindError>,
     ) -> Result<Report, ServeError> {
         let signals = signals::install().map_err(ServeError::Signals)?;
+        let hangup = self.configured.hangup().map_err(ServeError::Signals)?;
         follow(&self.shutdown, &self.checker);
         #[cfg(feature = "otlp")]
         let app = match &self.otlp {
@@ -425,7 +429,7 @@ impl Service {
             doors.show_logging(logging);
             write_at_the_end(logging, &self.shutdown);
         }
-        self.configured.show(&doors);
+        self.configured.show(&doors, &self.shutdown);
 
         let (application, own) = (self.application, self.server.exempt.clone());
         let exempt = Arc::new(move |request: &Parts| {
@@ -464,7 +468,9 @@ impl Service {
             None => None,
         };
         let settled = settled.transpose().map_err(SuccessionError::from)?;
-        if !matches!(settled, Some(Settled::Ends)) {
+        let systemd = if matches!(settled, Some(Settled::Ends)) {
+            None
+        } else {
             let before = settled.and_then(Settled::before);
             if before.is_some() {
                 bound.adopt_files();
@@ -473,8 +479,9 @@ impl Service {
             if let Some(succession) = &self.succession {
                 offer(succession, before, &self.shutdown, &self.checker, listening);
             }
-            tell_systemd(&self.shutdown, &self.checker, role);
-        }
+            tell_systemd(&self.shutdown, &self.checker, role)
+        };
+        let _watching = self.configured.follow(hangup, self.checker, self.logging, systemd);
         let report = self.sequence.run().await;
         tell_end(&report, doors.events());
         if let Some(watchdog) = watchdog {

@@ -3,17 +3,15 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::signal::unix::Signal;
-use wellkept_config::{Effect, Intent, Live, Outcome, Prepared, Refusal, Request, Settings, Subscriber, Trigger};
+use wellkept_config::{Effect, Live, Prepared, Refusal, Subscriber};
 use wellkept_health::{Checker, Component, RegisterError, Replaced};
 use wellkept_http::Doors;
-use wellkept_shutdown::systemd::Systemd;
-use wellkept_telemetry::events::{Events, SecurityEvent};
 use wellkept_telemetry::logging::Logging;
 
 use super::configuration::Configuration;
 use super::listeners::Listeners;
 use super::tls::RunningTls;
+use crate::service::audit;
 
 mod restart;
 mod settings;
@@ -170,54 +168,6 @@ impl Subscriber<Configuration> for Levels {
         }))
     }
 }
-
-/// Records each change as what it is for security: somebody changed what the program does.
-pub(crate) fn audit<T: Settings>(live: &Live<T>, events: Events) {
-    live.observe(move |request, report| {
-        let action = match &report.outcome {
-            _ if request.intent == Intent::DryRun => return,
-            Outcome::Applied | Outcome::RestartRequired { .. } => "config_reload",
-            Outcome::RolledBack { .. } => "config_rollback",
-            Outcome::Unchanged | Outcome::Rejected(_) => return,
-        };
-        let (outcome, trigger) = (report.outcome.kind().as_str(), request.trigger.as_str());
-        let version = report.version.map(|version| format!(", version {version}")).unwrap_or_default();
-        let description = format!("{outcome} by {trigger}{version}, {} values differ", report.changes.len());
-        let event = SecurityEvent::AuthzAdmin { user: &request.author, action };
-        events.security(event).description(&description).log();
-    });
-}
-
-/// Reloads at each SIGHUP, and has log files opened anew, which is what whoever rotates them sends it for.
-pub(super) async fn reload_on(
-    mut hangup: Signal,
-    live: Live<Configuration>,
-    checker: Checker,
-    logging: Option<Logging>,
-    systemd: Option<Systemd>,
-) {
-    // Further signals meanwhile come to one more reload.
-    while hangup.recv().await.is_some() {
-        // First of all: what is logged from now on belongs into the new file.
-        if let Some(logging) = &logging {
-            logging.reopen();
-        }
-        // Whom nothing was said of being ready must not hear it because of a reload.
-        let systemd = systemd.as_ref().filter(|_| checker.is_started());
-        if let Some(systemd) = systemd {
-            systemd.reloading();
-        }
-        live.reload(SIGNAL).await;
-        if let Some(systemd) = systemd {
-            // Whatever came of it: the service runs, with the new configuration or the one from before.
-            systemd.ready();
-        }
-    }
-}
-
-/// Nobody in particular asks by a signal.
-const SIGNAL: Request =
-    Request { trigger: Trigger::Signal, author: String::new(), intent: Intent::Apply, expected: None };
 
 fn lines(errors: &[RegisterError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")

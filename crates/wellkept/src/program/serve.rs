@@ -22,13 +22,13 @@ use super::history;
 use super::listeners::{Admin, Door, Haproxy, Listeners};
 use super::machine::SLOW_LOOP;
 use super::metrics;
-use super::reload::{Parts, reload_on};
+use super::reload::Parts;
 use super::store::StoreLocation;
 use super::succession::{Gate, HandoverPlace, Start, refuse_unclaimed, take_in_maintenances};
 use super::tls::RunningTls;
 use crate::service::{
-    OVERDUE, Role, Settled, SuccessionError, begin, door_options, follow, grpc_options, offer, settle, tell_end,
-    tell_systemd, watch_runtime, write_at_the_end,
+    OVERDUE, Role, Settled, SuccessionError, begin, close_at_the_end, door_options, follow, grpc_options, offer,
+    reload_on, settle, tell_end, tell_systemd, watch_runtime, write_at_the_end,
 };
 
 /// How long the start waits to learn whose the store's file is.
@@ -108,7 +108,7 @@ pub async fn serve(
     refuse_unclaimed(&sockets)?;
     drop(sockets);
 
-    let metrics = metrics::registry(configuration.metrics, logging.clone(), live.clone());
+    let metrics = metrics::registry(configuration.metrics, logging.clone());
     let names = configuration.listeners.names;
     let access = configuration.listeners.access();
     #[cfg(feature = "otlp")]
@@ -130,7 +130,8 @@ pub async fn serve(
         keep_jobs(&checker, &store)?;
     }
     doors.show_configuration(Arc::new(live.clone()));
-    close_at_the_end(&live, &shutdown);
+    let closing = live.clone();
+    close_at_the_end(move || closing.close(), &shutdown);
 
     let doors_runtime = DoorsRuntime::start().map_err(StartError::Thread)?;
     if let Some(logging) = &logging {
@@ -161,20 +162,10 @@ pub async fn serve(
     }
     let _watching = configuration.reload.watch().map(|options| live.watch(options));
     let systemd = tell_systemd(&shutdown, &checker, role);
-    tokio::spawn(reload_on(handlers.hangup, live, checker.clone(), logging, systemd));
+    tokio::spawn(reload_on(handlers.hangup, Arc::new(live), checker.clone(), logging, systemd));
     let report = sequence.run().await;
     tell_end(&report, doors.events());
     Ok(report)
-}
-
-/// Refuses changes of the configuration once the process is on its way out.
-fn close_at_the_end(live: &Live<Configuration>, shutdown: &Shutdown) {
-    let (closing, ending) = (live.clone(), shutdown.clone());
-    shutdown.on_phase(move |_| closing.close());
-    // It may have begun before anyone followed it.
-    if ending.is_shutting_down() {
-        live.close();
-    }
 }
 
 /// Refuses the file of another service, whose maintenances would be taken for this one's. A disk that does not say
