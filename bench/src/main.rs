@@ -3,6 +3,7 @@
 
 mod celery;
 mod checks;
+mod config;
 mod instance;
 mod leave;
 mod load;
@@ -42,6 +43,7 @@ Parts:
   probes   the endpoints under load, beside a bare axum handler
   requests an axum handler with all layers of a request, beside the bare one
   reads    reading the status in process, beside a bare atomic load
+  config   reading a configuration beside a lock, a watch and a bare atomic load; a change of a thousand checks
   checks   ten thousand checks: processor, memory, adding them up
   local    one run of each check of this machine: the 99th percentile
   celery   how soon a verdict on Celery's workers follows the last of their answers
@@ -57,9 +59,9 @@ Parts:
   soak     the memory of a thousand components over --minutes (default 2), history in --store sqlite (default), memory
 ";
 
-const PARTS: [&str; 16] = [
-    "probes", "requests", "reads", "checks", "local", "celery", "targets", "peers", "tracking", "log", "metrics",
-    "system", "leave", "soak", "stop", "rolling",
+const PARTS: [&str; 17] = [
+    "probes", "requests", "reads", "config", "checks", "local", "celery", "targets", "peers", "tracking", "log",
+    "metrics", "system", "leave", "soak", "stop", "rolling",
 ];
 /// Of these, those that take too long to be run unasked.
 const ONLY_WHEN_NAMED: [&str; 2] = ["stop", "rolling"];
@@ -153,6 +155,7 @@ fn run(part: &str, options: &Options) {
         "probes" => probes::run(options.effort),
         "requests" => requests::run(options.effort),
         "reads" => reads::run(options.effort),
+        "config" => config::run(options.effort),
         "checks" => checks::run(options.effort),
         "local" => local::run(options.effort),
         "celery" => celery::run(options.effort),

@@ -10,7 +10,7 @@ use crate::versions::{OutcomeKind, Trigger, VersionId};
 pub struct Request {
     /// What asks.
     pub trigger: Trigger,
-    /// Who asks, in one line; empty when nobody in particular.
+    /// Who asks, in one line of at most 200 characters; empty when nobody in particular.
     pub author: String,
     /// Whether it is only tried: parsed, validated, prepared, and given up.
     pub intent: Intent,

@@ -95,6 +95,9 @@ pub(super) struct Good {
 
 /// A probation that lasts.
 pub(super) struct Trial {
+    /// Of the commit that is on it.
+    pub(super) generation: u64,
+    pub(super) content: Arc<Content>,
     pub(super) until: SystemTime,
     /// Tells that it failed.
     pub(super) verdict: watch::Sender<Option<String>>,
@@ -236,6 +239,13 @@ impl<T> Books<T> {
             trial.task.abort();
         }
         self.good = Good { generation: self.now.generation, content: Arc::clone(&self.now.content) };
+    }
+
+    /// Trusts what was on probation, if it still is. `false` when something else is.
+    pub(super) fn outlived(&mut self, generation: u64) -> bool {
+        let Some(trial) = self.trial.take_if(|trial| trial.generation == generation) else { return false };
+        self.good = Good { generation, content: trial.content };
+        true
     }
 
     /// Whether this attempt differs from the refused one that was kept last; if so it is the last one now.

@@ -113,7 +113,11 @@ impl Keeper {
     /// Has everything written that waits, for at most `patience`. What can't be is kept, and tried again next time.
     pub(super) async fn write(self: &Arc<Self>, runtime: &runtime::Handle, patience: Duration) {
         let (sender, receiver) = oneshot::channel();
-        self.books().writers.push(sender);
+        {
+            let mut books = self.books();
+            books.writers.retain(|writer| !writer.is_closed());
+            books.writers.push(sender);
+        }
         self.work(runtime);
         let fault = match tokio::time::timeout(patience, receiver).await {
             Ok(Ok(Ok(()))) => return,

@@ -72,9 +72,9 @@ pub(super) fn begin<T: Settings>(shared: &Arc<Shared<T>>) {
     probation.lasts = probation.lasts.min(LONGEST);
     let until = SystemTime::now() + probation.lasts;
     let (verdict, said) = watch::channel(None);
-    let watching = watch_over(Arc::downgrade(shared), books.now.generation, probation, said);
-    let task = tokio::spawn(watching).abort_handle();
-    books.begin_trial(Trial { until, verdict, task });
+    let (generation, content) = (books.now.generation, Arc::clone(&books.now.content));
+    let task = tokio::spawn(watch_over(Arc::downgrade(shared), generation, probation, said)).abort_handle();
+    books.begin_trial(Trial { generation, content, until, verdict, task });
 }
 
 /// Asks the judge until the end.
@@ -108,10 +108,9 @@ async fn watch_over<T: Settings>(
                 }
             }
             None if is_end => {
-                let mut books = shared.books();
-                if books.now.generation == generation {
+                let outlived = shared.books().outlived(generation);
+                if outlived {
                     tracing::info!(target: "wellkept::config", "probation is over: the configuration stays");
-                    books.end_trial();
                 }
                 return;
             }

@@ -17,7 +17,8 @@ pub trait Subscriber<T>: Send + Sync + 'static {
     /// may refuse as well, and a dry run ends here.
     ///
     /// Runs on a task of its own, beside those of the other subscribers, within the deadline of the whole reload. Where
-    /// that passes, the task is aborted at its next await; a panic refuses the configuration.
+    /// that passes, the task is aborted at its next await; a panic refuses the configuration. It must not wait for a
+    /// reload itself: that one's turn comes after this.
     fn prepare(&self, old: &Arc<T>, new: &Arc<T>) -> impl Future<Output = Result<Prepared, Refusal>> + Send;
 
     /// Whether something differs that the text of the configuration does not tell, such as the content of a file that it

@@ -162,8 +162,12 @@ impl<T: Settings> Attempt<'_, T> {
         let (candidate, refuses) = match self.read(&before, &old).await? {
             Read::New(candidate, refuses) => (candidate, refuses),
             Read::Same(hash) => {
-                if *self.task == Task::Reload {
-                    self.shared.books().now.alias = hash;
+                let mut books = self.shared.books();
+                match self.task {
+                    Task::Reload => books.now.alias = hash,
+                    Task::RollBack(_) => {}
+                    // Nothing else is left to go back to.
+                    Task::GoBack { .. } => books.end_trial(),
                 }
                 return Ok(Done { outcome: Outcome::Unchanged, changes: Vec::new(), effects: Effects::new() });
             }

@@ -16,6 +16,9 @@ use super::{Shared, preparations, transaction};
 /// How many different changes may wait.
 const MOST_WAITING: usize = 4;
 
+/// How many characters of a name are kept.
+const LONGEST_AUTHOR: usize = 200;
+
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Task {
@@ -56,6 +59,7 @@ impl Turn {
 /// Asks for a change, and waits for what it comes to. Dropped, it ends the waiting only.
 pub(super) async fn ask<T: Settings>(shared: &Arc<Shared<T>>, task: Task, request: Request) -> Report {
     let asked = Instant::now();
+    let request = Request { author: one_line(&request.author), ..request };
     let intent = request.intent;
     let refused = |rejection| shared.refused(rejection, intent, asked);
     let mut report = match enqueue(shared, task, request, asked) {
@@ -67,6 +71,11 @@ pub(super) async fn ask<T: Settings>(shared: &Arc<Shared<T>>, task: Task, reques
         Some(report) => report,
         None => refused(Rejection::ShuttingDown),
     }
+}
+
+/// A name fit for the books, whoever gave it.
+fn one_line(author: &str) -> String {
+    author.chars().map(|character| if character.is_control() { ' ' } else { character }).take(LONGEST_AUTHOR).collect()
 }
 
 /// Asks to return to what ran before a commit that failed its probation, before everyone else who waits; `None` when

@@ -182,6 +182,29 @@ async fn whoever_subscribes_while_others_prepare_is_asked_before_the_commit_and_
     assert!(leaves.events().iter().all(|event| event == "not 2"), "it is given back");
 }
 
+#[tokio::test]
+async fn what_somebody_prepared_who_leaves_before_the_commit_is_given_back() {
+    let text = Text::new("number: 1");
+    let live = text.live();
+    let (leaves, stays) = (Recorder::named("leaves"), Recorder::named("stays"));
+    let leaving = Mutex::new(Some(live.subscribe("leaves", leaves.clone())));
+    let (seen, count) = (leaves.clone(), stays.clone());
+    let _stays = live.subscribe("stays", move |old: Arc<App>, new: Arc<App>| {
+        let (seen, count) = (seen.clone(), count.clone());
+        let leaving = leaving.lock().unwrap().take();
+        async move {
+            while seen.asked() == 0 {
+                tokio::task::yield_now().await;
+            }
+            drop(leaving);
+            count.prepare(&old, &new).await
+        }
+    });
+    text.set("number: 2");
+    assert_eq!(live.reload(by_code()).await.outcome, Outcome::Applied);
+    assert_eq!((leaves.events(), stays.events().remove(0)), (vec!["not 2".to_owned()], "1 -> 2".to_owned()));
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_was_replaced_ends_after_the_commits_within_the_deadline_and_eight_at_a_time() {
     let text = Text::new("number: 0");

@@ -1,7 +1,7 @@
 //! What is kept, what one returns to, and stores that fail.
 
 use super::*;
-use crate::content::Content;
+use crate::content::{Content, Part};
 use crate::control::{ShownValue, ViewError, Which};
 use crate::versions::{StoreFault, Version};
 
@@ -153,6 +153,48 @@ async fn a_store_that_fails_holds_nobody_up_and_gets_everything_in_order_once_it
     assert_eq!(apply(&live, &text, "number: 4").await.version, Some(VersionId(4)));
     let numbers: Vec<_> = live.versions().await.unwrap().into_iter().flat_map(|version| version.summary).collect();
     assert_eq!(numbers, ["~ number: 3 -> 4", "~ number: 2 -> 3", "~ number: 1 -> 2"]);
+}
+
+#[tokio::test]
+async fn of_what_a_store_does_not_take_the_newest_fifty_are_kept_in_memory() {
+    let (text, disk) = (Text::new("number: 0"), Disk::default());
+    let live = text.live_with(LiveOptions::default(), disk.clone());
+    disk.trouble(Some("the disk is full"));
+    for number in 1..=60 {
+        apply(&live, &text, &format!("number: {number}")).await;
+    }
+    assert_eq!((live.stats().unwritten, live.stats().lost), (50, 10));
+    disk.trouble(None);
+    assert_eq!(live.flush().await, 0);
+    let newest = live.versions().await.unwrap().remove(0);
+    assert_eq!((Some(newest.id), newest.hash), (live.running().version, live.running().hash));
+}
+
+#[tokio::test]
+async fn where_the_version_that_was_returned_to_is_gone_the_files_are_what_is_left() {
+    let (text, disk) = (Text::new("number: 1"), Disk::default());
+    let live = text.live_with(LiveOptions::default(), disk.clone());
+    apply(&live, &text, "number: 2").await;
+    live.roll_back(VersionId(1), by_code()).await;
+    let back = live.shared.books().now.content.parts[0].text.clone();
+    assert_eq!(back, "number: 1");
+    // What was valid once is not any more.
+    let version = Version { summary: Vec::new(), ..live.versions().await.unwrap().remove(0) };
+    let version = Version { at: version.at + Duration::from_secs(1), ..version };
+    let wrong = Content { parts: vec![Part { name: "app.yaml".to_owned(), text: "gone: 1".to_owned() }] };
+    disk.kept.lock().unwrap().append(&version, Some(&wrong), 50).unwrap();
+    let live = text.live_with(LiveOptions::default(), disk);
+    assert_eq!((live.current().number, live.running().refuses), (2, None));
+}
+
+#[tokio::test]
+async fn whoever_asks_is_named_in_one_line() {
+    let text = Text::new("number: 1");
+    let live = text.live();
+    text.set("number: 2");
+    live.reload(Request::new(Trigger::Api).by(format!("eve\n2 api root: applied{}", "!".repeat(1_000)))).await;
+    let author = live.running().author;
+    assert!(author.starts_with("eve 2 api root") && author.chars().count() == 200, "{author}");
 }
 
 #[tokio::test(start_paused = true)]
