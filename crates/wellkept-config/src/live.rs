@@ -15,7 +15,7 @@ use crate::document::LoadError;
 use crate::outcome::{Report, Request};
 use crate::settings::Settings;
 use crate::sources::Sources;
-use crate::versions::{MemoryVersions, VersionId, VersionStore};
+use crate::versions::{MemoryVersions, Patient, VersionId, VersionStore};
 
 mod books;
 mod candidate;
@@ -135,16 +135,22 @@ type Observer = Arc<dyn Fn(&Request, &Report) + Send + Sync>;
 impl<T: Settings> Live<T> {
     /// Reads the sources for the first time; versions are kept in memory. Blocks on the file system.
     pub fn load(sources: Sources, options: LiveOptions) -> Result<Self, LoadError> {
-        Self::load_with(sources, options, MemoryVersions::default())
+        Self::start(sources, options, Box::new(MemoryVersions::default()))
     }
 
     /// Like [`load`](Self::load), with a store that keeps the versions over the end of the process.
     ///
     /// Where the store says that the content of the files was rolled back from, the version runs that was returned to,
     /// until the files change. A store that can't be read or written does not keep the process from starting: it is
-    /// said loudly. Blocks on the store as well.
+    /// said loudly. Blocks on the store as well, for [`LiveOptions::store_patience`] at each of a few calls, and no longer
+    /// on one that hangs.
     pub fn load_with(sources: Sources, options: LiveOptions, store: impl VersionStore) -> Result<Self, LoadError> {
-        let start::First { candidate, files, refuses, keeper } = start::first(&sources, &options, Box::new(store))?;
+        let patient = Patient::new(Box::new(store), options.store_patience);
+        Self::start(sources, options, Box::new(patient))
+    }
+
+    fn start(sources: Sources, options: LiveOptions, store: Box<dyn VersionStore>) -> Result<Self, LoadError> {
+        let start::First { candidate, files, refuses, keeper } = start::first(&sources, &options, store)?;
         let current = Arc::clone(&candidate.value);
         let shared = Shared {
             sources,

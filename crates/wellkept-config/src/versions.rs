@@ -1,6 +1,7 @@
 //! Versions: what ran, since when, because of whom, and what became of it. The trait of whatever keeps them.
 
 mod memory;
+mod patient;
 
 use std::fmt;
 use std::time::SystemTime;
@@ -8,6 +9,7 @@ use std::time::SystemTime;
 use crate::content::{Content, ContentHash};
 
 pub use memory::MemoryVersions;
+pub(crate) use patient::Patient;
 
 /// How much text all versions of a store hold together, in bytes: beyond it the oldest go, whatever their number. The
 /// newest one that runs stays in any case.

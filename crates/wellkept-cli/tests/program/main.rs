@@ -35,3 +35,4 @@ mod system;
 mod systemd;
 mod trends;
 mod upstreams;
+mod versions;

@@ -55,7 +55,13 @@ impl Places {
     pub fn load(&self, first: &Configuration) -> Result<Live<Configuration>, wellkept_config::LoadError> {
         let mut options = LiveOptions::default();
         first.reload.set(&mut options);
-        Live::load(self.sources.clone(), options)
+        match first.store.versions() {
+            Ok(versions) => Live::load_with(self.sources.clone(), options, versions),
+            Err(fault) => {
+                tracing::error!(target: "wellkept::config", %fault, "versions are kept in memory only");
+                Live::load(self.sources.clone(), options)
+            }
+        }
     }
 }
 
