@@ -71,12 +71,9 @@ mod openapi;
 mod page;
 mod period;
 mod probes;
-mod reload;
 mod room;
 pub(crate) mod routes;
 mod trends;
-
-pub use reload::Reloaded;
 
 use momentary::Momentary;
 use routes::{Operation, Routes};
@@ -103,7 +100,6 @@ struct Inner {
     large: large::LargeAnswers,
     groups: Arc<groups::Groups>,
     configuration: configuration::ConfigurationHandle,
-    reload: reload::ReloadHook,
     logging: logging::LoggingHandle,
     flags: flags::FlagsHandle,
     events: Events,
@@ -156,7 +152,7 @@ impl Doors {
     pub fn new(checker: Checker, shutdown: Shutdown, access: Access, names: Names, metrics: Metrics) -> Self {
         let servers = collect::register(&metrics, &checker, &shutdown);
         let events = Events::of(&metrics);
-        let (reload, groups) = (reload::ReloadHook::default(), Arc::new(groups::Groups::default()));
+        let groups = Arc::new(groups::Groups::default());
         #[cfg(feature = "grpc")]
         let watches = Watches::new(checker.clone(), shutdown.clone(), Arc::clone(&groups));
         #[cfg(feature = "grpc")]
@@ -173,7 +169,6 @@ impl Doors {
             groups,
             large: large::LargeAnswers::new(),
             configuration: configuration::ConfigurationHandle::default(),
-            reload,
             logging: logging::LoggingHandle::default(),
             flags: flags::FlagsHandle::default(),
             events,

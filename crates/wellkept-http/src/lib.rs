@@ -26,7 +26,7 @@ pub use correlation::{
     CorrelatedBody, CorrelationFuture, CorrelationLayer, CorrelationService, PropagationLayer, PropagationService,
     propagate,
 };
-pub use doors::{Doors, Names, Reloaded};
+pub use doors::{Doors, Names};
 pub use error::ApiError;
 pub use haproxy::{Agent, AgentHandle, AgentOptions, AgentStats};
 pub use layer::{ShutdownFuture, ShutdownLayer, ShutdownService};

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use wellkept::config::Assignment;
 
 use super::Door;
 
@@ -49,7 +50,7 @@ pub(crate) struct Change {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Find every mistake in a file, each with its line and column.
+    /// Find every mistake in a configuration, each with its place.
     Check(ConfigCheck),
     /// Show what a running server is told, each value with where it comes from.
     Show(ConfigShow),
@@ -62,13 +63,23 @@ pub(crate) enum ConfigCommand {
 }
 
 #[derive(Debug, Args)]
-#[command(before_help = "Examples:
+#[command(
+    before_help = "Examples:
+  wellkept config check                      what `wellkept serve` would read here
   wellkept config check wellkept.yaml
-  wellkept config check --json wellkept.yaml")]
+  wellkept config check a.yaml b.yaml        each by itself
+  wellkept config check --set http.listen=127.0.0.1:9090 --json
+
+It reads as the server does: the file, the folder beside it (wellkept.d for wellkept.yaml), WELLKEPT_… of the environment.",
+    after_help = "Exit codes: 0 valid, also with warnings; 78 not."
+)]
 pub(crate) struct ConfigCheck {
-    /// The file.
+    /// The files, each a configuration. Default: the one that `serve` would find.
     #[arg(value_name = "FILE")]
-    pub(crate) path: PathBuf,
+    pub(crate) files: Vec<PathBuf>,
+    /// Set a key, as `wellkept serve` does. May be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<Assignment>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

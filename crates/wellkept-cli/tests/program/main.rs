@@ -25,6 +25,7 @@ mod one_liners;
 mod openapi;
 mod peers;
 mod platforms;
+mod reloading;
 mod served;
 mod serving;
 mod shared;

@@ -21,7 +21,7 @@ use wellkept_config::{Which, quoted};
 use super::acting::{Actor, Input};
 use super::aside::aside;
 use super::routes::{Operation, Routes};
-use super::{Doors, JSON, NoBody, Segment, answer, json, reload, written_as_json};
+use super::{Doors, JSON, NoBody, Segment, answer, json, written_as_json};
 use crate::collect;
 use crate::error::{ApiError, Refusal};
 
@@ -192,7 +192,7 @@ async fn reload(
     how: Result<Query<How>, QueryRejection>,
     Input(wanted): Input<ReloadWanted>,
 ) -> Result<Response, Refusal> {
-    let Ok(control) = doors.control() else { return reload::by_hook(&doors).await };
+    let control = doors.control()?;
     let request = request(control, &actor, &headers, how, wanted.author)?;
     let intent = request.intent;
     done(control.reload(request).await, intent)

@@ -15,7 +15,7 @@ use wellkept_telemetry::metrics::Metrics;
 
 use super::{Input, MAX_BODY};
 use crate::access::{Access, Token};
-use crate::doors::{Doors, Names, Operation, Reloaded, Routes};
+use crate::doors::{Doors, Names, Operation, Routes};
 use crate::server::Arrival;
 
 const SECRET: &str = "a-long-enough-secret";
@@ -178,54 +178,5 @@ impl http_body::Body for Endless {
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
         self.0.poll_recv(context).map(|_| None)
-    }
-}
-
-async fn reload(router: Router) -> (u16, String) {
-    let request = Request::post("/api/v1/config/reload").header("host", "localhost:1");
-    let mut request = request.body(Body::empty()).unwrap();
-    let arrival = Arrival::new(
-        "127.0.0.1:1".parse::<std::net::SocketAddr>().unwrap(),
-        "127.0.0.1:5".parse::<std::net::SocketAddr>().unwrap(),
-    );
-    request.extensions_mut().insert(arrival);
-    read(router.oneshot(request).await.unwrap()).await
-}
-
-#[tokio::test]
-async fn a_reload_answers_what_it_came_to() {
-    let message = "wellkept.yaml:3:1: unknown key".to_owned();
-    let applied = Reloaded::Applied {
-        added: vec!["db".to_owned()],
-        changed: vec![],
-        removed: vec![],
-        kept: 2,
-        restart_required: vec!["http.listen".to_owned()],
-    };
-    for (outcome, wanted) in [
-        (
-            applied,
-            (
-                200,
-                r#"{"outcome":"applied","added":["db"],"changed":[],"removed":[],"kept":2,"restart_required":["http.listen"]}"#,
-            ),
-        ),
-        (Reloaded::Unchanged, (200, r#"{"outcome":"unchanged"}"#)),
-        (
-            Reloaded::Rejected { message },
-            (422, r#"{"error":{"code":"config.rejected","message":"wellkept.yaml:3:1: unknown key"}}"#),
-        ),
-        (
-            Reloaded::Refused { code: "config.busy", message: "another runs".to_owned() },
-            (409, r#"{"error":{"code":"config.busy","message":"another runs"}}"#),
-        ),
-    ] {
-        let doors = doors();
-        assert_eq!(reload(doors.admin()).await.0, 404, "nobody owns a configuration");
-        doors.on_reload(move || std::future::ready(outcome.clone()));
-        assert_eq!(reload(doors.public()).await.0, 404, "nothing acts on the public door");
-        let (status, body) = reload(doors.operators()).await;
-        assert_eq!((status, body.as_str()), wanted);
-        assert_eq!(reload(doors.admin()).await.0, status);
     }
 }
