@@ -69,19 +69,24 @@ impl Section<'_> {
     }
 
     fn read_secret(&self, path: &Path) -> Result<String, Unread> {
-        match path.to_str().and_then(|path| path.strip_prefix(CREDENTIAL)) {
-            Some(name) => self.read_credential(name),
-            None => read_secret(path, &mut self.named().borrow_mut()),
-        }
+        read_secret(&self.resolved(path)?, &mut self.named().borrow_mut())
     }
 
     fn read_credential(&self, name: &str) -> Result<String, Unread> {
         read_credential(name, self.credentials(), &mut self.named().borrow_mut())
     }
+
+    /// The path as it is, or that of the credential that it names.
+    pub(crate) fn resolved(&self, path: &Path) -> Result<PathBuf, Unread> {
+        match path.to_str().and_then(|path| path.strip_prefix(CREDENTIAL)) {
+            Some(name) => credential(name, self.credentials()),
+            None => Ok(path.to_owned()),
+        }
+    }
 }
 
 /// A stable code and a message.
-type Unread = (&'static str, String);
+pub(crate) type Unread = (&'static str, String);
 
 /// What a file holds, without its last newline. It is noted among those `named`.
 pub(crate) fn read_secret(path: &Path, named: &mut NamedFiles) -> Result<String, Unread> {
@@ -109,6 +114,11 @@ pub(crate) fn read_secret(path: &Path, named: &mut NamedFiles) -> Result<String,
 
 /// What systemd hands to the service under this name, in the folder that it names.
 pub(crate) fn read_credential(name: &str, folder: Option<&Path>, named: &mut NamedFiles) -> Result<String, Unread> {
+    read_secret(&credential(name, folder)?, named)
+}
+
+/// The file of a credential.
+fn credential(name: &str, folder: Option<&Path>) -> Result<PathBuf, Unread> {
     // A name is that of a file in the folder, and leads nowhere else.
     let is_name = !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']) && name.len() <= 255;
     if !is_name {
@@ -118,7 +128,7 @@ pub(crate) fn read_credential(name: &str, folder: Option<&Path>, named: &mut Nam
         let message = format!("no credential {}: ${CREDENTIALS_DIRECTORY} is not set", quoted(name));
         return Err((codes::NOT_FOUND, message));
     };
-    read_secret(&folder.join(name), named)
+    Ok(folder.join(name))
 }
 
 /// The key with a suffix. Keys stand in a program's text, so that there are only so many: each is made once and kept.

@@ -296,10 +296,20 @@ impl<'d> Section<'d> {
     /// [`optional`](Self::optional). What it says, in its first MiB, is a part of the [`fingerprint`](Self::fingerprint),
     /// so that a reload takes up what changed in it alone, and it is watched with the configuration's own files. Blocks
     /// on the file system; that it can't be read is for whoever opens it to report.
+    ///
+    /// `credential:NAME` is the file of a systemd credential, in `$CREDENTIALS_DIRECTORY` (systemd.exec(5)).
     pub fn file(&mut self, key: &'static str) -> Option<PathBuf> {
         let path = self.optional::<PathBuf>(key)?;
-        self.take_in(&path);
-        Some(path)
+        match self.resolved(&path) {
+            Ok(path) => {
+                self.take_in(&path);
+                Some(path)
+            }
+            Err((code, message)) => {
+                self.report(self.position_of(key), code, message);
+                None
+            }
+        }
     }
 
     /// As [`file`](Self::file) for a path that was asked for otherwise. To be called before it is read.

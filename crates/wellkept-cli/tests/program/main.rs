@@ -29,6 +29,7 @@ mod reloading;
 mod served;
 mod serving;
 mod shared;
+mod sources;
 mod stalled;
 mod start;
 mod store;

@@ -81,6 +81,19 @@ fn a_secret_that_can_not_be_read_is_explained_and_not_shown() {
 }
 
 #[test]
+fn a_file_may_be_a_credential() {
+    let sources = Sources::new().variables(|name| (name == "CREDENTIALS_DIRECTORY").then(|| "/run/c".to_owned()));
+    let file = |value: &str| {
+        let sources = sources.clone().text("app.yaml", format!("ca_file: {value}"));
+        let document = sources.document(&sources.content().expect("read")).expect("parsed");
+        document.read(|section| section.file("ca_file")).map_err(|wrong| wrong.to_string())
+    };
+    assert_eq!(file("/etc/ca.pem"), Ok("/etc/ca.pem".into()));
+    assert_eq!(file("credential:ca"), Ok("/run/c/ca".into()));
+    assert_eq!(file("credential:../ca"), Err("app.yaml:1:10: `../ca` is no name of a credential".to_owned()));
+}
+
+#[test]
 fn a_credential_needs_a_folder() {
     let sources = Sources::new().variables(|_| None).text("app.yaml", "password_credential: good");
     let document = sources.document(&sources.content().expect("read")).expect("parsed");
