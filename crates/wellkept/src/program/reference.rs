@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use wellkept_config::{Entry, Presence, Reference, Section, Shape};
 
 use super::configuration::Configuration;
+use super::reload::restart_keys;
 
 /// Where the schema of the latest version is.
 const SCHEMA: &str = "https://wellkept.dev/schema/wellkept.json";
@@ -53,6 +54,7 @@ impl Configuration {
 
 /// What the sections are, and the keys of those that are the configuration's own.
 fn describe(root: &mut Section<'_>) {
+    root.restart(&restart_keys().collect::<Vec<_>>());
     root.describe(&[
         ("service", "What the service is called."),
         ("service.name", "Its name, shown to everyone. Default: the machine's host name."),

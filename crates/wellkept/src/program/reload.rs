@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use wellkept_config::{Effect, Live, Prepared, Refusal, Subscriber};
+use wellkept_config::{Effect, Live, Prepared, Probation, Refusal, Subscriber};
 use wellkept_health::{Checker, Component, RegisterError, Replaced};
 use wellkept_http::Doors;
 use wellkept_telemetry::logging::Logging;
@@ -13,6 +13,7 @@ use super::listeners::Listeners;
 use super::tls::RunningTls;
 use crate::service::audit;
 
+mod probation;
 mod restart;
 mod settings;
 
@@ -39,6 +40,9 @@ impl Parts {
         checks.checker.replace(checks.of(&first))?;
         set_windows(&checker, &first);
         audit(live, doors.events().clone());
+        // Only now there is something to judge a change by.
+        let judge = Arc::new(probation::Health::new(checker.clone()));
+        live.adjust(|options| options.probation = Some(Probation { lasts: first.reload.probation, judge }));
         let following = live.clone();
         live.subscribe("reload", move |_, new: Arc<Configuration>| {
             let live = following.clone();

@@ -28,7 +28,7 @@ use super::succession::{Gate, HandoverPlace, Start, refuse_unclaimed, take_in_ma
 use super::tls::RunningTls;
 use crate::service::{
     OVERDUE, Role, Settled, SuccessionError, begin, close_at_the_end, door_options, follow, grpc_options, offer,
-    reload_on, settle, tell_end, tell_systemd, watch_runtime, write_at_the_end,
+    reload_on, settle, tell_end, tell_systemd, watch_runtime, write_at_the_end, write_versions_at_the_end,
 };
 
 /// How long the start waits to learn whose the store's file is.
@@ -132,6 +132,7 @@ pub async fn serve(
     doors.show_configuration(Arc::new(live.clone()));
     let closing = live.clone();
     close_at_the_end(move || closing.close(), &shutdown);
+    write_versions_at_the_end(&live, &shutdown);
 
     let doors_runtime = DoorsRuntime::start().map_err(StartError::Thread)?;
     if let Some(logging) = &logging {

@@ -8,8 +8,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use wellkept_config::{Control, FlagBoard, Intent, Live, Outcome, Request, Settings, Trigger, WatchOptions, Watching};
 use wellkept_health::Checker;
 use wellkept_http::Doors;
-use wellkept_shutdown::Shutdown;
 use wellkept_shutdown::systemd::Systemd;
+use wellkept_shutdown::{Hook, Shutdown};
 use wellkept_telemetry::events::{Events, SecurityEvent};
 use wellkept_telemetry::logging::Logging;
 
@@ -86,6 +86,7 @@ impl Configured {
             doors.show_configuration(Arc::clone(running) as Arc<dyn Control>);
             let closing = Arc::clone(running);
             close_at_the_end(move || closing.close(), shutdown);
+            running.write_at_the_end(shutdown);
         }
     }
 
@@ -111,6 +112,7 @@ trait Running: Control {
     fn audit(&self, events: Events);
     fn watch(&self) -> Watching;
     fn close(&self);
+    fn write_at_the_end(&self, shutdown: &Shutdown);
 }
 
 impl<T: Settings> Running for Live<T> {
@@ -128,6 +130,10 @@ impl<T: Settings> Running for Live<T> {
 
     fn close(&self) {
         self.close();
+    }
+
+    fn write_at_the_end(&self, shutdown: &Shutdown) {
+        write_versions_at_the_end(self, shutdown);
     }
 }
 
@@ -157,6 +163,17 @@ pub(crate) fn close_at_the_end(close: impl Fn() + Send + Sync + 'static, shutdow
     if shutdown.is_shutting_down() {
         close();
     }
+}
+
+/// Has the store of versions take in the flush what it did not take so far.
+pub(crate) fn write_versions_at_the_end<T: Settings>(live: &Live<T>, shutdown: &Shutdown) {
+    let live = live.clone();
+    shutdown.on_flush(Hook::new("configuration", move || async move {
+        match live.flush().await {
+            0 => Ok(()),
+            _ => Err("versions of the configuration are left that the store has not taken"),
+        }
+    }));
 }
 
 /// Reloads at each SIGHUP, and has log files opened anew, which is what whoever rotates them sends it for.
