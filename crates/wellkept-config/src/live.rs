@@ -210,7 +210,8 @@ impl<T: Settings> Live<T> {
     /// One change is made at a time. Those who ask while one is made wait for the next, and share it where they ask for
     /// the same; where four different ones wait, a further one is refused. Dropping the future changes nothing: the
     /// change goes on. A change takes at most [`LiveOptions::deadline`] from its turn to its commit; after that it
-    /// waits for the store of versions, within its limit.
+    /// waits for the store of versions, within its limit. Where a commit blocks for good, which it must not, those who
+    /// wait are refused after twice that time.
     pub async fn reload(&self, request: Request) -> Report {
         turns::ask(&self.shared, Task::Reload, request).await
     }
@@ -313,7 +314,7 @@ impl<T> Shared<T> {
 
     /// How long the store is waited for.
     fn patience(&self) -> Duration {
-        self.books().options.store_patience
+        self.books().options.store_patience.min(LONGEST)
     }
 
     /// How long one change may take.

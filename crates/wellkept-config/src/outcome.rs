@@ -83,7 +83,7 @@ pub enum Outcome {
     Rejected(Rejection),
     /// An earlier version runs again.
     RolledBack {
-        /// Which.
+        /// Which; 0 where the store could not give it a number.
         to: VersionId,
         /// Keys of it that wait for a restart.
         restart_required: Vec<String>,

@@ -23,6 +23,9 @@ use super::telling::log;
 use super::turns::Task;
 use super::{Shared, probation, quietly};
 
+/// What the store gave no number to.
+const UNNUMBERED: VersionId = VersionId(0);
+
 /// Makes the change that has the turn. Not cancel-safe: it runs on a task of its own.
 pub(super) async fn run<T: Settings>(
     shared: &Arc<Shared<T>>,
@@ -47,7 +50,7 @@ pub(super) async fn run<T: Settings>(
             if request.intent == Intent::Apply {
                 books.count(&report);
             }
-            if let Task::GoBack { why, .. } = task {
+            if let (Task::GoBack { why, .. }, Outcome::RolledBack { .. }) = (task, &report.outcome) {
                 books.tell_of_going_back(why);
             }
             report
@@ -231,7 +234,7 @@ impl<T: Settings> Attempt<'_, T> {
             Task::RollBack(to) => Some(*to),
             Task::GoBack { .. } => {
                 let generation = self.shared.books().good.generation;
-                Some(self.shared.keeper.number(generation).unwrap_or(VersionId(0)))
+                Some(self.shared.keeper.number(generation).unwrap_or(UNNUMBERED))
             }
         }
     }
@@ -329,6 +332,7 @@ impl<T: Settings> Attempt<'_, T> {
             Task::Reload | Task::RollBack(_) => None,
         };
         let summary = why.into_iter().chain(changes.iter().cloned()).collect();
+        let returned_to = returned_to.filter(|to| *to != UNNUMBERED);
         let version = Version { returned_to, refuses, ..self.version(candidate.hash, outcome, summary) };
         let generation = Some(self.shared.books().now.generation);
         self.write(Record { generation, version, content: Some(Arc::clone(&candidate.content)) }).await;
@@ -349,7 +353,7 @@ impl<T: Settings> Attempt<'_, T> {
 
     fn version(&self, hash: ContentHash, outcome: OutcomeKind, summary: Vec<String>) -> Version {
         Version {
-            id: VersionId(0),
+            id: UNNUMBERED,
             at: SystemTime::now(),
             trigger: self.request.trigger,
             author: self.request.author.clone(),

@@ -1,6 +1,7 @@
 //! One change at a time: who asks while one is made waits for the next, and shares it with who asks for the same.
 
 use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -138,11 +139,29 @@ impl<T: Settings> Driver<T> {
             let shared = Arc::clone(&self.shared);
             // A task of its own: whatever panics in it, such as what an old configuration does when it is dropped, ends
             // this turn and no other.
-            let made = tokio::spawn(async move { transaction::run(&shared, &task, &request, asked).await });
-            let report = made.await.unwrap_or_else(|error| {
-                self.shared.refused(preparations::ended("the configuration", error), intent, asked)
-            });
+            let mut made = tokio::spawn(async move { transaction::run(&shared, &task, &request, asked).await });
+            let report = loop {
+                match tokio::time::timeout(self.shared.longest_turn(), &mut made).await {
+                    Ok(Ok(report)) => break report,
+                    Ok(Err(error)) => {
+                        break self.shared.refused(preparations::ended("the configuration", error), intent, asked);
+                    }
+                    Err(_) => {
+                        tracing::error!(target: "wellkept::config", "a change blocks: it is waited for no longer");
+                        told.send_replace(Some(self.shared.refused(Rejection::Busy, intent, asked)));
+                        self.refuse_waiting();
+                    }
+                }
+            };
             told.send_replace(Some(report));
+        }
+    }
+
+    /// Those who wait for a change that something holds up for good wait no longer. It goes on once that ends.
+    fn refuse_waiting(&self) {
+        let waiting = std::mem::take(&mut self.shared.books().waiting);
+        for Turn { request, asked, report, .. } in waiting {
+            report.send_replace(Some(self.shared.refused(Rejection::Busy, request.intent, asked)));
         }
     }
 
@@ -177,6 +196,12 @@ impl<T: Settings> Shared<T> {
             let driver = Driver { shared: Arc::clone(self), driving: true };
             runtime.spawn(driver.run());
         }
+    }
+
+    /// No turn takes longer, unless something blocks that must not: the reading and preparing, once more where a commit
+    /// is taken back, and what the store is asked.
+    fn longest_turn(&self) -> Duration {
+        self.deadline() * 2 + self.patience() * 4
     }
 
     pub(super) fn runtime(&self) -> Option<Handle> {

@@ -166,6 +166,34 @@ async fn a_source_that_does_not_answer_is_refused_at_the_deadline_and_never_appl
     assert_eq!((live.current().number, live.stats().applied), (3, 1));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_blocks_holds_up_changes_and_nobody_who_reads_or_waits_for_good() {
+    let text = Text::new("number: 1");
+    let live = text.live();
+    live.adjust(|options| {
+        options.deadline = Duration::from_millis(10);
+        options.store_patience = Duration::from_millis(1);
+    });
+    let gate = Gate::default();
+    gate.shut();
+    let passing = gate.clone();
+    let _blocks = live.subscribe("blocks", move |_: Arc<App>, _: Arc<App>| {
+        let passing = passing.clone();
+        async move {
+            Ok(Prepared::new(move || {
+                passing.pass();
+                Vec::new()
+            }))
+        }
+    });
+    text.set("number: 2");
+    for _ in 0..2 {
+        assert_eq!(*rejection(&live.reload(by_code()).await), Rejection::Busy);
+    }
+    assert_eq!(live.current().number, 2);
+    gate.open();
+}
+
 #[test]
 fn where_the_runtime_of_the_changes_ends_whoever_waits_is_told() {
     let other = runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
