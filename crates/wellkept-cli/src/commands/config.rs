@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use wellkept::checks::fetch::Method;
+use wellkept::checks::fetch::{FetchError, Method};
 use wellkept::config::quoted;
 
 use crate::arguments::{Change, ConfigRollback, Door};
@@ -87,8 +87,16 @@ fn words(list: &Value) -> Vec<String> {
 
 /// Why a change was not made. The exit code tells a configuration that is wrong from a moment that is.
 fn refused(server: &Server, door: &Door, problem: &AskError) -> Failure {
-    let AskError::Refused { status, code, message } = problem else {
-        return Failure::new(problem.exit(), format!("{} can't be asked: {problem}", server.address()));
+    let (status, code, message) = match problem {
+        AskError::Refused { status, code, message } => (status, code, message),
+        AskError::Unreachable(FetchError::Timeout(_)) => {
+            let problem = format!(
+                "{} has not told the outcome in time: it may still come, see `wellkept config history`",
+                server.address()
+            );
+            return Failure::new(Exit::Late, problem);
+        }
+        _ => return Failure::new(problem.exit(), format!("{} can't be asked: {problem}", server.address())),
     };
     if door.json {
         print_json(&json!({ "error": { "code": code, "message": message } }));

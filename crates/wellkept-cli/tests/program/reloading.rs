@@ -170,3 +170,16 @@ fn of_two_who_change_what_they_have_seen_only_the_first_one_does() {
     served.said(&["config", "rollback", "1", "--if-match", "3", "--dry-run"], 0);
     assert_eq!(served.get("/api/v1/config").json()["version"], 3, "nothing but a trial");
 }
+
+#[test]
+fn who_waits_too_short_for_an_outcome_hears_that_it_may_still_come() {
+    let folder = tempfile::tempdir().unwrap();
+    // It takes the request and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = silent.local_addr().unwrap().to_string();
+    let output = run(folder.path(), &["reload", "--server", &server, "--timeout", "300ms"]);
+    assert_eq!(output.status.code(), Some(75));
+    assert!(text(&output.stderr).contains("it may still come"), "{}", text(&output.stderr));
+    let nonsense = run(folder.path(), &["reload", "--server", &server, "--timeout", "soon"]);
+    assert_eq!(nonsense.status.code(), Some(64));
+}
