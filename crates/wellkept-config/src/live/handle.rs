@@ -1,4 +1,4 @@
-//! How the running configuration is read: a whole at a time, in nanoseconds, whatever is being reloaded meanwhile.
+//! How the running configuration is read: a whole at a time, within nanoseconds, whatever is being reloaded meanwhile.
 
 use std::fmt;
 use std::ops::Deref;
@@ -20,8 +20,8 @@ impl<T, S> Handle<T, S> {
     }
 
     /// The section as it is now. It stays as it is for as long as the guard is held: what must agree is read from one
-    /// guard. Never blocks, and takes a few nanoseconds; a guard that is held for long keeps the whole of an old
-    /// configuration in memory.
+    /// guard. Never blocks, and costs what `ArcSwap::load` does, ten to twenty nanoseconds; [`cached`](Self::cached) has
+    /// what costs less. A guard that is held for long keeps the whole of an old configuration in memory.
     ///
     /// ```
     /// use wellkept_config::{Live, LiveOptions, Section, Settings, Sources};
