@@ -44,7 +44,7 @@ impl Service {
     /// let live = Live::<Orders>::load(sources, LiveOptions::default())?;
     /// let orders = live.handle(|orders| orders);
     /// let app = axum::Router::new().route("/items", axum::routing::get(async move || orders.read().items.to_string()));
-    /// Ok(wellkept::Service::new("orders", "1.4.2").configuration(&live).serve(app, "127.0.0.1:8080").await?)
+    /// Ok(wellkept::Service::new("orders", "1.4.2").configuration(&live).serve(app, ([127, 0, 0, 1], 8080)).await?)
     /// # }
     /// ```
     #[must_use]
