@@ -4,6 +4,7 @@
 //! Nothing is written twice: keys, defaults and types come from `Options`, the example from `KIND`, the rest from the
 //! module's `//!`. `cargo xtask tidy` holds the pages to the modules.
 
+mod configuration;
 mod kind;
 mod logging;
 mod metrics;
@@ -29,7 +30,7 @@ pub(crate) fn run(root: &Path) -> ExitCode {
         if !findings.is_empty() {
             return Err(format!("{} found, nothing written", findings.len()));
         }
-        write(root, &tree, &pages)
+        Ok(write(root, &tree, &pages)? + configuration::write(root, &tree)?)
     });
     match written {
         Ok(changed) => {

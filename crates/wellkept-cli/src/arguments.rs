@@ -10,7 +10,7 @@ use wellkept::http::Address;
 use crate::exit::Exit;
 
 pub(crate) use config::{
-    Change, ConfigCheck, ConfigCommand, ConfigDiff, ConfigHistory, ConfigRollback, ConfigShow, Reload,
+    Change, ConfigCheck, ConfigCommand, ConfigDiff, ConfigHistory, ConfigRollback, ConfigSchema, ConfigShow, Reload,
 };
 
 mod config;

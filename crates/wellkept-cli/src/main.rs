@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Log(LogCommand::Status(options)) => commands::log::status(&options),
         Command::Heartbeat(options) => commands::heartbeat::run(&options),
         Command::Config(ConfigCommand::Check(options)) => Ok(commands::config::check::run(&options)),
+        Command::Config(ConfigCommand::Schema(options)) => Ok(commands::config::schema(&options)),
         Command::Config(ConfigCommand::Show(options)) => commands::config::show::run(&options),
         Command::Config(ConfigCommand::Diff(options)) => commands::config::diff::run(&options),
         Command::Config(ConfigCommand::History(options)) => commands::config::history::run(&options),

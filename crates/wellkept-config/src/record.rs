@@ -19,7 +19,7 @@ pub(crate) enum Record {
     /// The paths of all keys.
     Asked(RefCell<BTreeSet<String>>),
     /// Everything there is to know of the keys; the document is empty.
-    Keys(Keys),
+    Keys(Box<Keys>),
     /// The values, as they may be shown.
     Values(Values),
 }
@@ -63,6 +63,7 @@ struct Book {
     places: HashMap<String, usize>,
     descriptions: HashMap<String, String>,
     restart: Vec<String>,
+    at_once: BTreeSet<String>,
     concealed: BTreeSet<String>,
     alternatives: Vec<(String, Vec<String>)>,
     free: HashMap<*const Node, String>,
@@ -112,6 +113,10 @@ impl Keys {
         self.book.borrow_mut().restart.push(path);
     }
 
+    pub(crate) fn at_once(&self, path: String) {
+        self.book.borrow_mut().at_once.insert(path);
+    }
+
     pub(crate) fn conceal(&self, path: String) {
         self.book.borrow_mut().concealed.insert(path);
     }
@@ -146,14 +151,15 @@ impl Keys {
 
     /// The keys in the order in which they were asked for, and which of them exclude each other.
     pub(crate) fn finish(self) -> (Vec<Entry>, Vec<(String, Vec<String>)>) {
-        let Book { mut entries, descriptions, restart, concealed, alternatives, .. } = self.book.into_inner();
+        let Book { mut entries, descriptions, restart, at_once, concealed, alternatives, .. } = self.book.into_inner();
         for entry in &mut entries {
             let plain = entry.path.replace("[]", "");
             entry.describe(descriptions.get(&plain).map(String::as_str).unwrap_or_default());
             entry.secret |= concealed.contains(&entry.path);
-            entry.restart = restart.iter().any(|key| {
-                plain == *key || plain.strip_prefix(key.as_str()).is_some_and(|below| below.starts_with('.'))
-            });
+            entry.restart = !at_once.contains(&entry.path)
+                && restart.iter().any(|key| {
+                    plain == *key || plain.strip_prefix(key.as_str()).is_some_and(|below| below.starts_with('.'))
+                });
         }
         (entries, alternatives)
     }

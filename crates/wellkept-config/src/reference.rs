@@ -39,7 +39,7 @@ impl Reference {
     pub fn of<T>(read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Self {
         let walk = Walk {
             reported: RefCell::default(),
-            record: Record::Keys(Keys::new()),
+            record: Record::Keys(Box::new(Keys::new())),
             places: Arc::default(),
             credentials: None,
             named: RefCell::default(),

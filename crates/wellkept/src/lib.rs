@@ -47,6 +47,11 @@ mod library {}
 #[doc = include_str!("../../../docs/otlp.md")]
 mod export {}
 
+/// And those of the configuration.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/configuration.md")]
+mod configuration {}
+
 /// And those of metrics.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/metrics.md")]

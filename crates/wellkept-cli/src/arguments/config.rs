@@ -52,6 +52,8 @@ pub(crate) struct Change {
 pub(crate) enum ConfigCommand {
     /// Find every mistake in a configuration, each with its place.
     Check(ConfigCheck),
+    /// Print the JSON Schema of the file, or the tables of its keys.
+    Schema(ConfigSchema),
     /// Show what a running server is told, each value with where it comes from.
     Show(ConfigShow),
     /// Show what differs between two configurations of a running server.
@@ -83,6 +85,19 @@ pub(crate) struct ConfigCheck {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  wellkept config schema > wellkept.schema.json
+  wellkept config schema --markdown           every key with its type, its default and what it is for
+
+An editor with the YAML language server completes and checks a file that begins with
+  # yaml-language-server: $schema=wellkept.schema.json")]
+pub(crate) struct ConfigSchema {
+    /// Print the keys in tables of Markdown instead.
+    #[arg(long)]
+    pub(crate) markdown: bool,
 }
 
 #[derive(Debug, Args)]

@@ -12,8 +12,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use wellkept::checks::fetch::{FetchError, Method};
 use wellkept::config::quoted;
+use wellkept::program::Configuration;
 
-use crate::arguments::{Change, ConfigRollback, Door};
+use crate::arguments::{Change, ConfigRollback, ConfigSchema, Door};
 use crate::ask::{AskError, Server, Wish};
 use crate::exit::{Exit, Failure};
 use crate::output::{error, escaped, print, print_json};
@@ -24,6 +25,16 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How much of a hash is shown, and how much of one names it at least.
 const DIGITS: usize = 12;
 const LEAST_DIGITS: usize = 8;
+
+/// `wellkept config schema`
+pub(crate) fn schema(options: &ConfigSchema) -> Exit {
+    if options.markdown {
+        print(&Configuration::markdown());
+    } else {
+        print(&(Configuration::json_schema() + "\n"));
+    }
+    Exit::Clean
+}
 
 /// `wellkept config rollback N`
 pub(crate) fn rollback(options: &ConfigRollback) -> Result<Exit, Failure> {

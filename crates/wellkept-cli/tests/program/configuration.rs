@@ -398,3 +398,18 @@ fn no_probe_fails_while_it_reloads_and_what_waits_for_a_restart_is_named() {
     served.reload(&still, "restart_required");
     served.reload(BEFORE, "applied");
 }
+
+#[test]
+fn the_schema_is_printed_for_editors_and_its_keys_in_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), &["config", "schema"]);
+    assert_eq!(output.status.code(), Some(0));
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    let interval = &schema["properties"]["checks"]["items"]["properties"]["interval"];
+    assert_eq!((&interval["default"], &interval["examples"][0]), (&"10s".into(), &"10s".into()));
+    let tables = text(&run(folder.path(), &["config", "schema", "--markdown"]).stdout);
+    assert!(
+        tables.contains("\n## `http`\n") && tables.contains("| `http.show_names` | true or false | `true` | restart |")
+    );
+}

@@ -50,6 +50,15 @@ impl<'d> Section<'d> {
         }
     }
 
+    /// Says that new values of these keys are applied at once, although those of their section wait for a restart.
+    pub fn at_once(&mut self, keys: &[&str]) {
+        if let Some(book) = self.walk.record.keys() {
+            for key in keys {
+                book.at_once(format!("{}{key}", self.path));
+            }
+        }
+    }
+
     /// Says that the values of these keys are shown to nobody, whatever their type. To be said before they are asked for.
     pub fn conceal(&mut self, keys: &[&'static str]) {
         for key in keys {

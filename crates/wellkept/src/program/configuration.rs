@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use wellkept_config::{Diagnostics, Document, FromNode, Section, Settings, one_of};
+use wellkept_config::{Diagnostics, Document, FromNode, Schema, Section, Settings, one_of};
 use wellkept_health::WatchOptions;
 use wellkept_health::trend::Retention;
 use wellkept_shutdown::{Settings as ShutdownSettings, WhenLate};
@@ -79,6 +79,7 @@ impl Configuration {
     }
 
     pub(super) fn read_root(root: &mut Section<'_>) -> Option<Self> {
+        super::reference::describe(root);
         let identity = root.section("service", |service| {
             let name = service.optional::<String>("name");
             let version = service.optional::<String>("version");
@@ -175,16 +176,23 @@ fn read_shutdown(section: &mut Section<'_>) -> (ShutdownSettings, Option<Handove
 
 struct Profile(ShutdownSettings);
 
+fn profiles() -> [(&'static str, ShutdownSettings); 4] {
+    [
+        ("kubernetes", ShutdownSettings::kubernetes()),
+        ("docker", ShutdownSettings::docker()),
+        ("systemd", ShutdownSettings::systemd()),
+        ("plain", ShutdownSettings::default()),
+    ]
+}
+
 impl FromNode for Profile {
     const EXPECTED: &'static str = "kubernetes, docker, systemd or plain";
 
+    fn schema() -> Schema {
+        Schema::words(&profiles())
+    }
+
     fn from_scalar(text: &str) -> Result<Self, String> {
-        let profiles = [
-            ("kubernetes", ShutdownSettings::kubernetes()),
-            ("docker", ShutdownSettings::docker()),
-            ("systemd", ShutdownSettings::systemd()),
-            ("plain", ShutdownSettings::default()),
-        ];
-        one_of(text, &profiles).map(Self)
+        one_of(text, &profiles()).map(Self)
     }
 }

@@ -76,9 +76,9 @@ fn read_window(
 ) -> Option<MaintenanceWindow> {
     item.describe(&[
         ("name", "What it is called, once among all windows."),
-        ("days", "The days of the week, or `daily`. One of `days`, `monthly` and `date` is there. Default: see `monthly` and `date`."),
-        ("monthly", "The days of the month, from 1 to 31, or `last`. Default: see `days` and `date`."),
-        ("date", "The day, for a window that comes once. Default: see `days` and `monthly`."),
+        ("days", "The days of the week, or `daily`. Default: `monthly` or `date` is there."),
+        ("monthly", "The days of the month, from 1 to 31, or `last`. Default: `days` or `date` is there."),
+        ("date", "The day, for a window that comes once. Default: `days` or `monthly` is there."),
         ("at", "The time of day at which it begins, by the clocks of its zone."),
         ("for", "How long it lasts; shorter than the time to the next one."),
         ("zone", "The time zone, of the IANA database."),

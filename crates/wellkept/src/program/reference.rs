@@ -8,21 +8,15 @@ use wellkept_config::{Entry, Presence, Reference, Section, Shape};
 use super::configuration::Configuration;
 use super::reload::restart_keys;
 
-/// Where the schema of the latest version is.
-const SCHEMA: &str = "https://wellkept.dev/schema/wellkept.json";
-
 impl Configuration {
     /// Every key that the file can have, in the order in which they are read.
     pub fn reference() -> Reference {
-        Reference::of(|root| {
-            describe(root);
-            Self::read_root(root)
-        })
+        wellkept_config::describe::<Self>()
     }
 
     /// The JSON Schema (draft 2020-12) of the file.
     pub fn json_schema() -> String {
-        Self::reference().json_schema("Configuration of wellkept", SCHEMA)
+        Self::reference().json_schema("Configuration of wellkept", "")
     }
 
     /// The keys in tables of Markdown, a section each. Those of the kinds of checks are left out: each kind has a page.
@@ -39,10 +33,9 @@ impl Configuration {
             if section != Some(top) {
                 section = Some(top);
                 let _ = write!(page, "\n## `{top}`\n\n");
-                if !entry.description().is_empty() {
-                    let _ = write!(page, "{}\n\n", entry.description());
-                }
-                page.push_str("| key | type | default | what it is |\n|---|---|---|---|\n");
+                let default = entry.default().map(|default| format!(" Default: {default}.")).unwrap_or_default();
+                let _ = write!(page, "{}{default}\n\n", entry.description());
+                page.push_str("| key | type | default | a change | what it is |\n|---|---|---|---|---|\n");
             }
             if entry.path() != top || !is_section(entry) {
                 page.push_str(&row(entry));
@@ -53,8 +46,10 @@ impl Configuration {
 }
 
 /// What the sections are, and the keys of those that are the configuration's own.
-fn describe(root: &mut Section<'_>) {
-    root.restart(&restart_keys().collect::<Vec<_>>());
+pub(super) fn describe(root: &mut Section<'_>) {
+    if root.is_describing() {
+        root.restart(&restart_keys().collect::<Vec<_>>());
+    }
     root.describe(&[
         ("service", "What the service is called."),
         ("service.name", "Its name, shown to everyone. Default: the machine's host name."),
@@ -102,10 +97,15 @@ fn row(entry: &Entry) -> String {
     };
     let expected = entry.expected();
     let expected = expected.strip_prefix("a ").or_else(|| expected.strip_prefix("an ")).unwrap_or(&expected);
-    let restart = if entry.needs_restart() { " Waits for a restart." } else { "" };
-    let cells = [format!("`{}`", entry.path()), expected.to_owned(), default, entry.description().to_owned() + restart];
+    let change = if entry.needs_restart() { "restart" } else { "reload" };
+    let path = format!("`{}`", entry.path());
+    let cells = [path, expected.to_owned(), default, change.to_owned(), entry.description().to_owned()];
     format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | ")).replace("|  |", "| |")
 }
+
+/// What parts the page `docs/configuration.md` into what is written by hand and what is made.
+#[cfg(test)]
+const MARK: &str = "<!-- Below this line: `cargo xtask docs` -->\n";
 
 #[cfg(test)]
 mod tests;

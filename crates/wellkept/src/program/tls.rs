@@ -23,6 +23,8 @@ impl DoorTls {
             ("key", "The file of its private key, in PEM."),
             ("client_ca", "The file of the roots that clients' certificates must lead to, in PEM. Default: clients need no certificate."),
         ]);
+        // Whether there is TLS waits for a restart; what it shakes hands with does not.
+        section.at_once(&["certificate", "key", "client_ca"]);
         let (certificate, key) = (section.required("certificate"), section.required("key"));
         let client_ca = section.optional::<PathBuf>("client_ca");
         section.complete();
