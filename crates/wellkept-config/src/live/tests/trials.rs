@@ -112,6 +112,17 @@ async fn a_newer_change_takes_the_place_of_one_on_probation_and_goes_back_past_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_taken_back_does_not_return_in_other_words_that_were_read_meanwhile() {
+    let scene = Scene::new();
+    scene.apply(2).await;
+    scene.text.set("number: 2 # two");
+    assert_eq!(scene.live.reload(by_code()).await.outcome, Outcome::Unchanged);
+    assert!(scene.live.fail_probation("worse"));
+    scene.until_back().await;
+    assert_eq!(*rejection(&scene.live.reload(Request::new(Trigger::Signal)).await), Rejection::Pinned);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_judge_that_panics_has_judged() {
     let scene = Scene::new();
     scene.apply(2).await;
