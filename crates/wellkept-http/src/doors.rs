@@ -50,6 +50,7 @@ use crate::haproxy::AgentHandle;
 use crate::server::ServerHandle;
 
 mod acting;
+mod adding;
 mod aside;
 mod asked;
 mod asker;
@@ -99,6 +100,7 @@ struct Inner {
     ready: Momentary<Readiness>,
     large: large::LargeAnswers,
     groups: Arc<groups::Groups>,
+    adding: adding::AddingHandle,
     configuration: configuration::ConfigurationHandle,
     logging: logging::LoggingHandle,
     flags: flags::FlagsHandle,
@@ -168,6 +170,7 @@ impl Doors {
             ready: Momentary::new(),
             groups,
             large: large::LargeAnswers::new(),
+            adding: adding::AddingHandle::default(),
             configuration: configuration::ConfigurationHandle::default(),
             logging: logging::LoggingHandle::default(),
             flags: flags::FlagsHandle::default(),
@@ -284,7 +287,8 @@ impl Doors {
 
     /// What acts: each part's routes are merged here, and stand behind [`Doors::acting`].
     fn actions() -> Routes {
-        let components = control::routes().merge(heartbeats::routes()).merge(maintenance::actions());
+        let components =
+            control::routes().merge(adding::routes()).merge(heartbeats::routes()).merge(maintenance::actions());
         configuration::actions().merge(components).merge(logging::actions())
     }
 

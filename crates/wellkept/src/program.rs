@@ -2,6 +2,7 @@
 //!
 //! It lives here and not in the program itself so that other faces of the same engine see the same keys.
 
+mod addition;
 mod checks;
 mod configuration;
 mod history;

@@ -292,9 +292,10 @@ impl From<ControlError> for Refusal {
     fn from(error: ControlError) -> Self {
         let status = match &error {
             ControlError::Unknown { .. } => StatusCode::NOT_FOUND,
-            ControlError::Disabled { .. } | ControlError::Removed { .. } | ControlError::NoJob { .. } => {
-                StatusCode::CONFLICT
-            }
+            ControlError::Disabled { .. }
+            | ControlError::Removed { .. }
+            | ControlError::NoJob { .. }
+            | ControlError::NotAdded { .. } => StatusCode::CONFLICT,
             ControlError::NoResult { .. } => StatusCode::GATEWAY_TIMEOUT,
             ControlError::NotRunning => StatusCode::SERVICE_UNAVAILABLE,
             ControlError::Setting(_) => StatusCode::UNPROCESSABLE_ENTITY,

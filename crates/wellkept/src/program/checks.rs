@@ -125,6 +125,14 @@ pub(super) fn read(root: &mut Section<'_>, defaults: &Timing) -> (Option<Vec<Che
     (items, names.places.into_keys().chain(own).collect())
 }
 
+/// Reads a list `checks` of one item that is brought beside the components of these names.
+pub(super) fn read_addition(root: &mut Section<'_>, known: Vec<String>) -> Option<Component> {
+    let mut names = Names { known, ..Names::default() };
+    let items = root.list("checks", |item| read_item(item, &Timing::default(), &mut names));
+    names.report_unknown_parents(root);
+    items?.pop().map(|definition| definition.component)
+}
+
 fn read_item(item: &mut Section<'_>, defaults: &Timing, names: &mut Names) -> Option<CheckDefinition> {
     item.describe(&[
         ("name", "What it is called, once among all checks."),
@@ -196,6 +204,8 @@ fn read_circuit(section: &mut Section<'_>) -> CircuitBreaker {
 struct Names {
     places: HashMap<String, Position>,
     parents: Vec<(Position, String)>,
+    /// Those of components that are there already.
+    known: Vec<String>,
 }
 
 impl Names {
@@ -223,10 +233,14 @@ impl Names {
         root.report(at, error.code(), error.to_string());
     }
 
+    fn is_known(&self, name: &str) -> bool {
+        self.places.contains_key(name) || self.known.iter().any(|known| known == name)
+    }
+
     /// Only now all names are known: a check may depend on one further down.
     fn report_unknown_parents(&self, root: &mut Section<'_>) {
-        let known: Vec<&str> = self.places.keys().map(String::as_str).collect();
-        for (at, parent) in self.parents.iter().filter(|(_, parent)| !self.places.contains_key(parent)) {
+        let known: Vec<&str> = self.places.keys().chain(&self.known).map(String::as_str).collect();
+        for (at, parent) in self.parents.iter().filter(|(_, parent)| !self.is_known(parent)) {
             root.report_unknown(*at, "check", parent, &known);
         }
     }

@@ -16,6 +16,7 @@ use wellkept_store::{PostgresJobs, PostgresMaintenances, PostgresStore};
 use wellkept_store::{ReopeningStore, SqliteStore, StoreError};
 use wellkept_telemetry::logging::Logging;
 
+use super::addition;
 use super::checks::{EVENT_LOOP, HISTORY};
 use super::configuration::Configuration;
 use super::history;
@@ -130,6 +131,8 @@ pub async fn serve(
         keep_jobs(&checker, &store)?;
     }
     doors.show_configuration(Arc::new(live.clone()));
+    let beside = checker.clone();
+    doors.read_components(move |item| addition::read(item, &beside));
     let closing = live.clone();
     close_at_the_end(move || closing.close(), &shutdown);
     write_versions_at_the_end(&live, &shutdown);
