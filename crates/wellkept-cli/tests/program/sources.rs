@@ -2,6 +2,8 @@
 //! and secrets that stand elsewhere.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use wellkept_testkit::{Program, http, wait_within};
 
@@ -75,4 +77,24 @@ fn a_token_may_be_a_credential_of_systemd() {
     assert_eq!(output.status.code(), Some(78));
     let told = text(&output.stdout) + &text(&output.stderr);
     assert!(told.contains("no credential `token`: $CREDENTIALS_DIRECTORY is not set"), "{told}");
+}
+
+/// `crates/wellkept-config/tests/bad` holds files for every way in which one can be wrong; some of them are whole for a
+/// program that needs no key.
+#[test]
+fn of_the_bad_files_none_makes_the_program_panic_hang_or_take_much_memory() {
+    const MEMORY_KIB: u64 = 64 << 10;
+    let bad = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wellkept-config/tests/bad");
+    let mut files: Vec<_> = fs::read_dir(bad).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let folder = tempfile::tempdir().unwrap();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|it| it == "yaml")).step_by(7) {
+        let mut limited = Command::new("sh");
+        limited.args(["-c", "ulimit -v \"$1\" && exec \"$2\" config check \"$3\"", "sh", &MEMORY_KIB.to_string()]);
+        limited.arg(wellkept(folder.path()).get_program()).arg(file).current_dir(folder.path());
+        let output = wait_within(PATIENCE, &mut limited).expect("it ends");
+        let told = text(&output.stdout) + &text(&output.stderr);
+        assert!(matches!(output.status.code(), Some(0 | 78)), "{}: {:?} {told}", file.display(), output.status);
+        assert!(!told.contains("panicked"), "{}: {told}", file.display());
+    }
 }
