@@ -25,6 +25,7 @@ mod one_liners;
 mod openapi;
 mod peers;
 mod platforms;
+mod reload_faults;
 mod reloading;
 mod served;
 mod serving;

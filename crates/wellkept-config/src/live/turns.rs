@@ -12,7 +12,7 @@ use crate::settings::Settings;
 use crate::versions::{Trigger, VersionId};
 
 use super::books::{Books, Now};
-use super::{Shared, preparations, transaction};
+use super::{Shared, preparations, telling, transaction};
 
 /// How many different changes may wait.
 const MOST_WAITING: usize = 4;
@@ -61,8 +61,13 @@ impl Turn {
 pub(super) async fn ask<T: Settings>(shared: &Arc<Shared<T>>, task: Task, request: Request) -> Report {
     let asked = Instant::now();
     let request = Request { author: one_line(&request.author), ..request };
-    let intent = request.intent;
-    let refused = |rejection| shared.refused(rejection, intent, asked);
+    let asked_for = request.clone();
+    // Whoever has no turn is told in the log too: a signal has no other answer.
+    let refused = |rejection| {
+        let report = shared.refused(rejection, asked_for.intent, asked);
+        telling::log(&asked_for, &report);
+        report
+    };
     let mut report = match enqueue(shared, task, request, asked) {
         Ok(report) => report,
         Err(rejection) => return refused(rejection),
