@@ -291,6 +291,23 @@ fn when_the_first_is_told_to_end_meanwhile_or_dies_the_second_serves_alone() {
 }
 
 #[test]
+fn a_successor_with_another_configuration_keeps_its_version_once_the_first_has_ended() {
+    let relay = Relay::new();
+    let mut first = relay.first();
+    let before = fs::read_to_string(relay.file("wellkept.yaml")).unwrap();
+    relay.configure(&format!("{before}defaults: {{ interval: 7s }}\n"));
+    let mut second = relay.successor();
+    assert!(first.wait(PATIENCE).success());
+    // Nobody has asked for the versions yet.
+    until(PATIENCE, "its version to be written", || {
+        let page = get(relay.address, "/metrics").text();
+        page.contains("\nwellkept_config_version 2") && page.contains("\nwellkept_config_versions_unwritten 0")
+    });
+    second.signal(Signal::TERM);
+    assert!(second.wait(PATIENCE).success());
+}
+
+#[test]
 fn without_a_process_before_it_starts_as_always_and_without_a_place_it_does_not() {
     let relay = Relay::new();
     let mut first = relay.successor();

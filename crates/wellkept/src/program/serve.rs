@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use wellkept_config::Live;
+use wellkept_config::{Control as _, Live};
 use wellkept_health::{Checker, Component, History, Identity, RegisterError, Settings, Thresholds};
 use wellkept_http::handover::Before;
 use wellkept_http::{Address, Agent, BindError, Doors, Listener, Listening, Server, ServerOptions, Sockets, Tls};
@@ -156,7 +156,7 @@ pub async fn serve(
         let before = settled.and_then(Settled::before);
         if let Some(before) = before.clone() {
             servers.adopt_files();
-            tokio::spawn(keep_after(before, gate, checker.clone(), store));
+            tokio::spawn(keep_after(before, gate, checker.clone(), store, live.clone()));
         }
         let _entered = doors_runtime.handle.enter();
         let listening = open_doors(&shutdown, &doors, servers);
@@ -185,13 +185,17 @@ async fn refuse_others_file(store: &StoreLocation) -> Result<(), StartError> {
 }
 
 /// Keeps what the process before has kept, when that one has ended: a file is written by one process at a time.
-async fn keep_after(mut before: Before, gate: Gate, checker: Checker, store: StoreLocation) {
+async fn keep_after(mut before: Before, gate: Gate, checker: Checker, store: StoreLocation, live: Live<Configuration>) {
     before.ended().await;
     tracing::info!(target: "wellkept::handover", "the process before has ended");
     gate.open();
     let keeping = move || keep_maintenances(&checker, &store).and_then(|()| keep_jobs(&checker, &store));
     if let Ok(Err(error)) = tokio::task::spawn_blocking(keeping).await {
         tracing::error!(target: "wellkept::handover", %error, "maintenances and jobs are in memory only");
+    }
+    // What waits is written before anything is read.
+    if let Err(error) = live.versions().await {
+        tracing::error!(target: "wellkept::handover", %error, "versions of the configuration are in memory only");
     }
 }
 
