@@ -30,7 +30,7 @@ pub use doors::{Doors, Names};
 pub use error::ApiError;
 pub use haproxy::{Agent, AgentHandle, AgentOptions, AgentStats};
 pub use layer::{ShutdownFuture, ShutdownLayer, ShutdownService};
-pub use requests::{MeasuredBody, RequestFuture, RequestLayer, RequestOptions, RequestPart, RequestService};
+pub use requests::{MeasuredBody, RequestFuture, RequestLayer, RequestOptions, RequestPart, RequestService, Responses};
 pub use server::{
     Address, AddressError, Arrival, AtOnce, BindError, Exempt, Listener, Peer, PeerProcess, Server, ServerHandle,
     ServerOptions, ServerStats, TimeoutStats,

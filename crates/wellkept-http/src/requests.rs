@@ -79,6 +79,22 @@ impl RequestLayer {
         let options = options.without(RequestPart::Metrics).without(RequestPart::InFlight);
         Self { counts: Arc::new(counts), options }
     }
+
+    /// How many responses were counted by this layer and its clones. None without [`RequestPart::Metrics`]. Costs a look
+    /// at each status code.
+    pub fn responses(&self) -> Responses {
+        let (all, failed) = self.counts.responses();
+        Responses { all, failed }
+    }
+}
+
+/// How many responses there were since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Responses {
+    /// All of them.
+    pub all: u64,
+    /// Those whose status is one from 500 to 599.
+    pub failed: u64,
 }
 
 impl<S> Layer<S> for RequestLayer {

@@ -7,6 +7,7 @@
 #[cfg(feature = "otlp")]
 pub mod otlp;
 mod pools;
+mod probation;
 mod service;
 
 #[cfg(feature = "program")]

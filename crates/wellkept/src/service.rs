@@ -418,7 +418,7 @@ impl Service {
             Overdue::Exit => Some(watchdog::arm(&self.shutdown, OVERDUE).map_err(ServeError::Thread)?),
             Overdue::Wait => None,
         };
-        let app = with_requests(app, &self.metrics, self.requests);
+        let (app, requests) = with_requests(app, &self.metrics, self.requests);
         let pools = self.metrics.collector("pools", self.pools, Audience::Operators);
         let log = self.logging.iter().map(|log| self.metrics.collector("log", log.clone(), Audience::Everyone));
         for error in log.chain([pools]).filter_map(Result::err) {
@@ -430,6 +430,7 @@ impl Service {
             write_at_the_end(logging, &self.shutdown);
         }
         self.configured.show(&doors, &self.shutdown);
+        self.configured.judge(&self.checker, requests);
 
         let (application, own) = (self.application, self.server.exempt.clone());
         let exempt = Arc::new(move |request: &Parts| {

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum::routing::get;
 use tokio::task::JoinHandle;
+use wellkept::config::{Live, LiveOptions, Outcome, Rejection, Request, Settings, Sources, Trigger};
 use wellkept::health::Checker;
 use wellkept::shutdown::{Cause, Report, Shutdown};
 use wellkept::telemetry::logging::{Format, Level, Options, SinkOptions, subscriber};
@@ -119,5 +121,41 @@ async fn operators_change_the_levels_of_a_services_log_and_its_events_are_on_its
     ] {
         assert!(page.lines().any(|shown| shown == line), "{line} is missing: {page}");
     }
+    served.end().await;
+}
+
+#[derive(Settings)]
+struct Shop {
+    /// Whether orders are refused.
+    #[setting(default = false)]
+    broken: bool,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_makes_requests_fail_goes_back_by_itself_and_stays_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("shop.yaml");
+    std::fs::write(&file, "broken: false").expect("it is written");
+    let live = Live::<Shop>::load(Sources::new().file(&file), LiveOptions::default()).expect("it is valid");
+    let shop = live.handle(|shop| &shop.broken);
+    let orders = async move || if *shop.read() { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
+    let service = Service::new("shop", "1.0").configuration(&live).probation(Duration::from_secs(600));
+    let served = Served::of(service, Router::new().route("/orders", get(orders)));
+
+    std::fs::write(&file, "broken: true").expect("it is written");
+    let report = live.reload(Request::new(Trigger::Code)).await;
+    assert!(report.outcome == Outcome::Applied || live.current().broken, "the watcher may have been first");
+    let mut failed = 0;
+    until(PATIENCE, "the change to go back", || {
+        failed += u32::from(http::get(served.address, "/orders").status == 500);
+        !live.current().broken
+    });
+    assert!(failed >= 50, "{failed}");
+    assert_eq!(http::get(served.address, "/orders").status, 200);
+    let stats = live.stats();
+    assert!(stats.rolled_back == 1 && stats.pinned, "{stats:?}");
+    assert_eq!(live.running().trigger, Trigger::Probation);
+    let again = live.reload(Request::new(Trigger::Code)).await;
+    assert_eq!(again.outcome, Outcome::Rejected(Rejection::Pinned));
     served.end().await;
 }

@@ -1,6 +1,7 @@
 //! The counts of requests: one cell for each route, method and class of status, whose handles are found without a lock.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -103,6 +104,8 @@ pub(super) struct RequestCounts {
 
 const FIRST_CODE: u16 = 100;
 const MOST_CODES: usize = 500;
+/// Where those from 500 to 599 are counted.
+const SERVER_ERRORS: Range<usize> = 400..MOST_CODES;
 
 impl RequestCounts {
     pub(super) fn new(metrics: &Metrics) -> Result<Self, MetricError> {
@@ -148,6 +151,14 @@ impl RequestCounts {
         let Some(place) = self.by_code.get(index) else { return };
         let make = || self.codes.with([if index < MOST_CODES { status.as_str() } else { "_OTHER" }]);
         place.get_or_init(make).inc();
+    }
+
+    /// All responses so far, and those of the 500s among them.
+    pub(super) fn responses(&self) -> (u64, u64) {
+        let counts = self.by_code.iter().enumerate().filter_map(|(index, count)| Some((index, count.get()?.value())));
+        counts.fold((0, 0), |(all, failed), (index, count)| {
+            (all + count, failed + if SERVER_ERRORS.contains(&index) { count } else { 0 })
+        })
     }
 
     pub(super) fn cell<'c>(&self, cells: &'c RouteCells, method: MethodWord, status: Status) -> Option<&'c Cell> {

@@ -11,9 +11,9 @@ use wellkept_telemetry::logging::Logging;
 use super::configuration::Configuration;
 use super::listeners::Listeners;
 use super::tls::RunningTls;
+use crate::probation::Health;
 use crate::service::audit;
 
-mod probation;
 mod restart;
 mod settings;
 
@@ -41,7 +41,7 @@ impl Parts {
         set_windows(&checker, &first);
         audit(live, doors.events().clone());
         // Only now there is something to judge a change by.
-        let judge = Arc::new(probation::Health::new(checker.clone()));
+        let judge = Arc::new(Health::new(checker.clone(), None));
         live.adjust(|options| options.probation = Some(Probation { lasts: first.reload.probation, judge }));
         let following = live.clone();
         live.subscribe("reload", move |_, new: Arc<Configuration>| {

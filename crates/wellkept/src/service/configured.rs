@@ -2,24 +2,30 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use wellkept_config::{Control, FlagBoard, Intent, Live, Outcome, Request, Settings, Trigger, WatchOptions, Watching};
+use wellkept_config::{
+    Control, FlagBoard, Intent, Live, Outcome, Probation, Request, Settings, Trigger, WatchOptions, Watching,
+};
 use wellkept_health::Checker;
-use wellkept_http::Doors;
+use wellkept_http::{Doors, RequestLayer};
 use wellkept_shutdown::systemd::Systemd;
 use wellkept_shutdown::{Hook, Shutdown};
 use wellkept_telemetry::events::{Events, SecurityEvent};
 use wellkept_telemetry::logging::Logging;
 
 use super::Service;
+use crate::probation::Health;
 
 /// What was said of it before the service is served.
 #[derive(Debug, Default)]
 pub(super) struct Configured {
     flags: Option<FlagBoard>,
     configuration: Option<Arc<dyn Running>>,
+    /// How long a change is on probation.
+    probation: Option<Duration>,
 }
 
 impl Service {
@@ -50,6 +56,16 @@ impl Service {
     #[must_use]
     pub fn configuration<T: Settings>(mut self, live: &Live<T>) -> Self {
         self.configured.configuration = Some(Arc::new(live.clone()));
+        self
+    }
+
+    /// Puts each change of [`Service::configuration`] on probation for so long, at most 30 days: it goes back by itself
+    /// when within that time readiness that was there is lost for 5 s, a check panics that did not, or of at least 50
+    /// requests one in twenty fails with a status from 500 on, and twice as many as before. Default: what the options of
+    /// the configuration say.
+    #[must_use]
+    pub fn probation(mut self, lasts: Duration) -> Self {
+        self.configured.probation = Some(lasts);
         self
     }
 
@@ -90,6 +106,13 @@ impl Configured {
         }
     }
 
+    /// Has each change judged by what becomes of the service, where it is on probation.
+    pub(super) fn judge(&self, checker: &Checker, requests: Option<RequestLayer>) {
+        if let (Some(running), Some(lasts)) = (&self.configuration, self.probation) {
+            running.put_on(Probation { lasts, judge: Arc::new(Health::new(checker.clone(), requests)) });
+        }
+    }
+
     /// Has it be read again at each signal, and when its files change, as long as the answer is kept.
     pub(super) fn follow(
         self,
@@ -113,6 +136,7 @@ trait Running: Control {
     fn watch(&self) -> Watching;
     fn close(&self);
     fn write_at_the_end(&self, shutdown: &Shutdown);
+    fn put_on(&self, probation: Probation);
 }
 
 impl<T: Settings> Running for Live<T> {
@@ -134,6 +158,10 @@ impl<T: Settings> Running for Live<T> {
 
     fn write_at_the_end(&self, shutdown: &Shutdown) {
         write_versions_at_the_end(self, shutdown);
+    }
+
+    fn put_on(&self, probation: Probation) {
+        self.adjust(|options| options.probation = Some(probation));
     }
 }
 

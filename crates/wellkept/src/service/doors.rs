@@ -34,19 +34,17 @@ pub(super) fn with_spans(app: Router, options: RequestOptions) -> Router {
     app.layer(wellkept_http::CorrelationLayer::new(options.trusted()))
 }
 
-/// The application's routes with what each of their requests gets.
-pub(super) fn with_requests(app: Router, metrics: &Metrics, options: RequestOptions) -> Router {
+/// The application's routes with what each of their requests gets, and where they are counted.
+pub(super) fn with_requests(app: Router, metrics: &Metrics, options: RequestOptions) -> (Router, Option<RequestLayer>) {
     if options.is_nothing() {
-        return app;
+        return (app, None);
     }
-    match RequestLayer::new(metrics, options) {
-        Ok(layer) => app.layer(layer),
-        Err(error) => {
-            // The application has a metric of that name.
-            tracing::error!(target: "wellkept::metrics", code = error.code(), "requests are not measured: {error}");
-            app.layer(RequestLayer::uncounted(options))
-        }
-    }
+    let layer = RequestLayer::new(metrics, options).unwrap_or_else(|error| {
+        // The application has a metric of that name.
+        tracing::error!(target: "wellkept::metrics", code = error.code(), "requests are not measured: {error}");
+        RequestLayer::uncounted(options)
+    });
+    (app.layer(layer.clone()), Some(layer))
 }
 
 impl ApplicationDoors {

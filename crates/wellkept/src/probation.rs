@@ -1,5 +1,5 @@
-//! Whether the service is worse off since its configuration was changed: readiness that was there and is lost, or a check
-//! that panics.
+//! Whether the service is worse off since its configuration was changed: readiness that was there and is lost, a check
+//! that panics, or requests that fail.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,13 +8,20 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wellkept_config::Judge;
 use wellkept_health::{Checker, Reason, Status};
+use wellkept_http::{RequestLayer, Responses};
+
+/// Of so many responses since the change at least a share that fails says something.
+const ENOUGH: u64 = 50;
+/// One in so many that fails is too many, if it is twice what it was before as well.
+const ONE_IN: u64 = 20;
 
 /// For how long readiness must be lost: a check that is built anew may need a moment.
 const LOST: Duration = Duration::from_secs(5);
 
-/// Judges a change by the service's health.
-pub(super) struct Health {
+/// Judges a change by the service's health, and by what its requests come to where they are counted.
+pub(crate) struct Health {
     checker: Checker,
+    requests: Option<RequestLayer>,
     seen: Mutex<Seen>,
 }
 
@@ -26,11 +33,17 @@ struct Seen {
     panicked: HashSet<Arc<str>>,
     /// Since when readiness is lost.
     lost: Option<Instant>,
+    /// The responses until the change.
+    responses: Responses,
 }
 
 impl Health {
-    pub(super) fn new(checker: Checker) -> Self {
-        Self { checker, seen: Mutex::default() }
+    pub(crate) fn new(checker: Checker, requests: Option<RequestLayer>) -> Self {
+        Self { checker, requests, seen: Mutex::default() }
+    }
+
+    fn responses(&self) -> Responses {
+        self.requests.as_ref().map(RequestLayer::responses).unwrap_or_default()
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -47,13 +60,17 @@ impl Health {
 impl Judge for Health {
     fn before(&self) {
         let was_ready = self.checker.readiness().ready;
-        *self.seen() = Seen { was_ready, panicked: self.panicked().collect(), lost: None };
+        let (panicked, responses) = (self.panicked().collect(), self.responses());
+        *self.seen() = Seen { was_ready, panicked, lost: None, responses };
     }
 
     fn verdict(&self) -> Option<String> {
         let mut seen = self.seen();
         if let Some(name) = self.panicked().find(|name| !seen.panicked.contains(name)) {
             return Some(format!("check `{name}` panics"));
+        }
+        if let Some(verdict) = failing(seen.responses, self.responses()) {
+            return Some(verdict);
         }
         let readiness = self.checker.readiness();
         // Who is taken out by hand, or by a window, is not so because of the configuration's being bad.
@@ -67,6 +84,15 @@ impl Judge for Health {
     }
 }
 
+/// Whether too many requests fail since the change.
+fn failing(before: Responses, now: Responses) -> Option<String> {
+    let (all, failed) = (now.all.saturating_sub(before.all), now.failed.saturating_sub(before.failed));
+    let many = all >= ENOUGH && failed.saturating_mul(ONE_IN) >= all;
+    // Twice the share before, without dividing.
+    let twice = u128::from(failed) * u128::from(before.all) >= 2 * u128::from(before.failed) * u128::from(all);
+    (many && twice).then(|| format!("{failed} of {all} requests failed since the change"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU8, Ordering};
@@ -76,6 +102,18 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn requests_that_fail_more_than_before_fail_a_probation() {
+        let counted = |all, failed| Responses { all, failed };
+        let new = counted(0, 0);
+        assert_eq!(failing(new, counted(49, 49)), None, "too few to tell");
+        assert_eq!(failing(new, counted(100, 4)), None);
+        assert_eq!(failing(new, counted(100, 5)).unwrap(), "5 of 100 requests failed since the change");
+        let bad_before = counted(1000, 100);
+        assert_eq!(failing(bad_before, counted(1100, 119)), None, "it was hardly better before");
+        assert_eq!(failing(bad_before, counted(1100, 120)).unwrap(), "20 of 100 requests failed since the change");
+    }
 
     async fn judged_after(state: &Arc<AtomicU8>, health: &Health, now: u8, seconds: u32) -> Option<String> {
         state.store(now, Ordering::Relaxed);
@@ -104,7 +142,7 @@ mod tests {
         let component = Component::new("db", check).interval(SECOND / 4).thresholds(Thresholds::new(1, 1));
         checker.register(component).unwrap();
         tokio::spawn(engine.run(std::future::pending()));
-        let health = Health::new(checker.clone());
+        let health = Health::new(checker.clone(), None);
         assert_eq!(judged_after(&state, &health, 0, 1).await, None);
         assert!(checker.readiness().ready);
 
