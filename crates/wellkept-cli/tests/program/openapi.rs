@@ -11,13 +11,17 @@ use crate::served::{Served, listening, text};
 
 const SECRET: &str = "a-long-enough-secret";
 
-/// What the description can't say: a component's settings must fit each other, a run of all ends within a minute, a
+/// What the description can't say: a component that is added is of a kind, its settings must fit each other, a run of all ends within a minute, a
 /// maintenance has one end, which is to come, a level is set for seconds to days, and `If-Match` names what runs.
 const TOOL: &str = "\
 [checks]
 enabled = true
 # A probe that fails is no fault of the server's: what acts can make it fail.
 not_a_server_error.expected-statuses = [\"2xx\", \"3xx\", \"4xx\", 503]
+
+[[operations]]
+include-path = \"/api/v1/components\"
+checks.positive_data_acceptance.enabled = false
 
 [[operations]]
 include-path = \"/api/v1/components/{name}\"
