@@ -321,7 +321,7 @@ impl FetchError {
             Self::Connect(error) => error.code(),
             Self::Tls(error) => error.code(),
             Self::Timeout(_) => "timeout",
-            Self::Protocol(error) if error.is_incomplete_message() || is_io(error) => "network",
+            Self::Protocol(error) if error.is_incomplete_message() || error.is_canceled() || is_io(error) => "network",
             Self::Protocol(_) | Self::Path | Self::NoHttp2 => "protocol",
         }
     }

@@ -122,6 +122,10 @@ mod tests {
             let reference = of(kind.name);
             let document = Document::parse("example", reference.example()).unwrap();
             let filled = document.interpolate(&|name| {
+                // Asked for once by every document: it is where systemd's credentials are.
+                if name == "CREDENTIALS_DIRECTORY" {
+                    return None;
+                }
                 assert!(name.ends_with("_URL"), "${{{name}}}: call it …_URL, or say here what it may hold");
                 Some(format!(
                     "{}://127.0.0.1",

@@ -6,6 +6,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::header::{CONNECTION, HOST, HeaderMap, HeaderValue};
 use hyper_util::rt::TokioIo;
+use tokio::sync::oneshot;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
@@ -44,9 +45,17 @@ async fn in_http2(request: &Request, stream: impl Stream, deadline: Instant) -> 
         .await
         .map_err(silent)?
         .map_err(FetchError::Protocol)?;
-    let _driver = Driver::start(async move { drop(connection.await) });
-    let response = timeout_at(deadline, sender.send_request(request.in_http2()?)).await;
-    answer(response.map_err(silent)?.map_err(FetchError::Protocol)?, request.most, true, deadline).await
+    let (told, end) = oneshot::channel();
+    let _driver = Driver::start(async move { drop(told.send(connection.await.err())) });
+    let response = match timeout_at(deadline, sender.send_request(request.in_http2()?)).await.map_err(silent)? {
+        // The connection ended before it took the request, and knows why, unless it was just closed.
+        Err(error) if error.is_canceled() => {
+            let end = timeout_at(deadline, end).await.map_err(silent)?;
+            return Err(FetchError::Protocol(end.ok().flatten().unwrap_or(error)));
+        }
+        response => response.map_err(FetchError::Protocol)?,
+    };
+    answer(response, request.most, true, deadline).await
 }
 
 fn silent(_elapsed: Elapsed) -> FetchError {

@@ -71,6 +71,8 @@ fn every_family_of_the_page_stands_in_the_reference_with_its_type() {
     for (name, kind) in families {
         let row = rows.iter().find(|row| row.first().is_some_and(|first| *first == format!("| `{name}`")));
         let row = row.unwrap_or_else(|| panic!("{name} is not in docs/metrics.md"));
-        assert_eq!(row.get(1), Some(&kind), "{name}");
+        // The older format has no word for what only tells something.
+        let told = row.get(1).map(|told| if *told == "info" { "gauge" } else { told });
+        assert_eq!(told, Some(kind), "{name}");
     }
 }

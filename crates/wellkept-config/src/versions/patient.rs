@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -29,29 +29,24 @@ impl Patient {
         &self,
         work: impl FnOnce(&mut dyn VersionStore) -> Result<R, StoreFault> + Send + 'static,
     ) -> Result<R, StoreFault> {
+        // Taken here and not on the thread, which may begin late: whoever calls meanwhile is told that one is under way.
+        let Some(store) = lock(&self.store).take() else { return Err(away()) };
+        // Not the thread's before it runs: where none can be started the store comes back.
+        let handed = Arc::new(Mutex::new(Some(store)));
         let (told, answer) = sync_channel(1);
-        let place = Arc::clone(&self.store);
+        let (place, taken) = (Arc::clone(&self.store), Arc::clone(&handed));
         let run = move || {
-            let found = place.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let result = match found {
-                Some(mut store) => {
-                    // It may be the application's own: it comes back whatever it does.
-                    let result = catch_unwind(AssertUnwindSafe(|| work(store.as_mut())));
-                    *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(store);
-                    result.unwrap_or_else(|_| Err(fault("store.panicked", "it panicked")))
-                }
-                None => Err(away()),
-            };
+            let Some(mut store) = lock(&taken).take() else { return };
+            // It may be the application's own: it comes back whatever it does.
+            let result = catch_unwind(AssertUnwindSafe(|| work(store.as_mut())));
+            *lock(&place) = Some(store);
             // Who gave up hears nothing.
-            let _ = told.send(result);
+            let _ = told.send(result.unwrap_or_else(|_| Err(fault("store.panicked", "it panicked"))));
         };
-        if self.store.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
-            return Err(away());
+        if let Err(error) = thread::Builder::new().name("wk-versions".to_owned()).spawn(run) {
+            *lock(&self.store) = lock(&handed).take();
+            return Err(fault("store.io", format!("a thread can't be started: {error}")));
         }
-        thread::Builder::new()
-            .name("wk-versions".to_owned())
-            .spawn(run)
-            .map_err(|error| fault("store.io", format!("a thread can't be started: {error}")))?;
         answer.recv_timeout(self.patience).unwrap_or_else(|error| match error {
             RecvTimeoutError::Timeout => {
                 Err(fault("store.slow", format!("it does not answer within {:?}", self.patience)))
@@ -74,6 +69,10 @@ impl VersionStore for Patient {
     fn content(&mut self, id: VersionId) -> Result<Option<Content>, StoreFault> {
         self.call(move |store| store.content(id))
     }
+}
+
+fn lock(place: &Mutex<Option<Store>>) -> MutexGuard<'_, Option<Store>> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn away() -> StoreFault {
