@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use crate::control::ShownValue;
 
+mod address;
+
 /// What stands in place of what is hidden.
 const HIDDEN: &str = "…";
 
@@ -28,13 +30,41 @@ pub(crate) fn shown(path: &str, written: &str) -> ShownValue {
     if is_telling_path(path) || is_private_key(written) {
         return ShownValue::Secret;
     }
+    if address::is_one(written) {
+        // Blanks and quotes in a password end it no earlier, and any name in a query may be that of a secret.
+        let whole = Word { end: written.len(), last_at: written.rfind('@') };
+        return ShownValue::Written(address::without_values(&masked_from(written, whole)));
+    }
     ShownValue::Written(masked(written))
+}
+
+/// The value of this path, which is a secret, as written before interpolation. Of an address with a host it is shown where
+/// it leads to, and a reference is the file's own text.
+pub(crate) fn secret(path: &str, written: &str) -> ShownValue {
+    if is_reference(written) {
+        return ShownValue::Written(written.to_owned());
+    }
+    let place = if is_telling_path(path) { None } else { address::place(written) };
+    place.map_or(ShownValue::Secret, ShownValue::Written)
+}
+
+/// Whether an argument of a command announces that the next one is a secret, as `--password` does.
+pub(crate) fn announces_secret(argument: &str) -> bool {
+    argument.starts_with('-') && is_telling(argument.trim_start_matches('-'))
+}
+
+/// What is shown of an argument that is a secret.
+pub(crate) fn argument(written: &str) -> &str {
+    if is_reference(written) { written } else { HIDDEN }
 }
 
 /// The text with what looks like a secret hidden. Takes time in proportion to the text, whatever it holds.
 pub(crate) fn masked(text: &str) -> String {
+    masked_from(text, Word::default())
+}
+
+fn masked_from(text: &str, mut url: Word) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut url = Word::default();
     let (mut copied, mut next) = (0, 0);
     let bytes = text.as_bytes();
     while let Some(offset) = bytes[next..].iter().position(|byte| BEGINS[usize::from(*byte)]) {
@@ -46,15 +76,22 @@ pub(crate) fn masked(text: &str) -> String {
             b'J' => text[..index].strip_suffix("ey").and_then(|before| web_token(text, before.len())),
             _ => credentials(text, index),
         };
-        let Some(hidden) = hidden.filter(|hidden| !hidden.is_empty() && hidden.start >= copied) else { continue };
+        let Some(mut hidden) = hidden.filter(|hidden| !hidden.is_empty() && hidden.start >= copied) else { continue };
+        next = next.max(hidden.end);
         if is_reference(&text[hidden.clone()]) {
-            next = next.max(hidden.end);
             continue;
+        }
+        if bytes[index..].starts_with(b"://")
+            && let Some(name) = address::before_reference(&text[hidden.clone()])
+        {
+            hidden.end = hidden.start + name;
+            if hidden.is_empty() {
+                continue;
+            }
         }
         out.push_str(&text[copied..hidden.start]);
         out.push_str(HIDDEN);
         copied = hidden.end;
-        next = next.max(copied);
     }
     out.push_str(&text[copied..]);
     out
@@ -251,6 +288,30 @@ mod tests {
             assert_eq!(shown("db.password", text), ShownValue::Secret, "{text}");
         }
         assert_eq!(shown("url", "${URL:-redis://u:p@h/1}"), ShownValue::Written("${URL:-redis://…@h/1}".into()));
+    }
+
+    #[test]
+    fn an_address_is_shown_without_who_asks_and_the_values_of_its_query_whatever_letters_they_hold() {
+        for (text, expected) in [
+            ("http://app:hunter 2@api/x", "http://…@api/x"),
+            ("http://app:hunter'2@api/x?sig=hunter2&full&a=${A}#b", "http://…@api/x?sig=…&…&a=${A}#…"),
+            ("http://app:hunter?2@api", "http://…@api"),
+            ("redis://app:${credential:db}@cache/1", "redis://…:${credential:db}@cache/1"),
+            ("http://api/x", "http://api/x"),
+        ] {
+            assert_eq!(shown("url", text), ShownValue::Written(expected.into()));
+            assert_eq!(shown("url", expected), ShownValue::Written(expected.into()), "hidden for good");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_shown_where_it_leads_to_but_never_under_a_telling_name() {
+        let address = "redis://app:hunter2@cache:6379/0";
+        assert_eq!(secret("checks.a.redis.url", address), ShownValue::Written("redis://…@cache:6379/…".into()));
+        assert_eq!(secret("url", "${DATABASE_URL}"), ShownValue::Written("${DATABASE_URL}".into()));
+        for (path, text) in [("db.password", address), ("url", "hunter2"), ("url", "${URL:-redis://hunter2@a}")] {
+            assert_eq!(secret(path, text), ShownValue::Secret, "{path}");
+        }
     }
 
     #[test]

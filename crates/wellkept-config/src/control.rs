@@ -81,7 +81,7 @@ pub struct Running {
 pub struct Shown {
     /// Its path: `checks.orders-db.interval`. Items of lists go by their name where they have one, else by `[0]`.
     pub path: String,
-    /// As written, before interpolation; of a secret only that it is one; a default as it would be written.
+    /// As written, before interpolation; of a secret at most where it leads to; a default as it would be written.
     pub value: ShownValue,
     /// Where it comes from: `wellkept.yaml:3:5`, `environment WELLKEPT_HTTP__LISTEN`, `--set http.listen`, `default`.
     pub origin: String,
@@ -97,6 +97,14 @@ impl Shown {
     pub fn written(path: impl Into<String>, written: &str, filled: &str, origin: impl Into<String>) -> Self {
         let path = path.into();
         let value = conceal::shown(&path, written);
+        Self { path, value, origin: origin.into(), imprint: Imprint::of(filled) }
+    }
+
+    /// A secret that is written in a file: of an address with a host it is shown where it leads to
+    /// (`redis://…@cache:6379/…`), a reference such as `${DATABASE_URL}` as it is, and of anything else nothing.
+    pub fn secret_as_written(path: impl Into<String>, written: &str, filled: &str, origin: impl Into<String>) -> Self {
+        let path = path.into();
+        let value = conceal::secret(&path, written);
         Self { path, value, origin: origin.into(), imprint: Imprint::of(filled) }
     }
 

@@ -4,7 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::control::{Shown, ShownValue};
+use crate::conceal;
+use crate::control::Shown;
 use crate::from_node::FromNode;
 use crate::origin::{Origin, Places};
 use crate::reference::{Entry, Presence, Shape};
@@ -188,11 +189,15 @@ impl Values {
 
     /// The value of `node`, which is read as a type that is secret or not.
     pub(crate) fn value(&self, path: String, node: &Node, secret: bool) {
-        let (Some(written), Some(filled)) = (text(node, Scalar::written), text(node, Scalar::text)) else { return };
-        let secret = secret || self.book.borrow().concealed.contains(&path);
+        let (Some(written), Some(filled)) = (shown_text(node), text(node, Scalar::text)) else { return };
+        let secret = self.is_secret(&path, secret);
         let origin = self.origin(node);
-        self.put(if secret {
+        // What the environment or an argument gives is not filled in: there `${…}` is part of the secret.
+        let is_given = node.scalar().is_some_and(|scalar| scalar.style == Style::Given);
+        self.put(if secret && is_given && written.contains("${") {
             Shown::secret(path, &filled, origin)
+        } else if secret {
+            Shown::secret_as_written(path, &written, &filled, origin)
         } else {
             Shown::written(path, &written, &filled, origin)
         });
@@ -200,7 +205,7 @@ impl Values {
 
     /// The default that holds because there is no value. A secret one isn't shown; neither is what can't be written.
     pub(crate) fn default(&self, path: String, written: Option<String>, secret: bool) {
-        let secret = secret || self.book.borrow().concealed.contains(&path);
+        let secret = self.is_secret(&path, secret);
         let origin = Origin::Default.to_string();
         match written {
             written if secret => self.put(Shown::secret(path, &written.unwrap_or_default(), origin)),
@@ -228,13 +233,19 @@ impl Values {
         self.book.into_inner().values
     }
 
+    /// What was once known to be a secret stays one, whoever asks for it next.
+    fn is_secret(&self, path: &str, secret: bool) -> bool {
+        let concealed = &mut self.book.borrow_mut().concealed;
+        if secret && !concealed.contains(path) {
+            concealed.insert(path.to_owned());
+        }
+        secret || concealed.contains(path)
+    }
+
     fn put(&self, shown: Shown) {
         let book = &mut *self.book.borrow_mut();
         if let Some(known) = book.places.get(&shown.path).and_then(|index| book.values.get_mut(*index)) {
-            // What was once known to be a secret stays one.
-            if known.value != ShownValue::Secret {
-                *known = shown;
-            }
+            *known = shown;
             return;
         }
         book.places.insert(shown.path.clone(), book.values.len());
@@ -244,6 +255,19 @@ impl Values {
     fn origin(&self, node: &Node) -> String {
         self.places.origin(node.position).to_string()
     }
+}
+
+/// What the file says before interpolation, without the arguments that others announce as secrets.
+fn shown_text(node: &Node) -> Option<String> {
+    let Value::Sequence(items) = &node.value else { return text(node, Scalar::written) };
+    let mut announced = false;
+    let mut shown = Vec::with_capacity(items.len());
+    for item in items {
+        let written = text(item, Scalar::written)?;
+        let is_secret = std::mem::replace(&mut announced, conceal::announces_secret(&written));
+        shown.push(if is_secret { conceal::argument(&written).to_owned() } else { written });
+    }
+    Some(format!("[{}]", shown.join(", ")))
 }
 
 /// What the file says, before or after interpolation: of a single value, or of a list of such. What holds mappings is

@@ -299,6 +299,29 @@ fn the_schema_says_what_the_reader_takes() {
 }
 
 #[test]
+fn of_secrets_that_are_addresses_or_announced_by_an_argument_all_else_is_shown() {
+    let read = |section: &mut wellkept_config::Section<'_>| {
+        // Whoever asks once more, for a text that is none, gets no more shown.
+        let url = (section.secret("url"), section.optional::<String>("url"));
+        let run = section.optional::<Vec<String>>("run");
+        section.complete();
+        Some((url, run))
+    };
+    let shown = |text: &str| {
+        let document = Document::parse("app.yaml", text).unwrap().interpolate(&|_| Some("canary".to_owned())).unwrap();
+        let (_, values) = document.read_with_values(read).unwrap();
+        values.into_iter().map(|shown| (shown.path, shown.value)).collect::<Vec<_>>()
+    };
+    let written = |path: &str, value: &str| (path.to_owned(), ShownValue::Written(value.to_owned()));
+    assert_eq!(
+        shown("url: 'redis://app:hunter2@cache:6379/0'\nrun: [ask, --password, hunter2, --token, '${T}', -v]"),
+        [written("url", "redis://…@cache:6379/…"), written("run", "[ask, --password, …, --token, ${T}, -v]"),]
+    );
+    assert_eq!(shown("url: ${DATABASE_URL}"), [written("url", "${DATABASE_URL}")]);
+    assert_eq!(shown("url: hunter2"), [("url".to_owned(), ShownValue::Secret)]);
+}
+
+#[test]
 fn values_are_shown_with_where_they_come_from_and_secrets_are_not() {
     let text = "name: ${NAME}\ntoken: hunter2\npin: 1\nothers: [{ most: 1MiB }]\nnamed: { csv: { enabled: false } }\n\
                 limits: { a: 5 }\ntenants: [a, 'b']\n";

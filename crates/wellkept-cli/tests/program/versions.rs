@@ -33,7 +33,10 @@ fn history(served: &Served) -> String {
     let versions = get(served, "/api/v1/config/versions")["versions"].clone();
     let told = |version: &Value| {
         let word = |key: &str| version[key].as_str().unwrap_or_default().to_owned();
-        format!("{} {} {}: {} {}", version["id"], word("trigger"), word("author"), word("outcome"), version["summary"])
+        // The caller's port is another one each time.
+        let author = word("author");
+        let author = author.rsplit_once(':').map_or(author.clone(), |(who, _)| who.to_owned() + ")");
+        format!("{} {} {author}: {} {}", version["id"], word("trigger"), word("outcome"), version["summary"])
     };
     versions.as_array().unwrap().iter().map(told).collect::<Vec<_>>().join("\n")
 }
@@ -67,8 +70,8 @@ fn versions_outlive_a_killed_process_and_what_was_rolled_back_from_is_refused_un
     let mut served = Served::again(served.folder);
     let told = history(&served);
     insta::assert_snapshot!(told, @r#"
-    4 api ann: rolled_back ["~ checks.cache.redis.url: (secret changed)","~ checks.cache.interval: 10s -> 5s"]
-    3 signal : applied ["~ checks.cache.redis.url: (secret changed)","~ checks.cache.interval: 5s -> 10s"]
+    4 api ann (loopback from 127.0.0.1): rolled_back ["~ checks.cache.redis.url: redis://…@127.0.0.1:1/… (its value changed)","~ checks.cache.interval: 10s -> 5s"]
+    3 signal : applied ["~ checks.cache.redis.url: redis://…@127.0.0.1:1/… (its value changed)","~ checks.cache.interval: 5s -> 10s"]
     2 signal : rejected ["./wellkept.yaml:2:1: not valid YAML: a value is missing here"]
     1 start : applied []
     "#);

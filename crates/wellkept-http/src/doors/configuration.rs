@@ -216,7 +216,7 @@ async fn rollback(
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ReloadWanted {
-    /// Who asks, in one line. Default: where the request comes from.
+    /// Who asks, in one line without brackets. Where the request comes from is added in brackets.
     #[serde(default)]
     #[schemars(length(max = 100))]
     author: Option<String>,
@@ -229,7 +229,7 @@ struct RollbackWanted {
     /// The version's number.
     #[schemars(range(min = 1))]
     to: u64,
-    /// Who asks, in one line. Default: where the request comes from.
+    /// Who asks, in one line without brackets. Where the request comes from is added in brackets.
     #[serde(default)]
     #[schemars(length(max = 100))]
     author: Option<String>,
@@ -251,14 +251,21 @@ fn request(
     author: Option<String>,
 ) -> Result<Request, Refusal> {
     let Query(How { dry_run }) = how.map_err(|error| Refusal::bad_query(error.body_text()))?;
-    let author = author.unwrap_or_else(|| actor.to_string());
-    if author.chars().count() > MAX_AUTHOR || author.chars().any(char::is_control) {
-        let message = format!("an author is one line of at most {MAX_AUTHOR} letters");
-        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "config.author", message));
-    }
+    let author = signed(author.as_deref().unwrap_or_default().trim(), actor)?;
     let expected = precondition::expected(headers, control.running().hash)?;
     let intent = if dry_run { Intent::DryRun } else { Intent::Apply };
     Ok(Request { trigger: Trigger::Api, author, intent, expected })
+}
+
+/// The name that the caller gives, with what is known of it in brackets: `ann (loopback from 127.0.0.1:40112)`. A name
+/// with brackets of its own, or with letters that can't be seen, could be taken for another caller's.
+fn signed(author: &str, actor: &Actor) -> Result<String, Refusal> {
+    let is_visible = |letter: char| letter.escape_debug().len() == 1 || matches!(letter, '"' | '\'' | '\\');
+    if author.chars().count() > MAX_AUTHOR || !author.chars().all(is_visible) || author.contains(['(', ')']) {
+        let message = format!("an author is one line of at most {MAX_AUTHOR} letters without brackets");
+        return Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "config.author", message));
+    }
+    Ok(if author.is_empty() { actor.to_string() } else { format!("{author} ({actor})") })
 }
 
 fn done(report: Report, intent: Intent) -> Result<Response, Refusal> {

@@ -247,7 +247,7 @@ async fn a_reload_hands_over_who_asks_and_answers_what_it_came_to() {
     let [(None, first), (None, second)] = asked.as_slice() else { panic!("{asked:?}") };
     assert_eq!((first.trigger, first.intent, first.expected), (Trigger::Api, Intent::Apply, None));
     assert_eq!(first.author, "loopback from 127.0.0.1:5");
-    assert_eq!((second.author.as_str(), second.intent), ("ann", Intent::DryRun));
+    assert_eq!((second.author.as_str(), second.intent), ("ann (loopback from 127.0.0.1:5)", Intent::DryRun));
 }
 
 #[tokio::test]
@@ -283,10 +283,11 @@ async fn a_change_for_a_configuration_that_no_longer_runs_does_nothing() {
 }
 
 #[tokio::test]
-async fn an_author_is_one_short_line() {
+async fn an_author_is_one_short_line_and_says_nothing_of_where_it_comes_from() {
     let told = Told::new(Outcome::Applied);
     let doors = showing(&told);
-    for wrong in [r#"{"author":"a\nb"}"#, r#"{"author":"\u001b[2J"}"#] {
+    let forged = [r#"{"author":"ann (token from 10.0.0.1:5)"}"#, r#"{"author":"nna\u202e"}"#];
+    for wrong in [r#"{"author":"a\nb"}"#, r#"{"author":"\u001b[2J"}"#].into_iter().chain(forged) {
         let (status, body) = post(&doors, "/api/v1/config/reload", &[], wrong).await;
         assert!(status == 422 && body.contains("config.author"), "{wrong}: {body}");
     }

@@ -49,9 +49,9 @@ pub(super) struct Values {
 struct Entry {
     /// Its key, with those above it: `checks.orders-db.interval`.
     path: String,
-    /// As written, before variables are filled in; `null` for a secret.
+    /// As written, before variables are filled in, with what is secret in it as `…`; `null` where nothing is shown.
     value: Option<String>,
-    /// Whether it is a secret.
+    /// Whether nothing of it is shown.
     secret: bool,
     /// Where it comes from, for example `wellkept.yaml:3:5` or `default`.
     origin: String,
