@@ -109,7 +109,8 @@ fn a_config_map_that_is_swapped_is_taken_up_by_itself_and_no_probe_fails() {
     assert!(load.end() > 0);
     let told = served.wait_for(|line| line["outcome"] == "applied" && line["target"] == "wellkept::config");
     assert_eq!(told["trigger"], "watch", "{told}");
-    assert_eq!(served.stop(), Some(0));
+    let code = served.stop();
+    assert_eq!(code, Some(0), "{}", served.program.output());
 }
 
 #[test]
@@ -210,7 +211,8 @@ fn a_hundred_reloads_under_load_fail_nothing_and_leave_nothing_behind() {
     let most = before.len();
     let (after, threads_after, resident_after) =
         settled(&served, &|descriptors, now| descriptors <= most && now <= threads);
-    assert_eq!(after.len(), before.len(), "{after:#?}\n{before:#?}");
+    // Before, some of the load's connections may not have been let go of yet: fewer is no leak.
+    assert!(after.len() <= before.len(), "{after:#?}\n{before:#?}");
     assert!(threads_after <= threads, "{threads_after} {threads}");
     assert!(resident_after < resident + (6 << 10), "{resident} KiB before, {resident_after} KiB after");
     let page = served.get("/metrics").text();
