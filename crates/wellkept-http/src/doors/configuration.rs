@@ -193,7 +193,7 @@ async fn reload(
     Input(wanted): Input<ReloadWanted>,
 ) -> Result<Response, Refusal> {
     let control = doors.control()?;
-    let request = request(control, &actor, &headers, how, wanted.author)?;
+    let request = request(control, &actor, &headers, how, wanted.author.as_deref())?;
     let intent = request.intent;
     done(control.reload(request).await, intent)
 }
@@ -207,7 +207,7 @@ async fn rollback(
     Input(wanted): Input<RollbackWanted>,
 ) -> Result<Response, Refusal> {
     let control = doors.control()?;
-    let request = request(control, &actor, &headers, how, wanted.author)?;
+    let request = request(control, &actor, &headers, how, wanted.author.as_deref())?;
     let intent = request.intent;
     done(control.roll_back(VersionId(wanted.to), request).await, intent)
 }
@@ -248,10 +248,10 @@ fn request(
     actor: &Actor,
     headers: &HeaderMap,
     how: Result<Query<How>, QueryRejection>,
-    author: Option<String>,
+    author: Option<&str>,
 ) -> Result<Request, Refusal> {
     let Query(How { dry_run }) = how.map_err(|error| Refusal::bad_query(error.body_text()))?;
-    let author = signed(author.as_deref().unwrap_or_default().trim(), actor)?;
+    let author = signed(author.unwrap_or_default().trim(), actor)?;
     let expected = precondition::expected(headers, control.running().hash)?;
     let intent = if dry_run { Intent::DryRun } else { Intent::Apply };
     Ok(Request { trigger: Trigger::Api, author, intent, expected })
