@@ -79,6 +79,8 @@ pub(crate) struct Applied {
 #[derive(Debug)]
 struct Entry {
     component: Arc<Component>,
+    /// As it came, once it was tuned.
+    defined: Option<Arc<Component>>,
     generation: Generation,
     hysteresis: Hysteresis,
     /// As last told to readers; replaced, never changed, when a result comes.
@@ -335,6 +337,7 @@ impl Entry {
         };
         let mut entry = Self {
             component,
+            defined: None,
             generation: Generation::default(),
             hysteresis: Hysteresis::default(),
             health: Arc::new(health),

@@ -8,6 +8,7 @@ mod checks;
 mod commands;
 mod configuration;
 mod disturbed;
+mod drift;
 mod ending;
 mod faults;
 mod grpc;

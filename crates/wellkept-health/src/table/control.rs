@@ -11,6 +11,7 @@ use crate::announce::Announcement;
 use crate::clock::Clock;
 use crate::component::{Component, Group};
 use crate::control::{ControlError, Switched, Tuning};
+use crate::drift::Drift;
 use crate::hysteresis::Hysteresis;
 use crate::job::Job;
 use crate::snapshot::{Activity, Belonging, ComponentHealth, Moment};
@@ -97,6 +98,21 @@ impl Table {
     /// The definition of a component as it is now.
     pub(crate) fn definition(&self, name: &str) -> Option<Arc<Component>> {
         self.entry(name).ok().map(|(_, entry)| Arc::clone(&entry.component))
+    }
+
+    /// What was changed at run time and still is.
+    pub(crate) fn drift(&self) -> Vec<Drift> {
+        let drift = self.entries.values().map(|entry| Drift {
+            kind: entry.health.kind,
+            belongs: entry.health.belongs,
+            defined: Arc::clone(entry.defined.as_ref().unwrap_or(&entry.component)),
+            now: Arc::clone(&entry.component),
+            switched: (entry.health.activity != entry.component.activity).then_some(entry.health.activity),
+        });
+        let differs = |one: &Drift| {
+            one.belongs == Belonging::Addition || one.switched.is_some() || !Arc::ptr_eq(&one.defined, &one.now)
+        };
+        drift.filter(differs).collect()
     }
 
     /// The jobs among the components, by name.
@@ -201,7 +217,8 @@ impl Table {
         tuned.validate()?;
         let (tuned, started) = (Arc::new(tuned), self.started);
         if let Some(entry) = self.entries.get_mut(id) {
-            entry.component = Arc::clone(&tuned);
+            let before = std::mem::replace(&mut entry.component, Arc::clone(&tuned));
+            entry.defined.get_or_insert(before);
             entry.generation.settings = entry.generation.settings.wrapping_add(1);
             let health = Arc::make_mut(&mut entry.health);
             health.max_age = tuned.effective_max_age();

@@ -25,6 +25,7 @@ use super::{Doors, JSON, NoBody, Segment, answer, json, written_as_json};
 use crate::collect;
 use crate::error::{ApiError, Refusal};
 
+mod drift;
 mod precondition;
 mod wire;
 
@@ -140,7 +141,10 @@ async fn running(State(doors): State<Doors>, _: NoBody) -> Result<Response, Refu
     let control = doors.control()?;
     let running = control.running();
     let etag = HeaderValue::from_str(&format!("\"{}\"", running.hash)).map_err(|_| ApiError::Internal)?;
-    let mut response = doors.shown(control.show(Which::Running), |values| Runs::of(running, values)).await?;
+    let checker = doors.checker().clone();
+    let shown =
+        doors.shown(control.show(Which::Running), move |values| Runs::of(running, values, drift::lines(&checker)));
+    let mut response = shown.await?;
     response.headers_mut().insert(ETAG, etag);
     Ok(response)
 }
@@ -181,7 +185,14 @@ async fn diff(
 ) -> Result<Response, Refusal> {
     let Query(Between { from, to }) = between.map_err(|error| Refusal::bad_query(error.body_text()))?;
     let asked = doors.control()?.diff(from.0, to.0);
-    doors.shown(asked, move |changes| Difference { from: from.to_string(), to: to.to_string(), changes }).await
+    // What operators did to checks is a part of what runs, and of no file.
+    let drifted = matches!((from.0, to.0), (Which::Running, Which::Sources) | (Which::Sources, Which::Running));
+    let checker = drifted.then(|| doors.checker().clone());
+    let write = move |mut changes: Vec<String>| {
+        changes.extend(checker.iter().flat_map(drift::lines));
+        Difference { from: from.to_string(), to: to.to_string(), changes }
+    };
+    doors.shown(asked, write).await
 }
 
 /// `POST /api/v1/config/reload`

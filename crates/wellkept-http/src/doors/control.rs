@@ -202,7 +202,7 @@ impl From<Settings> for Tuning {
 
 /// A component's settings as they are now.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Tuned {
+pub(super) struct Tuned {
     name: String,
     interval: Period,
     timeout: Period,
@@ -215,7 +215,7 @@ struct Tuned {
 }
 
 impl Tuned {
-    fn of(component: &Component) -> Self {
+    pub(super) fn of(component: &Component) -> Self {
         let (schedule, thresholds) = (component.current_schedule(), component.current_thresholds());
         Self {
             name: component.name().to_owned(),

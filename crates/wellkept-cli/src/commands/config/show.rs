@@ -93,7 +93,8 @@ fn about(running: &Value) -> String {
         ("Refused until the files change", short(text("refuses"))),
     ];
     let refused = words(&running["last_rejection"]).into_iter().map(|why| ("The latest attempt was refused", why));
-    let told = told.into_iter().chain(refused).filter(|(_, told)| !told.is_empty());
+    let drift = words(&running["drift"]).into_iter().map(|what| ("Changed by hand", what));
+    let told = told.into_iter().chain(refused).chain(drift).filter(|(_, told)| !told.is_empty());
     std::iter::once(runs).chain(told.map(|(word, told)| format!("{word}: {told}\n"))).collect()
 }
 
@@ -146,6 +147,7 @@ mod tests {
             "version": 4, "hash": "0123456789abcdef", "since": "2026-01-15T10:30:00.123Z", "trigger": "api",
             "author": "ann", "files": ["wellkept.yaml", "wellkept.d/a.yaml"], "refuses": "fedcba9876543210",
             "restart_required": ["store"], "probation_until": null, "last_rejection": ["a\u{1b}"],
+            "drift": ["api: checks.db disabled"],
         });
         let text = format!("{}\n{}", about(&running), table(&values()).render(Colours::Off));
         insta::assert_snapshot!(text, @r"
@@ -154,6 +156,7 @@ mod tests {
         Waits for a restart: store
         Refused until the files change: fedcba987654
         The latest attempt was refused: a\u{1b}
+        Changed by hand: api: checks.db disabled
 
         KEY             VALUE     FROM
         http.listen     [::]:80   default

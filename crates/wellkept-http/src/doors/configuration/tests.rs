@@ -200,7 +200,7 @@ async fn what_runs_is_shown_with_each_values_source_and_the_hash_as_its_etag() {
     assert_eq!(status, 200);
     let body = body.replace(&RUNNING.to_string(), "HASH").replace("\"values\"", "\n\"values\"").replace("},", "},\n");
     insta::assert_snapshot!(body, @r#"
-    {"version":4,"hash":"HASH","since":"2026-01-01T00:00:00.123Z","trigger":"api","author":"ann","files":["wellkept.yaml"],"refuses":null,"restart_required":["http.listen"],"probation_until":null,"last_rejection":[],
+    {"version":4,"hash":"HASH","since":"2026-01-01T00:00:00.123Z","trigger":"api","author":"ann","files":["wellkept.yaml"],"refuses":null,"restart_required":["http.listen"],"probation_until":null,"last_rejection":[],"drift":[],
     "values":[{"path":"http.listen","value":"127.0.0.1:8080","secret":false,"origin":"default"},
     {"path":"checks.db.postgres.url","value":null,"secret":true,"origin":"wellkept.yaml:3:5"}]}
     "#);

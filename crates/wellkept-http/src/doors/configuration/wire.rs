@@ -33,6 +33,9 @@ pub(super) struct Runs {
     probation_until: Option<String>,
     /// Why the latest attempt since was refused, one line for each reason.
     last_rejection: Vec<String>,
+    /// What operators did to checks since the start, which no file has, one line each: `api: + checks.extra (tcp)`,
+    /// `api: ~ checks.orders-db.interval: 5s -> 1s`, `api: checks.orders-db disabled`.
+    drift: Vec<String>,
     /// All values.
     values: Vec<Entry>,
 }
@@ -105,7 +108,8 @@ pub(super) struct Difference {
     pub(super) from: String,
     /// The same.
     pub(super) to: String,
-    /// One line for each value: `+ KEY: NEW`, `- KEY: OLD`, `~ KEY: OLD -> NEW`. Empty when nothing differs.
+    /// One line for each value: `+ KEY: NEW`, `- KEY: OLD`, `~ KEY: OLD -> NEW`. Between `running` and `file` also what
+    /// operators did to checks, whichever of the two is `from`: lines that begin with `api: `. Empty when nothing differs.
     pub(super) changes: Vec<String>,
 }
 
@@ -151,7 +155,7 @@ enum What {
 }
 
 impl Runs {
-    pub(super) fn of(running: Running, values: Vec<Shown>) -> Self {
+    pub(super) fn of(running: Running, values: Vec<Shown>, drift: Vec<String>) -> Self {
         Self {
             version: running.version.map(number),
             hash: running.hash.to_string(),
@@ -163,6 +167,7 @@ impl Runs {
             restart_required: running.restart_required,
             probation_until: running.probation_until.and_then(moment),
             last_rejection: running.last_rejection,
+            drift,
             values: Entry::all(values),
         }
     }
