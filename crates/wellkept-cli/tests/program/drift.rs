@@ -74,9 +74,9 @@ fn a_check_that_the_api_added_is_shown_as_drift_until_the_file_has_its_name() {
     for path in ["/api/v1/config/diff", "/api/v1/config/diff?from=file&to=running"] {
         assert_eq!(send(&served, "GET", path, &TOKEN[..1], "").1["changes"], lines, "{path}");
     }
-    let address = format!("http://{}", served.http);
+    let admin = format!("http://{}", served.http);
     let command = |words: &[&str]| {
-        let door = ["--server", &address, "--token-file", "token"];
+        let door = ["--server", &admin, "--token-file", "token"];
         let output = run(served.folder.path(), &[words, &door].concat());
         (output.status.code(), text(&output.stdout))
     };
